@@ -1,0 +1,166 @@
+"""The values of a plan: what goes where, how much it takes, why, and what would change it.
+
+Decisions are made in ``planner.py``; this file only says what a decision looks like.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from localllm.core.hardware import Hardware
+from localllm.core.model import ModelSpec
+
+Basis = Literal["exact", "formula", "recorded shape"]
+"""``exact``: llama.cpp's allocator said so; ``formula``: ours; ``recorded shape``: no file was at hand."""
+Verdict = Literal["fits", "does-not-fit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceMemory:
+    """Memory of one device or of the host under a plan. ``self = model + context + compute``."""
+
+    name: str
+    kind: Literal["gpu", "host"]
+    total_bytes: int | None
+    free_bytes: int | None
+    """Before the load."""
+    model_bytes: int
+    context_bytes: int
+    compute_bytes: int
+    overhead_bytes: int
+    """Backend context and pools (GPU), output buffer and process (host): not in llama.cpp's breakdown."""
+    headroom_bytes: int
+    """Left free on purpose."""
+    mapped_bytes: int = 0
+    """Host only: the part of ``model_bytes`` that is the mapped file, which the kernel may evict."""
+    n_layers: int = 0
+    """Layers placed here, the output layer counted as one."""
+
+    @property
+    def self_bytes(self) -> int:
+        """What llama.cpp's own breakdown prints as ``self``."""
+        return self.model_bytes + self.context_bytes + self.compute_bytes
+
+    @property
+    def needed_bytes(self) -> int:
+        """Everything that must be free before the load, headroom apart."""
+        return self.self_bytes + self.overhead_bytes
+
+    @property
+    def spare_bytes(self) -> int | None:
+        """Free memory left after the load and the headroom; negative when it does not fit."""
+        if self.free_bytes is None:
+            return None
+        return self.free_bytes - self.needed_bytes - self.headroom_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedEstimate:
+    """Tokens per second with a range, and what limits them."""
+
+    tg_tok_s: float
+    tg_low: float
+    tg_high: float
+    pp_tok_s: float | None
+    pp_low: float | None
+    pp_high: float | None
+    at_depth: int
+    basis: str
+    bound_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerEstimate:
+    """Watts while decoding, and joules per token."""
+
+    board_w: float
+    j_per_token: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostEstimate:
+    """Money per million generated tokens."""
+
+    per_million_tokens: float
+    currency: str
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorOverride:
+    """Tensors whose name matches ``pattern`` go to a buffer type (llama.cpp's ``-ot``)."""
+
+    pattern: str
+    buffer_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cliff:
+    """The distance to the next change of the plan on one device."""
+
+    device: str
+    bytes: int
+    """Positive: this much more use by others and a layer falls out. Negative: this much is missing."""
+    consequence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counterfactual:
+    """One change and what it would give."""
+
+    change: str
+    n_gpu_layers: int
+    tg_tok_s: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How one model runs on one machine. Everything that the engine is told comes from here."""
+
+    basis: Basis
+    verdict: Verdict
+    model: ModelSpec
+    hardware: Hardware
+    n_ctx: int
+    n_batch: int
+    n_ubatch: int
+    type_k: str
+    type_v: str
+    flash_attn: Literal["auto", "on", "off"]
+    n_gpu_layers: int
+    n_layer_total: int
+    tensor_split: tuple[float, ...]
+    """Share of the offloaded layers per usable device; empty without devices."""
+    tensor_overrides: tuple[TensorOverride, ...]
+    n_seq: int
+    n_outputs_max: int
+    swa_full: bool
+    n_threads: int
+    use_mmap: bool
+    repack: bool
+    devices: tuple[DeviceMemory, ...]
+    """Usable GPUs in llama.cpp's order, then the host."""
+    speed: SpeedEstimate | None
+    """None until a speed model can say something honest; ``notes`` says why."""
+    power: PowerEstimate | None
+    cost: CostEstimate | None
+    reasons: tuple[str, ...]
+    cliff: Cliff | None
+    counterfactuals: tuple[Counterfactual, ...]
+    llama_args: tuple[str, ...]
+    """The same plan as flags of llama.cpp's programs."""
+    estimated_terms: tuple[str, ...] = ()
+    """Terms of the memory that are upper estimates and not exact formulas."""
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """llama.cpp names of the GPUs in use."""
+        return tuple(d.name for d in self.devices if d.kind == "gpu")
+
+    @property
+    def host(self) -> DeviceMemory:
+        """The host's row."""
+        return self.devices[-1]

@@ -1,0 +1,44 @@
+"""What the user asked for. ``None`` leaves a choice to the planner; anything else is never overridden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from localllm.units import MiB
+
+FlashAttn = Literal["auto", "on", "off"]
+
+KV_TYPES = ("f16", "bf16", "q8_0", "q4_0", "f32")
+"""KV cache types on offer, most used first. CUDA has fast kernels for equal pairs of f16, bf16, q8_0, q4_0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Choices the planner must respect."""
+
+    n_ctx: int | Literal["max"] | None = None
+    """Context in tokens; ``max`` the largest that fits; None the default (8,192, or the model's own if less)."""
+    type_k: str | None = None
+    type_v: str | None = None
+    n_gpu_layers: int | None = None
+    n_cpu_moe: int | None = None
+    """Layers, from the first, whose experts stay in RAM."""
+    tensor_split: tuple[float, ...] | None = None
+    n_batch: int | None = None
+    n_ubatch: int | None = None
+    flash_attn: FlashAttn = "auto"
+    n_threads: int | None = None
+    n_seq: int = 1
+    depth: int = 0
+    """Tokens already in the context, for the speed estimate."""
+    vram_headroom_bytes: int = 512 * MiB
+    """Left free on every GPU, beside the overhead that is planned for."""
+    vram_headroom_fraction: float | None = None
+    """The same as a share of the device's memory; wins over the bytes when given."""
+    vram_budget_bytes: int | None = None
+    """Use no more than this of each GPU."""
+    ram_budget_bytes: int | None = None
+    use_mmap: bool | None = None
+    repack: bool | None = None
+    """Let llama.cpp rearrange CPU weights for speed (a second copy in anonymous memory)."""

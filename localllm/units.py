@@ -1,0 +1,58 @@
+"""Bytes, rates and durations as a person reads them, and back."""
+
+from __future__ import annotations
+
+import re
+
+KiB = 1024
+MiB = 1024**2
+GiB = 1024**3
+TiB = 1024**4
+
+_BINARY_STEPS = ((TiB, "TiB"), (GiB, "GiB"), (MiB, "MiB"), (KiB, "KiB"))
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def format_bytes(n_bytes: int) -> str:
+    """Return a size with three significant digits: ``"4.58 GiB"``, ``"129.5 MiB"``, ``"512 B"``."""
+    sign, size = ("-", -n_bytes) if n_bytes < 0 else ("", n_bytes)
+    for step, name in _BINARY_STEPS:
+        if size >= step:
+            value = size / step
+            digits = 2 if value < 10 else 1 if value < 1000 else 0
+            return f"{sign}{value:,.{digits}f} {name}"
+    return f"{sign}{size} B"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration: ``"0.21 s"``, ``"12 s"``, ``"3 min 05 s"``, ``"2 h 10 min"``."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_count(n: int) -> str:
+    """Return a number of parameters or tokens: ``"8.03 B"``, ``"1.24 M"``, ``"512"``."""
+    for step, name in ((10**12, "T"), (10**9, "B"), (10**6, "M")):
+        if n >= step:
+            return f"{n / step:.3g} {name}"
+    return f"{n:,}"
+
+
+def parse_bytes(text: str) -> int:
+    """Read ``"1GiB"``, ``"512 MB"``, ``"2g"`` or a plain number of bytes.
+
+    Every prefix is binary, as llama.cpp's and Docker's are: ``GB`` and ``GiB`` both mean 2^30.
+    Raises ``ValueError`` on anything else.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a size: {text!r}")
+    number, prefix, _ = match.groups()
+    return round(float(number) * 1024 ** _POWERS[prefix.lower()])

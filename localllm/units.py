@@ -55,4 +55,4 @@ def parse_bytes(text: str) -> int:
     if match is None:
         raise ValueError(f"not a size: {text!r}")
     number, prefix, _ = match.groups()
-    return round(float(number) * 1024 ** _POWERS[prefix.lower()])
+    return round(float(number) * 1024.0 ** _POWERS[prefix.lower()])

@@ -1,4 +1,4 @@
-"""What an engine is asked and what it answers: requests, events, statistics, and the Engine protocol.
+"""What an engine is asked and what it answers: requests, events, statistics, the protocol.
 
 Events are frozen values. A death of the engine is an event like any other (``Died``), so no shell
 needs a second code path for it.
@@ -15,7 +15,7 @@ from localllm.core.plan import Plan
 Role = Literal["system", "user", "assistant", "tool"]
 Channel = Literal["answer", "reasoning"]
 FinishReason = Literal["stop", "stop_string", "length", "context_full", "cancelled"]
-"""``stop``: an end-of-generation token; ``length``: ``max_tokens``; ``context_full``: no room is left."""
+"""``stop``: an end-of-generation token; ``length``: ``max_tokens``; ``context_full``: no room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchTest:
-    """One test as llama-bench runs it: ``pp`` random prompt tokens, then ``tg`` tokens, at a depth."""
+    """One test as llama-bench runs it: ``pp`` random prompt tokens, ``tg`` tokens, at a depth."""
 
     n_prompt: int
     n_gen: int
@@ -90,12 +90,15 @@ class BenchTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BufferMemory:
-    """llama.cpp's own memory breakdown of one device (``host`` included), as it really allocated."""
+    """llama.cpp's own memory breakdown of one device, or of ``host``, as it really allocated."""
 
     name: str
     model_bytes: int
+    """Of a mapped file llama.cpp counts the span from the first to the last host tensor."""
     context_bytes: int
     compute_bytes: int
+    mapped_bytes: int = 0
+    """The part of ``model_bytes`` that is the mapped file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ class Device:
     """One accelerator, in the order in which llama.cpp lists it."""
 
     name: str
-    """llama.cpp's own name (``CUDA0``) where the backend sees the device, else the probe's (``nvidia0``)."""
+    """llama.cpp's own name (``CUDA0``) where its backend sees the device, else the probe's."""
     description: str
     """The product: ``NVIDIA GeForce RTX 4090``."""
     kind: DeviceKind
@@ -114,7 +114,7 @@ class Hardware:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareProfile:
-    """One file of ``profiles/hardware``: a GPU, a CPU platform or a whole machine, with its source."""
+    """One file of ``profiles/hardware``: a GPU, a CPU platform or a whole machine."""
 
     name: str
     kind: Literal["gpu", "host", "machine"]

@@ -1,4 +1,4 @@
-"""A model as its GGUF header describes it: hyperparameters by llama.cpp's names, and every tensor."""
+"""A model as its GGUF header describes it: hyperparameters by llama.cpp's names, and tensors."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 
 Basis = Literal["exact", "formula", "recorded shape"]
-"""``exact``: llama.cpp's allocator said so; ``formula``: ours; ``recorded shape``: no file was at hand."""
+"""``exact``: llama.cpp's allocator; ``formula``: ours; ``recorded shape``: no file was at hand."""
 Verdict = Literal["fits", "does-not-fit"]
 
 
@@ -29,11 +29,11 @@ class DeviceMemory:
     context_bytes: int
     compute_bytes: int
     overhead_bytes: int
-    """Backend context and pools (GPU), output buffer and process (host): not in llama.cpp's breakdown."""
+    """Not in llama.cpp's breakdown: backend context and pools; output buffer and process."""
     headroom_bytes: int
     """Left free on purpose."""
     mapped_bytes: int = 0
-    """Host only: the part of ``model_bytes`` that is the mapped file, which the kernel may evict."""
+    """Host only: the part of ``model_bytes`` that is the mapped file, which may be evicted."""
     n_layers: int = 0
     """Layers placed here, the output layer counted as one."""
 
@@ -102,7 +102,7 @@ class Cliff:
 
     device: str
     bytes: int
-    """Positive: this much more use by others and a layer falls out. Negative: this much is missing."""
+    """Positive: so much more use by others and a layer falls out. Negative: so much is missing."""
     consequence: str
 
 

@@ -1,4 +1,4 @@
-"""What the user asked for. ``None`` leaves a choice to the planner; anything else is never overridden."""
+"""What the user asked for. ``None`` leaves a choice to the planner; the rest is never overridden."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from localllm.units import MiB
 FlashAttn = Literal["auto", "on", "off"]
 
 KV_TYPES = ("f16", "bf16", "q8_0", "q4_0", "f32")
-"""KV cache types on offer, most used first. CUDA has fast kernels for equal pairs of f16, bf16, q8_0, q4_0."""
+"""KV cache types on offer. CUDA has fast kernels for equal pairs of f16, bf16, q8_0 and q4_0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Policy:
     """Choices the planner must respect."""
 
     n_ctx: int | Literal["max"] | None = None
-    """Context in tokens; ``max`` the largest that fits; None the default (8,192, or the model's own if less)."""
+    """Context in tokens; ``max`` the largest that fits; None 8,192, or the model's own if less."""
     type_k: str | None = None
     type_v: str | None = None
     n_gpu_layers: int | None = None

@@ -1,0 +1,189 @@
+"""The formulas put together: a placement of a model on a machine -> MemoryBreakdown.
+
+``MemoryModel`` sums the tensors once; each further placement or context costs additions only, so
+that the planner can search with it. It decides nothing: the planner asks, this answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from localllm.core.hardware import Device, Host
+from localllm.core.memory import (
+    ENGINE_PROCESS_BYTES,
+    STREAMED_MARGIN,
+    DeviceTerms,
+    MemoryBreakdown,
+    Placement,
+    RunShape,
+    device_overhead_bytes,
+    host_input_bytes,
+    kv_layer_bytes,
+    layer_compute_bytes,
+    output_buffer_bytes,
+    output_compute_bytes,
+    pipeline_copy_bytes,
+)
+from localllm.core.model import ModelSpec
+from localllm.core.weights import (
+    CUDA_ROW_PADDING,
+    HOST_ALIGNMENT_BYTES,
+    WeightTable,
+    repacked_bytes,
+    tied_copy_bytes,
+    weight_table,
+)
+
+
+class MemoryModel:
+    """The formulas for one model on one set of devices, ready to be asked about many placements."""
+
+    def __init__(self, model: ModelSpec, devices: Sequence[Device], host: Host) -> None:
+        """Sum the tensors once per kind of buffer; placements then cost additions only."""
+        self.model = model
+        self.devices = tuple(devices)
+        self.host = host
+        self._host_table = weight_table(model, alignment_bytes=HOST_ALIGNMENT_BYTES)
+        self._tables = tuple(_device_table(model, device) for device in self.devices)
+        self.regular = _is_regular(model)
+
+    def breakdown(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
+        """Bytes of every device and of the host under a placement."""
+        model = self.model
+        n_layer = model.n_layer
+        start = model.n_layer_total - placement.n_gpu_layers
+        kv = [kv_layer_bytes(model, i, shape) for i in range(n_layer)]
+        host_layers = range(min(start, n_layer))
+        rows: list[DeviceTerms] = []
+        first = start
+        for index, count in enumerate(placement.layers_per_device):
+            on_device = range(first, first + count)
+            rows.append(self._device(index, on_device, placement, shape, kv))
+            first += count
+        return MemoryBreakdown(
+            devices=tuple(rows),
+            host=self._host(host_layers, placement, shape, kv),
+            estimated=self._estimated(placement),
+        )
+
+    def _device(
+        self, index: int, layers: range, placement: Placement, shape: RunShape, kv: list[int]
+    ) -> DeviceTerms:
+        model, table = self.model, self._tables[index]
+        blocks = [i for i in layers if i < model.n_layer]
+        holds_output = model.n_layer in layers
+        weights = sum(table.layers[i].dense_bytes for i in blocks)
+        weights += sum(
+            table.layers[i].expert_bytes for i in blocks if i not in placement.host_expert_layers
+        )
+        weights += table.shared_bytes if blocks else 0
+        weights += table.output_bytes if holds_output else 0
+        compute = self._layer_peak(blocks, shape)
+        if holds_output:
+            compute = max(compute, output_compute_bytes(model, shape))
+        streamed = self._largest_streamed(placement) if index == 0 else 0
+        if streamed:
+            every = [i for i in range(model.n_layer)]
+            compute = max(
+                compute, round(STREAMED_MARGIN * (self._layer_peak(every, shape) + streamed))
+            )
+        n_devices = sum(1 for count in placement.layers_per_device if count)
+        if n_devices > 1:
+            compute += pipeline_copy_bytes(model, shape)
+        return DeviceTerms(
+            model_bytes=weights,
+            context_bytes=sum(kv[i] for i in blocks),
+            compute_bytes=compute,
+            overhead_bytes=device_overhead_bytes(self.devices[index]),
+        )
+
+    def _host(
+        self, layers: range, placement: Placement, shape: RunShape, kv: list[int]
+    ) -> DeviceTerms:
+        model, table = self.model, self._host_table
+        blocks = [i for i in layers if i < model.n_layer]
+        holds_output = placement.n_gpu_layers == 0
+        experts = [i for i in placement.host_expert_layers if i not in blocks]
+        weights = table.input_bytes + sum(
+            table.layers[i].dense_bytes + table.layers[i].expert_bytes for i in blocks
+        )
+        weights += sum(table.layers[i].expert_bytes for i in experts)
+        weights += table.shared_bytes if blocks else 0
+        repacked = 0
+        if shape.repack and not self.devices:
+            repacked = repacked_bytes(
+                model, self.host, host_layers=blocks, host_output=holds_output
+            )
+        if holds_output:
+            # A tied matrix is the input's own, unless it is repacked for the multiplication.
+            tied_matrix = table.input_bytes if model.tied_embeddings else 0
+            copy = tied_copy_bytes(model, self.host) if repacked else 0
+            weights += table.output_bytes - min(tied_matrix, table.output_bytes) + copy
+        return DeviceTerms(
+            model_bytes=weights,
+            context_bytes=sum(kv[i] for i in blocks),
+            compute_bytes=self._host_compute(blocks, holds_output, shape),
+            overhead_bytes=ENGINE_PROCESS_BYTES + output_buffer_bytes(model, shape),
+            mapped_bytes=weights - repacked,
+        )
+
+    def _host_compute(self, blocks: list[int], holds_output: bool, shape: RunShape) -> int:
+        model = self.model
+        if self.devices:
+            copies = 4 if len(self.devices) > 1 else 1
+            return host_input_bytes(model, shape) * copies
+        peak = self._layer_peak(blocks, shape)
+        if holds_output:
+            peak = max(peak, output_compute_bytes(model, shape))
+        return peak + 4 * shape.n_ubatch * model.n_embd
+
+    def _layer_peak(self, blocks: Sequence[int], shape: RunShape) -> int:
+        holds_first = 0 in blocks
+        return max(
+            (
+                layer_compute_bytes(self.model, i, shape, holds_first_layer=holds_first)
+                for i in blocks
+            ),
+            default=0,
+        )
+
+    def _largest_streamed(self, placement: Placement) -> int:
+        """Largest weight that a prompt batch copies to the GPU from the host."""
+        start = self.model.n_layer_total - placement.n_gpu_layers
+        layers = self._host_table.layers
+        host = [layers[i].largest_bytes for i in range(min(start, self.model.n_layer))]
+        experts = [layers[i].largest_bytes for i in placement.host_expert_layers]
+        return max(host + experts, default=0)
+
+    def _estimated(self, placement: Placement) -> tuple[str, ...]:
+        terms: list[str] = []
+        if not self.regular:
+            terms.append("compute buffers of a shape that is not Llama's")
+        if self.devices and self._largest_streamed(placement):
+            terms.append("compute buffer that prompt batches stream host weights through")
+        if sum(1 for count in placement.layers_per_device if count) > 1:
+            terms.append("pipeline copies between several GPUs")
+        if any(layer.is_recurrent for layer in self.model.layers):
+            terms.append("recurrent state")
+        if self.devices:
+            terms.append("GPU context and pools")
+        return tuple(terms)
+
+
+def _device_table(model: ModelSpec, device: Device) -> WeightTable:
+    row_padding = CUDA_ROW_PADDING if device.backend in ("cuda", "rocm") else 1
+    return weight_table(model, alignment_bytes=device.alignment_bytes, row_padding=row_padding)
+
+
+def _is_regular(model: ModelSpec) -> bool:
+    """Whether the compute formulas were proven on this kind of shape: dense Llama attention."""
+    return (
+        not model.n_expert
+        and not model.n_lora_kv
+        and not model.n_swa
+        and not any(layer.is_recurrent for layer in model.layers)
+        and all(
+            layer.n_head * model.n_embd_head_k == model.n_embd and layer.n_ff >= 2 * model.n_embd
+            for layer in model.layers
+        )
+    )

@@ -1,0 +1,212 @@
+"""The composition root: detect -> resolve -> plan -> load -> generate.
+
+Shells (CLI, TUI, server) call this module and nothing below it. It joins adapters to the pure core
+and decides nothing itself: placement is decided in ``core/planner.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from localllm.core.generation import (
+    BenchTest,
+    ChatRequest,
+    CompletionRequest,
+    Engine,
+    EngineInfo,
+    Event,
+    Failed,
+    Finished,
+    Loaded,
+    Message,
+    RunStats,
+    Sampling,
+)
+from localllm.core.hardware import Hardware
+from localllm.core.plan import Plan
+from localllm.core.planner import make_plan
+from localllm.core.policy import Policy
+from localllm.hub.resolve import LocalModel, resolve
+
+__all__ = [
+    "BenchTest",
+    "ChatRequest",
+    "CompletionRequest",
+    "EngineInfo",
+    "Event",
+    "LocalModel",
+    "Message",
+    "Sampling",
+    "Session",
+    "detect_hardware",
+    "engine_info",
+    "hardware_named",
+    "measure_host_bandwidth",
+    "resolve_model",
+]
+
+
+def resolve_model(name: str) -> LocalModel:
+    """Return the files and the header of a model: a path, a split file's first part, or ``demo``.
+
+    Raises NotFoundError (exit 5) for a name that is neither, GGUFError (7) for a bad file.
+    """
+    return resolve(name)
+
+
+def engine_info() -> EngineInfo:
+    """Return what the installed llama.cpp is and which devices it has. Raises EngineError without one."""
+    from localllm.engine.info import engine_info as ask
+
+    return ask()
+
+
+def detect_hardware(*, measure_bandwidth: bool = False, wake_gpus: bool = False) -> Hardware:
+    """Return this machine, its devices in llama.cpp's order.
+
+    llama.cpp is asked only where the machine shows signs of an accelerator: the question costs a
+    child process (about half a second). Without llama.cpp the answer is a note, not an error.
+    """
+    from localllm.errors import EngineError
+    from localllm.probes.machine import accelerators_present, detect
+
+    devices = None
+    if accelerators_present():
+        try:
+            devices = engine_info().devices
+        except EngineError:
+            devices = None
+    return detect(devices, measure_bandwidth=measure_bandwidth, wake_gpus=wake_gpus)
+
+
+def measure_host_bandwidth() -> float:
+    """Return the host's memory bandwidth in GB/s, measured in about a second."""
+    from localllm.probes.bandwidth import measure_bandwidth_gb_s
+
+    return measure_bandwidth_gb_s()
+
+
+def hardware_named(name: str) -> Hardware:
+    """Return a machine by profile name (``rtx-4090``, ``2x rtx-4090``) or saved JSON file.
+
+    Raises UsageError with the nearest names for an unknown profile.
+    """
+    if name.endswith(".json") or Path(name).is_file():
+        from localllm.probes.saved import load_hardware
+
+        return load_hardware(Path(name))
+    from localllm.probes.profiles import load_profile
+
+    return load_profile(name).hardware
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One planned figure beside what llama.cpp really allocated, in bytes."""
+
+    device: str
+    planned_bytes: int
+    measured_bytes: int
+
+
+class Session:
+    """One machine and at most one loaded model, with its plan. Close it, or use it in ``with``."""
+
+    def __init__(self, *, hardware: Hardware | None = None, engine: Engine | None = None) -> None:
+        """Take a machine and an engine, or detect and start them when they are first needed."""
+        self._hardware = hardware
+        self._engine = engine
+        self.model: LocalModel | None = None
+        self.plan: Plan | None = None
+        self.loaded: Loaded | None = None
+        self.last_stats: RunStats | None = None
+
+    def __enter__(self) -> Self:
+        """Return the session itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the engine whatever happened."""
+        self.close()
+
+    @property
+    def hardware(self) -> Hardware:
+        """The machine, detected once."""
+        if self._hardware is None:
+            self._hardware = detect_hardware()
+        return self._hardware
+
+    def make_plan(self, model: LocalModel, policy: Policy) -> Plan:
+        """Plan ``model`` on this session's machine. Raises DoesNotFitError or UsageError."""
+        return make_plan(model.spec, self.hardware, policy)
+
+    def load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
+        """Load a model under its plan; yields progress, then ``Loaded``, ``Failed`` or ``Died``."""
+        self.model, self.plan, self.loaded, self.last_stats = model, plan, None, None
+        for event in self._started_engine().load(plan, tuple(str(p) for p in model.paths)):
+            if isinstance(event, Loaded):
+                self.loaded = event
+            yield event
+
+    def chat(self, request: ChatRequest) -> Iterator[Event]:
+        """Answer a conversation; closing the iterator early cancels the answer."""
+        return self._remember(self._started_engine().chat(request))
+
+    def complete(self, request: CompletionRequest) -> Iterator[Event]:
+        """Continue a plain text, without a chat template."""
+        return self._remember(self._started_engine().complete(request))
+
+    def bench(self, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
+        """Run bench tests on the loaded model."""
+        return self._started_engine().bench(tests)
+
+    def cancel(self) -> None:
+        """Ask the running request to stop; safe from any thread and from a signal handler."""
+        if self._engine is not None:
+            self._engine.cancel()
+
+    def close(self) -> None:
+        """End the engine process, if one was started."""
+        if self._engine is not None:
+            self._engine.close()
+        self.loaded = None
+
+    def memory_comparison(self) -> tuple[Comparison, ...]:
+        """Planned against allocated bytes per device (model + context + compute); empty if unknown."""
+        if self.plan is None or self.loaded is None:
+            return ()
+        measured: Mapping[str, int] = {
+            row.name: row.model_bytes + row.context_bytes + row.compute_bytes
+            for row in self.loaded.memory
+        }
+        return tuple(
+            Comparison(
+                device=row.name, planned_bytes=row.self_bytes, measured_bytes=measured[row.name]
+            )
+            for row in self.plan.devices
+            if row.name in measured
+        )
+
+    def _started_engine(self) -> Engine:
+        if self._engine is None:
+            from localllm.engine.client import EngineClient
+
+            self._engine = EngineClient()
+        return self._engine
+
+    def _remember(self, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, Finished):
+                self.last_stats = event.stats
+            elif isinstance(event, Failed):
+                self.last_stats = None
+            yield event

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 DeviceKind = Literal["gpu", "igpu"]
-Backend = Literal["cuda", "metal", "vulkan", "rocm", "rpc", "simulated", "none"]
+Backend = Literal["cuda", "metal", "vulkan", "rocm", "rpc", "simulated", "other", "none"]
+"""``other`` is a llama.cpp backend without rules of its own here (SYCL, OpenCL ...)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +35,17 @@ class Device:
     """``dddd:bb:dd.f`` in lower case; the link between NVML and llama.cpp."""
     uuid: str | None = None
     driver: str | None = None
+    cuda_version: str | None = None
+    """The newest CUDA that the driver supports: ``12.6``."""
+    arch: str | None = None
+    """AMD's instruction set: ``gfx1100``."""
     compute_capability: tuple[int, int] | None = None
     """CUDA compute capability: (8, 9) is an RTX 4090."""
     n_multiprocessors: int | None = None
     memory_bandwidth_gb_s: float | None = None
     """Peak of the memory bus, 10^9 bytes per second."""
+    memory_bandwidth_basis: str | None = None
+    """Where that figure comes from: ``memory clock x bus width``, ``profile`` ..."""
     pcie_gen: int | None = None
     pcie_gen_max: int | None = None
     pcie_width: int | None = None
@@ -84,6 +91,8 @@ class Host:
     n_numa_nodes: int = 1
     memory_bandwidth_gb_s: float | None = None
     """Measured on request, or the profile's peak."""
+    memory_bandwidth_basis: str | None = None
+    """``measured`` with what and how, or ``profile``: the theoretical peak."""
     unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -1,4 +1,4 @@
-"""What the user asked for. ``None`` leaves a choice to the planner; the rest is never overridden."""
+"""What the user asked for. ``None`` leaves a choice to the planner; the rest is kept as it is."""
 
 from __future__ import annotations
 

@@ -1,0 +1,108 @@
+"""A policy made definite for one model: context, batch sizes and KV types, checked.
+
+What the user fixed is checked and kept; what was left open gets its default here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from localllm.core.ggml import TYPES_BY_NAME
+from localllm.core.hardware import Device, Hardware
+from localllm.core.memory import RunShape, padded_n_ctx
+from localllm.core.model import ModelSpec
+from localllm.core.policy import KV_TYPES, FlashAttn, Policy
+from localllm.errors import UsageError
+
+DEFAULT_N_CTX = 8192
+"""Enough for a long conversation; small beside the weights of any model with grouped heads."""
+
+DEFAULT_N_BATCH = 2048
+DEFAULT_N_UBATCH = 512
+"""llama.cpp's own defaults (``common.h``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything but the placement."""
+
+    shape: RunShape
+    n_batch: int
+    flash_attn: FlashAttn
+    n_threads: int
+
+
+def settle(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) -> Settings:
+    """Return definite settings for a context. Raises UsageError for a wish llama.cpp refuses."""
+    type_k, type_v = policy.type_k or "f16", policy.type_v or "f16"
+    _check_kv_type(model, "K", type_k, model.n_embd_head_k)
+    _check_kv_type(model, "V", type_v, model.n_embd_head_v)
+    if policy.flash_attn == "off" and TYPES_BY_NAME[type_v].quantised:
+        raise UsageError(
+            f"A {type_v} V cache needs flash attention, which is switched off.",
+            hint="Leave --flash-attn at auto, or use --type-v f16.",
+        )
+    n_ctx = padded_n_ctx(n_ctx, n_seq=policy.n_seq)
+    n_ubatch = policy.n_ubatch or DEFAULT_N_UBATCH
+    n_batch = min(max(policy.n_batch or DEFAULT_N_BATCH, n_ubatch), n_ctx)
+    if policy.n_batch is not None and policy.n_batch < n_ubatch:
+        n_batch = min(policy.n_batch, n_ctx)
+    shape = RunShape(
+        n_ctx=n_ctx,
+        n_ubatch=min(n_ubatch, n_batch),
+        type_k=type_k,
+        type_v=type_v,
+        flash_attn=policy.flash_attn != "off",
+        n_seq=policy.n_seq,
+        n_outputs_max=policy.n_seq,
+        repack=policy.repack is not False,
+    )
+    return Settings(
+        shape=shape,
+        n_batch=n_batch,
+        flash_attn=policy.flash_attn,
+        n_threads=policy.n_threads or hardware.host.n_threads_default,
+    )
+
+
+def wanted_n_ctx(model: ModelSpec, policy: Policy) -> int | None:
+    """Return the context asked for, or its default; None when the largest that fits is wanted.
+
+    Raises UsageError for a context that the model was not trained for.
+    """
+    if policy.n_ctx == "max":
+        return None
+    trained = model.n_ctx_train
+    if policy.n_ctx is None:
+        return min(DEFAULT_N_CTX, trained) if trained else DEFAULT_N_CTX
+    if policy.n_ctx < 1:
+        raise UsageError("The context must hold at least one token.", hint="Try --ctx 4096.")
+    if trained and policy.n_ctx > trained:
+        raise UsageError(
+            f"{model.name} was trained for a context of {trained:,} tokens; "
+            f"{policy.n_ctx:,} were asked for.",
+            hint=f"Use --ctx {trained} or less, or --ctx max for the largest that fits.",
+        )
+    return policy.n_ctx
+
+
+def headroom_bytes(device: Device, policy: Policy) -> int:
+    """Memory to leave free on a device."""
+    if policy.vram_headroom_fraction is not None and device.total_bytes is not None:
+        return round(device.total_bytes * policy.vram_headroom_fraction)
+    return policy.vram_headroom_bytes
+
+
+def _check_kv_type(model: ModelSpec, which: str, type_name: str, n_embd_head: int) -> None:
+    if type_name not in KV_TYPES:
+        raise UsageError(
+            f"{type_name} is no type for the {which} cache.",
+            hint=f"Choose one of {', '.join(KV_TYPES)}.",
+        )
+    block = TYPES_BY_NAME[type_name].block
+    if n_embd_head % block:
+        raise UsageError(
+            f"A {type_name} {which} cache needs heads of a multiple of {block} elements; "
+            f"{model.name} has {n_embd_head}.",
+            hint="Use f16 for this model.",
+        )

@@ -1,0 +1,89 @@
+"""How layers are divided over several GPUs: the ``tensor_split`` of a plan.
+
+Shares are whole layers, so that llama.cpp's own rounding (``upper_bound`` over cumulative shares,
+``src/llama-model.cpp``) reproduces them exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+from localllm.core.breakdown import MemoryModel
+from localllm.core.hardware import Device
+from localllm.core.memory import Placement, RunShape
+from localllm.core.policy import Policy
+from localllm.core.settings import headroom_bytes
+
+
+def split_layers(
+    memory: MemoryModel, placement: Placement, policy: Policy, shape: RunShape
+) -> tuple[int, ...]:
+    """Decide how many layers go to each of several GPUs.
+
+    The user's shares when given. Else in proportion to free memory, which leaves every card the
+    same room; where that overfills one, cards are filled in turn.
+    """
+    n = placement.n_gpu_layers
+    budgets = [max(_budget(device, policy) or 0, 0) for device in memory.devices]
+    if policy.tensor_split is not None:
+        return _proportional(n, policy.tensor_split)
+    counts = _proportional(n, budgets if any(budgets) else [1] * len(budgets))
+    if _fits_all(memory, replace(placement, layers_per_device=counts), policy, shape):
+        return counts
+    return _fill(memory, placement, policy, shape) or counts
+
+
+def _fill(
+    memory: MemoryModel, placement: Placement, policy: Policy, shape: RunShape
+) -> tuple[int, ...] | None:
+    """Fill the devices in order, each to its limit; None when layers are left over."""
+    left, counts = placement.n_gpu_layers, [0] * len(memory.devices)
+    for index, device in enumerate(memory.devices):
+        low, high = 0, left
+        while low < high:
+            middle = (low + high + 1) // 2
+            trial = [*counts[:index], middle, *([0] * (len(counts) - index - 1))]
+            if index + 1 < len(counts):
+                trial[-1] += left - middle
+            rows = memory.breakdown(
+                replace(placement, layers_per_device=tuple(trial)), shape
+            ).devices
+            budget = _budget(device, policy)
+            if budget is None or rows[index].needed_bytes <= budget:
+                low = middle
+            else:
+                high = middle - 1
+        counts[index] = low
+        left -= low
+    return tuple(counts) if left == 0 else None
+
+
+def _fits_all(memory: MemoryModel, placement: Placement, policy: Policy, shape: RunShape) -> bool:
+    rows = memory.breakdown(placement, shape).devices
+    budgets = [_budget(device, policy) for device in memory.devices]
+    return all(b is None or r.needed_bytes <= b for r, b in zip(rows, budgets, strict=True))
+
+
+def _proportional(n: int, shares: list[int] | tuple[float, ...]) -> tuple[int, ...]:
+    """Divide ``n`` layers by shares, rounding at the borders, so that the parts sum to ``n``."""
+    total = sum(shares)
+    borders, running = [0], 0.0
+    for share in shares:
+        running += share
+        borders.append(round(n * running / total))
+    return tuple(b - a for a, b in pairwise(borders))
+
+
+def free_bytes(device: Device, policy: Policy) -> int | None:
+    """Memory of a device that a plan may use, headroom included: what is free, under the budget."""
+    if policy.vram_budget_bytes is None:
+        return device.free_bytes
+    if device.free_bytes is None:
+        return policy.vram_budget_bytes
+    return min(device.free_bytes, policy.vram_budget_bytes)
+
+
+def _budget(device: Device, policy: Policy) -> int | None:
+    free = free_bytes(device, policy)
+    return None if free is None else free - headroom_bytes(device, policy)

@@ -1,0 +1,1 @@
+"""Names and files -> core.model: the GGUF header reader, and the resolution of model names."""

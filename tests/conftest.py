@@ -1,0 +1,63 @@
+"""Fixtures that every test may ask for: model files, made once per session.
+
+They are read-only for the tests: copy one before changing it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import shapes
+from tests.support.gguf_maker import make_model
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's model files lie."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="session")
+def toy_model(models_dir: Path) -> Path:
+    """A Llama-architecture model of 4 layers, F16, random weights: 0.2 ms a token."""
+    return make_model(models_dir / "toy.gguf", shapes.TOY, quant="F16", sparse=False)
+
+
+@pytest.fixture(scope="session")
+def toy_qwen3_model(models_dir: Path) -> Path:
+    """The same with ChatML turns and ``<think>`` tokens; its template knows ``enable_thinking``."""
+    return make_model(models_dir / "toy-qwen3.gguf", shapes.TOY_QWEN3, quant="F16", sparse=False)
+
+
+@pytest.fixture(scope="session")
+def toy_gemma3_model(models_dir: Path) -> Path:
+    """A model with a sliding window in five of six layers, and a SentencePiece vocabulary."""
+    return make_model(models_dir / "toy-gemma3.gguf", shapes.TOY_GEMMA3, quant="F16", sparse=False)
+
+
+@pytest.fixture(scope="session")
+def toy_gpt_oss_model(models_dir: Path) -> Path:
+    """A mixture of experts with the harmony tokens of gpt-oss."""
+    return make_model(
+        models_dir / "toy-gpt-oss.gguf", shapes.TOY_GPT_OSS, quant="MXFP4", sparse=False
+    )
+
+
+@pytest.fixture(scope="session")
+def llama_3_8b(models_dir: Path) -> Path:
+    """Llama 3 8B at Q4_K_M with a 128,256-token vocabulary; its weights are a hole in the file."""
+    return make_model(models_dir / "llama-3-8b-q4_k_m.gguf", shapes.LLAMA_3_8B)
+
+
+@pytest.fixture(scope="session")
+def llama_32_1b(models_dir: Path) -> Path:
+    """Llama 3.2 1B at Q4_K_M, embeddings tied; hollow as well."""
+    return make_model(models_dir / "llama-3.2-1b-q4_k_m.gguf", shapes.LLAMA_32_1B)
+
+
+@pytest.fixture(scope="session")
+def toy_128k_model(models_dir: Path) -> Path:
+    """A small model with random weights and a 128,256-token vocabulary."""
+    return make_model(models_dir / "toy-128k.gguf", shapes.TOY_128K, quant="F16", sparse=False)

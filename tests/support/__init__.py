@@ -1,0 +1,1 @@
+"""What tests share: a maker of GGUF files, and other stand-ins for the world outside."""

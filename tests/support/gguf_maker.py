@@ -1,0 +1,146 @@
+"""Model files for tests: small real ones with random weights, and full-size ones that are hollow.
+
+``make_model(path, TOY, quant="F16", sparse=False)`` is a model that llama.cpp loads and decodes;
+``make_model(path, LLAMA_3_8B)`` has the real tensor table and vocabulary size of an 8B model, while
+its weights are a hole of 4.6 GiB in the file that reads as zeros.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from localllm.core.ggml import TYPES_BY_NAME
+from tests.support.gguf_writer import (
+    I32,
+    U16,
+    Fill,
+    Tensor,
+    Value,
+    header_bytes,
+    pad,
+    scalar,
+    write_gguf,
+)
+from tests.support.shapes import Shape, metadata, tensors
+
+# Where the half-precision scales lie in a block, and the largest integer that they multiply.
+_SCALES: dict[str, tuple[tuple[int, ...], int]] = {
+    "q4_0": ((0,), 8),
+    "q4_1": ((0, 2), 15),
+    "q5_0": ((0,), 16),
+    "q5_1": ((0, 2), 31),
+    "q8_0": ((0,), 127),
+    "q2_K": ((80, 82), 15 * 3),
+    "q3_K": ((108,), 32 * 4),
+    "q4_K": ((0, 2), 63 * 15),
+    "q5_K": ((0, 2), 63 * 31),
+    "q6_K": ((208,), 127 * 32),
+    "iq4_nl": ((0,), 127),
+    "iq4_xs": ((0,), 32 * 127),
+}
+
+
+def random_weights(seed: int) -> Fill:
+    """Data for any tensor: valid blocks of its type, about as large as trained weights are."""
+
+    def fill(tensor: Tensor) -> bytes:
+        rng = random.Random(f"{seed} {tensor.name}")
+        if tensor.name.endswith("_norm.weight"):
+            return struct.pack("<f", 1.0) * tensor.n_elements
+        if tensor.name == "rope_freqs.weight":
+            return struct.pack("<f", 1.0) * tensor.n_elements
+        return _random_blocks(tensor, rng, (3 / tensor.shape[0]) ** 0.5)
+
+    return fill
+
+
+def _random_blocks(tensor: Tensor, rng: random.Random, amplitude: float) -> bytes:
+    kind = tensor.type
+    if kind in ("f32", "f16", "bf16"):
+        # 4,096 values from a table: drawing each weight anew would take most of the time
+        values = [rng.uniform(-amplitude, amplitude) for _ in range(4096)]
+        table = [_float_bytes(kind, value) for value in values]
+        return b"".join(rng.choices(table, k=tensor.n_elements))
+    block_bytes = TYPES_BY_NAME[kind].n_bytes
+    data = bytearray(rng.randbytes(tensor.n_bytes))
+    n_blocks = tensor.n_bytes // block_bytes
+    if kind == "mxfp4":
+        # one exponent a block: 2^(e - 128) times at most 12
+        data[0::block_bytes] = bytes([128 - round(12 / amplitude).bit_length()]) * n_blocks
+        return bytes(data)
+    offsets, largest = _SCALES[kind]
+    low, high = struct.pack("<e", amplitude / largest)
+    for offset in offsets:
+        data[offset::block_bytes] = bytes([low]) * n_blocks
+        data[offset + 1 :: block_bytes] = bytes([high]) * n_blocks
+    return bytes(data)
+
+
+def _float_bytes(kind: str, value: float) -> bytes:
+    if kind == "bf16":
+        return struct.pack("<f", value)[2:]
+    return struct.pack("<f" if kind == "f32" else "<e", value)
+
+
+def make_model(
+    path: Path,
+    shape: Shape,
+    *,
+    quant: str = "Q4_K_M",
+    sparse: bool = True,
+    seed: int = 0,
+    extra: Mapping[str, Value | None] | None = None,
+    version: int = 3,
+) -> Path:
+    """Write one model file. ``extra`` adds or replaces metadata; None takes a key away."""
+    keys = _changed(metadata(shape, quant), extra)
+    fill = None if sparse else random_weights(seed)
+    return write_gguf(path, keys, tensors(shape, quant), fill=fill, version=version)
+
+
+def make_split_model(
+    folder: Path,
+    shape: Shape,
+    *,
+    n_parts: int,
+    quant: str = "Q4_K_M",
+    sparse: bool = True,
+    seed: int = 0,
+    first_part_empty: bool = False,
+) -> list[Path]:
+    """Write the parts of a split model as ``llama-gguf-split`` does; returns their paths in order.
+
+    ``first_part_empty`` leaves the first part without tensors (its ``--no-tensor-first-split``).
+    """
+    table = tensors(shape, quant)
+    fill = None if sparse else random_weights(seed)
+    n_full = n_parts - 1 if first_part_empty else n_parts
+    size = -(-len(table) // n_full)
+    groups = [table[i * size : (i + 1) * size] for i in range(n_full)]
+    if first_part_empty:
+        groups.insert(0, [])
+    stem = shape.name.replace(" ", "-")
+    paths = []
+    for part, group in enumerate(groups):
+        keys = metadata(shape, quant) if part == 0 else {}
+        keys["split.no"] = scalar(U16, part)
+        keys["split.count"] = scalar(U16, n_parts)
+        keys["split.tensors.count"] = scalar(I32, len(table))
+        path = folder / f"{stem}-{part + 1:05d}-of-{n_parts:05d}.gguf"
+        paths.append(write_gguf(path, keys, group, fill=fill))
+    return paths
+
+
+def model_header(shape: Shape, *, quant: str = "Q4_K_M") -> tuple[bytes, int]:
+    """The header's bytes and the size that the whole file would have."""
+    table = tensors(shape, quant)
+    header = header_bytes(metadata(shape, quant), table)
+    return header, pad(len(header), 32) + sum(pad(tensor.n_bytes, 32) for tensor in table)
+
+
+def _changed(keys: dict[str, Value], extra: Mapping[str, Value | None] | None) -> dict[str, Value]:
+    merged = {**keys, **(extra or {})}
+    return {key: value for key, value in merged.items() if value is not None}

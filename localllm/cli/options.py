@@ -1,0 +1,305 @@
+"""The options that commands share; the planning flags together become a ``Policy``.
+
+``planning_options`` declares every planning flag once, with llama.cpp's short form and an
+environment twin; ``chat``, ``plan`` and ``bench`` receive the result as ``policy``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from localllm.cli.parse import (
+    parse_count,
+    parse_flash_attn,
+    parse_headroom,
+    parse_kv_type,
+    parse_n_ctx,
+    parse_n_gpu_layers,
+    parse_size,
+    parse_tensor_split,
+    parse_whole,
+)
+from localllm.core.policy import KV_TYPES, FlashAttn, Policy
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """An option that knows its heading in the help, where its aliases are left out."""
+
+    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any) -> None:
+        """Take click's arguments and the heading."""
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the names and the help; of several long names only the first is shown."""
+        record = super().get_help_record(ctx)
+        if record is None:
+            return None
+        names, text = record
+        for alias in [name for name in self.opts if name.startswith("--")][1:]:
+            names = names.replace(f", {alias}", "", 1)
+        return names, text
+
+
+class Command(click.Command):
+    """A command whose help lists its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one section per heading, the command's own options first."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                sections.setdefault(getattr(parameter, "group", "Options"), []).append(record)
+        for heading, records in sections.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
+def value_option(
+    *declarations: str,
+    parse: Callable[[str], T],
+    metavar: str,
+    help: str,
+    words: Sequence[str] = (),
+    group: str = "Options",
+    env: bool = True,
+) -> Callable[[Function], Function]:
+    """Declare an option whose text ``parse`` reads; ``words`` are what the shell completes.
+
+    The environment twin is ``LOCALLLM_`` and the long name. A bad value ends in exit code 2 with
+    the option's name, or the variable's where it came from the environment.
+    """
+    long_name = next(d for d in declarations if d.startswith("--"))
+    variable = "LOCALLLM_" + long_name.strip("-").replace("-", "_").upper()
+
+    def read(ctx: click.Context, parameter: click.Parameter, value: str | None) -> T | None:
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            assert parameter.name is not None
+            source = ctx.get_parameter_source(parameter.name)
+            name = variable if source is ParameterSource.ENVIRONMENT else long_name
+            raise click.UsageError(f"{name}: {value!r} {error}.", ctx=ctx) from None
+
+    def complete(
+        ctx: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+    return click.option(
+        *declarations,
+        cls=Option,
+        group=group,
+        callback=read,
+        metavar=metavar,
+        help=help,
+        envvar=variable if env else None,
+        shell_complete=complete,
+    )
+
+
+_PLANNING = "Planning options (each has a LOCALLLM_* twin: --ctx is LOCALLLM_CTX)"
+_KV_WORDS = (*KV_TYPES, "auto")
+
+_planning_option = functools.partial(value_option, group=_PLANNING)
+
+_PLANNING_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    _planning_option(
+        "-c", "--ctx", "--ctx-size", "n_ctx",
+        parse=parse_n_ctx, metavar="N|max", words=("max",),
+        help="Context in tokens; max is the largest that costs no GPU layer. [default: 8192]",
+    ),
+    _planning_option(
+        "--kv", "kv",
+        parse=parse_kv_type, metavar="TYPE", words=_KV_WORDS,
+        help=f"Type of the KV cache: {', '.join(_KV_WORDS)}.",
+    ),
+    _planning_option(
+        "-ctk", "--type-k", "--cache-type-k", "type_k",
+        parse=parse_kv_type, metavar="TYPE", words=_KV_WORDS, help="Type of the K cache alone.",
+    ),
+    _planning_option(
+        "-ctv", "--type-v", "--cache-type-v", "type_v",
+        parse=parse_kv_type, metavar="TYPE", words=_KV_WORDS, help="Type of the V cache alone.",
+    ),
+    _planning_option(
+        "-ngl", "--n-gpu-layers", "--gpu-layers", "n_gpu_layers",
+        parse=parse_n_gpu_layers, metavar="N|auto|all", words=("auto", "all"),
+        help="Layers on GPUs, the output layer counted as one. [default: auto]",
+    ),
+    _planning_option(
+        "-ncmoe", "--n-cpu-moe", "n_cpu_moe",
+        parse=parse_whole, metavar="N",
+        help="Keep the experts of the first N layers in RAM.",
+    ),
+    _planning_option(
+        "-ts", "--tensor-split", "tensor_split",
+        parse=parse_tensor_split, metavar="A,B,...", help="Share of the layers for each GPU.",
+    ),
+    _planning_option(
+        "-ub", "--ubatch", "--ubatch-size", "n_ubatch",
+        parse=parse_count, metavar="N", help="Tokens computed at once. [default: 512]",
+    ),
+    _planning_option(
+        "-b", "--batch", "--batch-size", "n_batch",
+        parse=parse_count, metavar="N", help="Tokens submitted at once. [default: 2048]",
+    ),
+    _planning_option(
+        "-fa", "--flash-attn", "flash_attn",
+        parse=parse_flash_attn, metavar="on|off|auto", words=("on", "off", "auto"),
+        help="Flash attention. [default: auto]",
+    ),
+    _planning_option(
+        "-t", "--threads", "n_threads",
+        parse=parse_count, metavar="N", help="CPU threads. [default: performance cores]",
+    ),
+    _planning_option(
+        "--depth", "depth",
+        parse=parse_whole, metavar="N",
+        help="Tokens already in the context, for the speed estimate. [default: 0]",
+    ),
+    _planning_option(
+        "--vram-headroom", "vram_headroom",
+        parse=parse_headroom, metavar="SIZE|%",
+        help="Leave this free on every GPU: 1GiB, 5%, none.",
+    ),
+    _planning_option(
+        "--vram-budget", "vram_budget_bytes",
+        parse=parse_size, metavar="SIZE", help="Use no more than this of each GPU.",
+    ),
+    _planning_option(
+        "--ram-budget", "ram_budget_bytes",
+        parse=parse_size, metavar="SIZE", help="Use no more than this RAM.",
+    ),
+    click.option(
+        "--mmap/--no-mmap", "use_mmap",
+        cls=Option, group=_PLANNING, default=None, envvar="LOCALLLM_MMAP",
+        help="Map the file, or read it into memory. [default: map]",
+    ),
+    click.option(
+        "--repack/--no-repack", " /-nr", "repack",
+        cls=Option, group=_PLANNING, default=None, envvar="LOCALLLM_REPACK",
+        help="Let llama.cpp rearrange CPU weights for speed. [default: repack]",
+    ),
+)  # fmt: skip
+
+
+def planning_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the planning flags to a command; it is called with one ``policy`` in their place."""
+
+    @functools.wraps(function)
+    def with_policy(
+        *args: Any,
+        n_ctx: int | Literal["max"] | None,
+        kv: str | None,
+        type_k: str | None,
+        type_v: str | None,
+        n_gpu_layers: int | None,
+        n_cpu_moe: int | None,
+        tensor_split: tuple[float, ...] | None,
+        n_ubatch: int | None,
+        n_batch: int | None,
+        flash_attn: FlashAttn | None,
+        n_threads: int | None,
+        depth: int | None,
+        vram_headroom: int | float | None,
+        vram_budget_bytes: int | None,
+        ram_budget_bytes: int | None,
+        use_mmap: bool | None,
+        repack: bool | None,
+        **others: Any,
+    ) -> Any:
+        headroom: dict[str, Any] = {}
+        if isinstance(vram_headroom, float):
+            headroom["vram_headroom_fraction"] = vram_headroom
+        elif vram_headroom is not None:
+            headroom["vram_headroom_bytes"] = vram_headroom
+        policy = Policy(
+            n_ctx=n_ctx,
+            type_k=type_k or kv,
+            type_v=type_v or kv,
+            n_gpu_layers=n_gpu_layers,
+            n_cpu_moe=n_cpu_moe,
+            tensor_split=tensor_split,
+            n_batch=n_batch,
+            n_ubatch=n_ubatch,
+            flash_attn=flash_attn or "auto",
+            n_threads=n_threads,
+            depth=depth or 0,
+            vram_budget_bytes=vram_budget_bytes,
+            ram_budget_bytes=ram_budget_bytes,
+            use_mmap=use_mmap,
+            repack=repack,
+            **headroom,
+        )
+        return function(*args, policy=policy, **others)
+
+    command: Callable[..., Any] = with_policy
+    for option in reversed(_PLANNING_OPTIONS):
+        command = option(command)
+    return command
+
+
+def json_option(function: Function) -> Function:
+    """Add ``--json``; the command receives ``as_json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, cls=Option, help="Print JSON on standard output."
+    )(function)
+
+
+def model_argument(function: Function) -> Function:
+    """Add the MODEL argument; the command receives ``model``, a name for ``resolve_model``."""
+    return click.argument("model", metavar="MODEL", shell_complete=complete_model)(function)
+
+
+def complete_model(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer ``demo``, and the folders and ``.gguf`` files under what was typed so far."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name) for name in [*_demo(incomplete), *_paths(incomplete, ".gguf")]]
+
+
+def _demo(incomplete: str) -> list[str]:
+    return ["demo"] if "demo".startswith(incomplete) else []
+
+
+def _paths(incomplete: str, suffix: str) -> list[str]:
+    """Folders, with a final slash, and files ending in ``suffix`` that begin as typed."""
+    folder, slash, start = incomplete.rpartition("/")
+    base = Path((folder + slash) or ".").expanduser()
+    try:
+        entries = sorted(base.iterdir())
+    except OSError:
+        return []
+    found = []
+    for entry in entries:
+        hidden = entry.name.startswith(".") and not start.startswith(".")
+        if hidden or not entry.name.startswith(start):
+            continue
+        if entry.is_dir():
+            found.append(f"{folder}{slash}{entry.name}/")
+        elif entry.name.endswith(suffix):
+            found.append(f"{folder}{slash}{entry.name}")
+    return found

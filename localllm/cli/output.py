@@ -1,0 +1,153 @@
+"""What a command writes: results on standard output, everything else on standard error.
+
+Errors are rendered here and nowhere else. With ``--json`` an error stays on standard error and
+standard output stays empty, so a script reads either a whole document or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+import click
+
+from localllm import errors
+from localllm.core.generation import Died, Failed
+from localllm.core.text import printable
+from localllm.errors import EngineError, LocalLLMError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
+
+MAX_WIDTH = 110
+"""Columns that a table spreads over at most; lines longer than that are hard to follow."""
+
+
+def show_error(error: LocalLLMError) -> None:
+    """Print ``error:`` and ``hint:`` to standard error, without control characters."""
+    _labelled("error", error.message, colour="red")
+    if error.hint:
+        hint(error.hint)
+
+
+def hint(text: str) -> None:
+    """Print a next step to standard error."""
+    _labelled("hint", text, colour="cyan")
+
+
+def note(text: str) -> None:
+    """Print a remark to standard error."""
+    _labelled("note", text, colour="yellow")
+
+
+def emit_json(document: JsonValue) -> None:
+    """Print one JSON document: ASCII, so that it survives every terminal and every pipe."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def stdout_console() -> Console:
+    """Return a rich console for results. Colours only on a terminal and never with NO_COLOR."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = min(console.width, MAX_WIDTH)
+    return console
+
+
+def unicode_output(stream: TextIO | None = None) -> bool:
+    """Whether box and bar characters can be written to a stream (standard output by default)."""
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "ascii"
+    return encoding.lower().replace("_", "-").startswith("utf")
+
+
+def failure(event: Failed | Died) -> LocalLLMError:
+    """Return the error that an engine event stands for, with its hint and exit code."""
+    if isinstance(event, Died):
+        return EngineError(event.message, hint=event.hint)
+    kind = getattr(errors, event.error, None)
+    if not (isinstance(kind, type) and issubclass(kind, LocalLLMError)):
+        kind = EngineError
+    return kind(event.message, hint=event.hint)
+
+
+class LiveLine:
+    """One line on standard error that is redrawn in place; silent where nobody watches.
+
+    Use it in ``with``: leaving it wipes the line, so that it never mixes with results.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """Draw to a stream, standard error by default, if it is a terminal that can move."""
+        self._stream = sys.stderr if stream is None else stream
+        self.live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._drawn = False
+
+    def __enter__(self) -> Self:
+        """Return the line itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wipe the line whatever happened."""
+        self.wipe()
+
+    def draw(self, text: str) -> None:
+        """Show ``text``, cut to the terminal's width."""
+        if not self.live:
+            return
+        width = shutil.get_terminal_size().columns
+        self._stream.write(f"\r{printable(text)[: width - 1]}\x1b[K")
+        self._stream.flush()
+        self._drawn = True
+
+    def wipe(self) -> None:
+        """Remove what was drawn."""
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._drawn = False
+
+
+def reader_has_left(stream: TextIO) -> bool:
+    """Whether the other end of a pipe is closed: only then is a broken pipe nobody's fault."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return False
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(state & (select.POLLERR | select.POLLHUP) for _, state in poll.poll(0))
+
+
+def silence_stdout() -> None:
+    """Send what is still buffered nowhere, so that the interpreter's last flush stays quiet."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Join printable lines, for a table cell or a paragraph."""
+    return "\n".join(printable(text) for text in texts)
+
+
+def _labelled(label: str, text: str, *, colour: str) -> None:
+    plain = (
+        not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    )
+    head = f"{label}:" if plain else click.style(f"{label}:", fg=colour, bold=True)
+    click.echo(f"{head} {printable(text)}", err=True, color=not plain)

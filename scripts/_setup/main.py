@@ -40,8 +40,8 @@ def main(arguments: list[str], *, root: Path) -> int:
     """Exit code: 0 ready, 1 failed, 2 wrong usage, 130 interrupted."""
     parser = argparse.ArgumentParser(
         prog="setup.py",
-        description="Sets up .venv in this checkout: localllm, llama.cpp for this machine, and "
-        "what the kind needs. Does only what is not done yet. scripts/localllm and scripts/test use it.",
+        description="Sets up .venv in this checkout: localllm, llama.cpp for this machine, "
+        "and what the kind needs. Does only what is not done. Called by scripts/localllm and test.",
     )
     parser.add_argument(
         "kind", nargs="?", default="run", choices=["run", "test", "train"], help="default: run"

@@ -140,7 +140,8 @@ def _placement_reasons(
         yield f"All {total} layers lie on {names}{as_asked}."
         unused = len(hardware.usable_devices) - len(solution.devices)
         if unused:
-            yield f"{unused} further GPU left free: layers over several cards do not decode faster."
+            more = "One more GPU is" if unused == 1 else f"{unused} more GPUs are"
+            yield f"{more} left free: layers over several cards do not decode faster."
     else:
         yield f"{n} of {total} layers lie on {names}{as_asked}, the first {total - n} in RAM."
     if solution.placement.host_expert_layers:

@@ -81,7 +81,7 @@ def test_one_layer_more_would_not_fit(free_gib: int, n_ctx: int) -> None:
 def test_the_smaller_of_two_groups_of_gpus_is_used() -> None:
     plan = make_plan(llama_3_8b(), machine(gpu("CUDA0"), gpu("CUDA1")), Policy())
     assert len(plan.device_names) == 1
-    assert any("further GPU left free" in reason for reason in plan.reasons)
+    assert any("One more GPU is left free" in reason for reason in plan.reasons)
 
 
 def test_the_faster_of_two_gpus_is_preferred() -> None:

@@ -1,0 +1,134 @@
+"""NVML without exceptions: a session that always ends, and calls whose failures become reasons.
+
+The binding is ``nvidia-ml-py`` (module ``pynvml``). It looks up each function of the driver's
+library by name, so an old driver fails one call and not the rest.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+NOT_SUPPORTED = 3
+NOT_FOUND = 6
+LIBRARY_NOT_FOUND = 12
+GPU_IS_LOST = 15
+RESET_REQUIRED = 16
+
+REASONS = {
+    NOT_SUPPORTED: "not supported by this GPU or driver",
+    4: "needs administrator rights",
+    NOT_FOUND: "not found",
+    9: "the NVIDIA driver is not loaded",
+    LIBRARY_NOT_FOUND: "no NVIDIA driver is installed (its library libnvidia-ml is not found)",
+    13: "the NVIDIA driver is older than this query",
+    GPU_IS_LOST: "the GPU is lost: reset it, or restart the machine",
+    RESET_REQUIRED: "the GPU must be reset before it can be used again",
+    17: "the operating system refused the query",
+    18: "the NVIDIA driver was updated while in use: restart the machine",
+    25: "the NVIDIA driver is older than this query",
+}
+
+_MORE_LIBRARIES = (
+    "usr/lib/wsl/lib/libnvidia-ml.so.1",  # WSL, when ld.so.conf does not name it
+    "run/opengl-driver/lib/libnvidia-ml.so.1",  # NixOS
+    "usr/local/nvidia/lib64/libnvidia-ml.so.1",  # containers of Google Kubernetes Engine
+)
+
+
+class NvmlUnavailable(Exception):
+    """NVML cannot be used at all; ``reason`` is for a person, ``code`` is NVML's."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        """Keep the code beside the sentence."""
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class Nvml:
+    """An open NVML. ``api`` is the binding's module."""
+
+    def __init__(self, api: Any) -> None:
+        """Take an initialised binding."""
+        self.api = api
+
+    def read(
+        self,
+        unknown: dict[str, str],
+        field: str,
+        function: Callable[..., T],
+        *arguments: object,
+    ) -> T | None:
+        """Return a call's answer; or None, with the reason in ``unknown[field]``."""
+        value, failure = self.attempt(function, *arguments)
+        if failure is not None:
+            unknown[field] = failure[1]
+        return value
+
+    def attempt(
+        self, function: Callable[..., T], *arguments: object
+    ) -> tuple[T | None, tuple[int, str] | None]:
+        """Return a call's answer, or None with NVML's code and a reason."""
+        try:
+            return function(*arguments), None
+        except self.api.NVMLError as error:
+            code = int(error.value)
+            return None, (code, reason_of(code))
+        except UnicodeDecodeError:
+            # The binding decodes strict UTF-8; some boards hold other bytes in their name.
+            return None, (-1, "the driver's answer is not readable text")
+
+
+def reason_of(code: int) -> str:
+    """Return a sentence for one of NVML's return codes."""
+    return REASONS.get(code, f"NVML error {code}")
+
+
+@contextmanager
+def nvml_session(root: Path) -> Iterator[Nvml]:
+    """Open NVML, and close it again whatever happens: an open NVML keeps a laptop's GPU awake.
+
+    Raises NvmlUnavailable with the reason where it cannot be opened.
+    """
+    try:
+        import pynvml
+    except ImportError as error:
+        raise NvmlUnavailable("nvidia-ml-py is not installed", LIBRARY_NOT_FOUND) from error
+    try:
+        _init(pynvml, root)
+    except pynvml.NVMLError as error:
+        raise NvmlUnavailable(reason_of(int(error.value)), int(error.value)) from error
+    try:
+        yield Nvml(pynvml)
+    finally:
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _init(api: Any, root: Path) -> None:
+    try:
+        api.nvmlInit()
+    except api.NVMLError as error:
+        if error.value != LIBRARY_NOT_FOUND or not _preload(root):
+            raise
+        api.nvmlInit()
+
+
+def _preload(root: Path) -> bool:
+    """Load the library from a place that the loader does not search; True if one was there.
+
+    The loader then finds it by its SONAME when the binding asks for it by name.
+    """
+    for name in _MORE_LIBRARIES:
+        path = root / name
+        if path.is_file():
+            with suppress(OSError):
+                ctypes.CDLL(str(path))
+                return True
+    return False

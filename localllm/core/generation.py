@@ -18,6 +18,10 @@ FinishReason = Literal["stop", "stop_string", "length", "context_full", "cancell
 """``stop``: an end-of-generation token; ``length``: ``max_tokens``; ``context_full``: no room."""
 
 
+FailureCode = Literal["cancelled", "out_of_memory", "prompt_too_long", "template"]
+"""``cancelled``: before there was an answer (load, bench); ``out_of_memory``: plan with less."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of a conversation."""
@@ -125,6 +129,8 @@ class EngineInfo:
     devices: tuple[EngineDevice, ...]
     supports_rpc: bool
     library_path: str
+    build_commit: str = ""
+    """Commit that llama.cpp was built from (``ggml_commit``); empty when it cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +243,8 @@ class Failed:
     """Name of the class: ``UsageError``, ``EngineError``, ``IntegrityError`` ..."""
     message: str
     hint: str | None = None
+    code: FailureCode | None = None
+    """For programs: what to do about it depends on this, not on the sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

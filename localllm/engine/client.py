@@ -1,0 +1,332 @@
+"""The Engine of ``core.generation`` over a child process: requests out, events in, deaths explained.
+
+Life and death. The child sends a ``Beat`` when it has nothing else to say, with a counter of its work.
+Three things end a child that has not ended by itself:
+
+- silence: nothing at all for ``watchdog_s`` (it is stopped, or the machine is);
+- a standstill: it beats, but its counter has not moved for that long, or for five times the
+  predicted time of one prompt chunk where that is longer (a hung GPU);
+- a cancellation that it ignores: no sign of life for ``cancel_grace_s``, or 15 s of work after it.
+
+Only time spent waiting for the child counts, so a consumer may pause for as long as it likes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+
+from localllm.core.generation import (
+    BenchTest,
+    ChatRequest,
+    CompletionRequest,
+    Died,
+    EngineInfo,
+    Event,
+    Failed,
+    PromptProgress,
+    TextDelta,
+)
+from localllm.core.plan import Plan
+from localllm.engine.death import Phase, died
+from localllm.engine.process import EngineProcess
+from localllm.engine.protocol import (
+    TERMINAL,
+    VERSION,
+    Beat,
+    BenchRequest,
+    FaultRequest,
+    Hello,
+    LoadRequest,
+    ProtocolError,
+    Request,
+    encode_request,
+)
+from localllm.errors import EngineError
+
+_MAX_CANCEL_S = 15.0
+_NO_SIGN = "it gave no sign of life for {:.3g} s"
+
+
+class EngineClient:
+    """An ``Engine``. ``with EngineClient() as engine:`` ends its process at the end.
+
+    A request that starts while another thread's is running waits for it; in the same thread that is
+    a bug of the caller and raises ``RuntimeError``.
+    """
+
+    def __init__(self, *, watchdog_s: float = 30.0, cancel_grace_s: float = 2.0) -> None:
+        """Start nothing yet: the first load does."""
+        self._watchdog_s = watchdog_s
+        self._cancel_grace_s = cancel_grace_s
+        self._stall_s = watchdog_s
+        self._process: EngineProcess | None = None
+        self._used = False
+        """Whether the process has been asked to load; the next load then starts another."""
+        self._closed = False
+        self._ids = itertools.count(1)
+        self._running = 0
+        """Id of the running request; 0 between requests."""
+        self._cancelled = 0
+        """Id of the last request that was asked to stop."""
+        self._turn = _Turn()
+
+    # -- Engine --------------------------------------------------------------------------------
+
+    def load(self, plan: Plan, paths: tuple[str, ...]) -> Iterator[Event]:
+        """Load the model of ``plan`` in a new process; a loaded one is let go first."""
+        chunk_s = 0.1 * plan.n_ubatch  # 10 tokens/s, where no estimate is known
+        if plan.speed is not None and plan.speed.pp_tok_s:
+            chunk_s = plan.n_ubatch / plan.speed.pp_tok_s
+        self._stall_s = max(self._watchdog_s, min(5 * chunk_s, 20 * self._watchdog_s))
+        return self._run("load", LoadRequest.of(plan, paths))
+
+    def chat(self, request: ChatRequest) -> Iterator[Event]:
+        """Answer a conversation."""
+        return self._run("prompt", request)
+
+    def complete(self, request: CompletionRequest) -> Iterator[Event]:
+        """Continue a plain text."""
+        return self._run("prompt", request)
+
+    def bench(self, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
+        """Run bench tests on the loaded model."""
+        return self._run("bench", BenchRequest(tests=tests))
+
+    def cancel(self) -> None:
+        """Ask the running request to stop; safe from any thread, and from a signal handler."""
+        request_id = self._running
+        if request_id:
+            self._cancelled = request_id
+            process = self._process
+            if process is not None:
+                process.cancel(request_id)
+
+    def close(self) -> None:
+        """End the process, within two seconds, whatever it is doing. Later requests fail."""
+        self._closed = True
+        process = self._process
+        if process is None:
+            return
+        process.kill(timeout_s=1.5)
+        ticket = self._turn.take(timeout_s=0.3)
+        if ticket is not None:  # else a reader is about to see the end, and lets go itself
+            self._drop(process)
+            ticket.release()
+
+    # -- beyond the protocol -------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running child, for meters and for tests."""
+        process = self._process
+        return process.pid if process is not None and process.alive else None
+
+    def inject_fault(self, fault: FaultRequest) -> Iterator[Event]:
+        """Break the child on purpose, for tests; it refuses unless ``LOCALLLM_ENGINE_TEST=1``."""
+        return self._run("generate", fault)
+
+    def __enter__(self) -> EngineClient:
+        """Return the engine itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the engine."""
+        self.close()
+
+    # -- one request ---------------------------------------------------------------------------
+
+    def _run(self, phase: Phase, request: Request) -> Iterator[Event]:
+        """Send a request and yield its events up to the terminal one."""
+        ticket = self._turn.take_or_raise()
+        request_id = next(self._ids)
+        self._running = request_id
+        open_process: EngineProcess | None = None
+        try:
+            process = self._process_for(request)
+            open_process = process
+            for event in self._exchange(process, request_id, phase, request):
+                if isinstance(event, TERMINAL):
+                    open_process = None
+                    self._end(request_id, ticket)
+                yield event
+        except EngineError as error:
+            open_process = None
+            self._end(request_id, ticket)
+            yield Failed(error="EngineError", message=error.message, hint=error.hint)
+        finally:
+            if open_process is not None:
+                self._abandon(open_process, request_id, phase)
+            self._end(request_id, ticket)
+
+    def _end(self, request_id: int, ticket: _Ticket) -> None:
+        if self._running == request_id:
+            self._running = 0
+        ticket.release()
+
+    def _process_for(self, request: Request) -> EngineProcess:
+        """Return the process for a request: a fresh one for a load. Raises ``EngineError``."""
+        if self._closed:
+            raise EngineError("The engine is closed.")
+        loads = isinstance(request, LoadRequest)
+        if self._process is not None and loads and self._used:
+            self._process.kill(timeout_s=5.0)  # its memory must be free before the next load
+            self._drop(self._process)
+        if self._process is None:
+            if not loads and not isinstance(request, FaultRequest):
+                raise EngineError("No model is loaded.", hint="Load a model first.")
+            self._process = EngineProcess(beat_s=min(1.0, self._watchdog_s / 4))
+            self._used = False
+        self._used = self._used or loads
+        return self._process
+
+    def _exchange(
+        self, process: EngineProcess, request_id: int, phase: Phase, request: Request
+    ) -> Iterator[Event]:
+        """Send one request and yield every event up to the terminal one."""
+        process.ring.clear()
+        if not process.send(encode_request(request_id, request), timeout_s=self._watchdog_s):
+            hung = _NO_SIGN.format(self._watchdog_s) if process.alive else None
+            yield self._bury(process, "idle", hung)
+            return
+        if self._cancelled == request_id:  # asked for while the process was starting
+            process.cancel(request_id)
+        yield from self._events(process, request_id, phase)
+
+    def _events(self, process: EngineProcess, request_id: int, phase: Phase) -> Iterator[Event]:
+        """Yield the events of one request, watching over the child meanwhile."""
+        watch = _Watch(self._watchdog_s, self._stall_s, self._cancel_grace_s)
+        while True:
+            began = time.monotonic()
+            try:
+                received = process.read(watch.slice_s)
+            except EOFError:
+                yield self._bury(process, phase, None)
+                return
+            except ProtocolError as error:
+                yield self._bury(process, phase, f"it sent something unreadable ({error})")
+                return
+            waited_s = time.monotonic() - began
+            event = None if received is None or received[0] not in (0, request_id) else received[1]
+            if isinstance(event, Hello):
+                process.greeted = True
+                if event.version != VERSION:
+                    yield self._bury(process, "start", "it comes from another version of localllm")
+                    return
+            elif event is not None and not isinstance(event, Beat | EngineInfo):
+                phase = _phase_after(event, phase)
+                yield event
+                if isinstance(event, TERMINAL):
+                    return
+            reason = watch.judge(event, waited_s, cancelled=self._cancelled == request_id)
+            if reason is not None:
+                yield self._bury(process, phase, reason)
+                return
+
+    def _abandon(self, process: EngineProcess, request_id: int, phase: Phase) -> None:
+        """Cancel a request whose consumer has gone, and wait until the child is ready again."""
+        self._cancelled = request_id
+        process.cancel(request_id)
+        for _ in self._events(process, request_id, phase):
+            pass
+
+    def _bury(self, process: EngineProcess, phase: Phase, reason: str | None) -> Died:
+        """Reap a child that ended, or end it for a reason, and say what happened."""
+        phase = phase if process.greeted else "start"
+        event = died(process.end(phase, reason=reason), closed=self._closed)
+        self._drop(process)
+        return event
+
+    def _drop(self, process: EngineProcess) -> None:
+        process.dispose()
+        if self._process is process:
+            self._process = None
+
+
+def _phase_after(event: Event, phase: Phase) -> Phase:
+    if isinstance(event, TextDelta):
+        return "generate"
+    if isinstance(event, PromptProgress) and event.n_done == event.n_total:
+        return "generate"
+    return phase
+
+
+class _Watch:
+    """Decides when a child has to be ended. Time counts only while it is waited for."""
+
+    def __init__(self, silence_s: float, stall_s: float, cancel_grace_s: float) -> None:
+        self.slice_s = min(0.25, silence_s / 8)
+        self._silence_s, self._stall_s = silence_s, stall_s
+        self._cancel_grace_s = cancel_grace_s
+        self._silent_s = self._stalled_s = self._since_cancel_s = 0.0
+        self._progress = -1
+
+    def judge(self, event: object, waited_s: float, *, cancelled: bool) -> str | None:
+        """Return why the child has to be ended now, or None."""
+        waited_s = min(waited_s, 2 * self.slice_s)  # a parent that was stopped waited for nobody
+        if cancelled:
+            self._since_cancel_s += waited_s
+        self._stalled_s += waited_s
+        if event is None:
+            self._silent_s += waited_s
+        else:
+            self._silent_s = 0.0
+            if not isinstance(event, Beat):
+                self._stalled_s = 0.0
+            elif event.progress != self._progress:
+                self._progress = event.progress
+                self._stalled_s = 0.0
+        if self._silent_s >= self._silence_s:
+            return _NO_SIGN.format(self._silence_s)
+        if self._stalled_s >= self._stall_s:
+            return f"it made no progress for {self._stall_s:.3g} s"
+        if cancelled and self._silent_s >= self._cancel_grace_s:
+            return f"it ignored a cancellation for {self._cancel_grace_s:.3g} s"
+        if self._since_cancel_s >= _MAX_CANCEL_S:
+            return f"it ignored a cancellation for {_MAX_CANCEL_S:.3g} s"
+        return None
+
+
+class _Ticket:
+    """The right to talk to the child, given back once."""
+
+    def __init__(self, turn: _Turn) -> None:
+        self._turn: _Turn | None = turn
+
+    def release(self) -> None:
+        """Give the turn back; a second call does nothing."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.owner = None
+            turn.lock.release()
+
+
+class _Turn:
+    """One request at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.owner: int | None = None
+
+    def take(self, *, timeout_s: float = -1) -> _Ticket | None:
+        """Wait for the turn; None when the time is over."""
+        if not self.lock.acquire(timeout=timeout_s):
+            return None
+        self.owner = threading.get_ident()
+        return _Ticket(self)
+
+    def take_or_raise(self) -> _Ticket:
+        """Wait for the turn. Raises ``RuntimeError`` where waiting would never end."""
+        if self.owner == threading.get_ident():
+            raise RuntimeError("a request is running: exhaust or close its iterator first")
+        ticket = self.take()
+        assert ticket is not None
+        return ticket

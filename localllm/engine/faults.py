@@ -1,0 +1,68 @@
+"""Ways to break the child on purpose, so that tests see real deaths. Off unless a test asks.
+
+Enabled only by ``LOCALLLM_ENGINE_TEST=1`` in the environment of the child.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+import time
+
+from localllm.core.generation import Event, Failed, Finished, RunStats, Sampling
+from localllm.engine.llama import C, ggml
+from localllm.engine.loop import Engine, Task, _Answer
+from localllm.engine.protocol import FaultRequest
+from localllm.engine.reasoning import Plain
+from localllm.engine.wire import Wire
+from localllm.errors import UsageError
+
+
+def inject(request: FaultRequest, engine: Engine | None, wire: Wire) -> Event:
+    """Do what the request names, and return if that is survived. Raises ``UsageError``."""
+    if os.environ.get("LOCALLLM_ENGINE_TEST") != "1":
+        raise UsageError("Faults are injected only in tests.")
+    match request.fault:
+        case "abort":
+            abort = ggml.ggml_abort
+            abort.argtypes, abort.restype = (ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p), None
+            abort(b"ggml-cuda.cu", 1, b"CUDA error")
+        case "segfault":  # a chain with a NULL sampler in it, as a bad grammar makes one
+            chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
+            C.llama_sampler_chain_add(chain, None)
+            C.llama_sampler_accept(chain, 0)
+        case "limit_memory":
+            resource.setrlimit(resource.RLIMIT_AS, (request.argument, request.argument))
+        case "flood":
+            line = b"x" * 99 + b"\n"
+            for _ in range(request.argument // len(line)):
+                os.write(sys.stdout.fileno(), line)
+                os.write(sys.stderr.fileno(), line)
+        case "hang":  # in the main thread only: the beats go on
+            time.sleep(request.argument)
+        case "echo":
+            assert engine is not None
+            return _echo(engine, request.tokens, wire)
+        case other:
+            raise UsageError(f"There is no fault {other!r}.")
+    return Failed(error="EngineError", message=f"{request.fault} was survived")
+
+
+def _echo(engine: Engine, tokens: tuple[int, ...], wire: Wire) -> Finished:
+    """Send tokens through the whole path from token to event, as if the model had drawn them."""
+    task = Task(
+        prompt=[],
+        sampling=Sampling(),
+        max_tokens=None,
+        stop=(),
+        separator=Plain(),
+        began_s=time.perf_counter(),
+    )
+    answer = _Answer(engine, task, wire)
+    for token in tokens:
+        answer._send(token)
+    answer.flush()
+    stats: RunStats = answer.stats(0)
+    return Finished(reason="stop", stats=stats)

@@ -1,0 +1,232 @@
+"""THE decode loop: prompt in chunks, then one token after the other, as llama.cpp itself is meant to be driven.
+
+Per token there is one call to sample (which waits for the graph and accepts the token itself), one to
+decode, one for the token's bytes, and one write of an event. Where everything is on GPUs ``llama_decode``
+returns before its work is done, so text is sent *after* the next decode was submitted and costs nothing;
+on a CPU it returns when the work is done, so text is sent before, or every token would appear one token late.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from localllm.core.generation import (
+    Channel,
+    FinishReason,
+    Finished,
+    PromptProgress,
+    RunStats,
+    Sampling,
+    TextDelta,
+)
+from localllm.engine.llama import C
+from localllm.engine.memory import ABORTED, DECODED, FULL, ContextMemory
+from localllm.engine.reasoning import Segment, Separator
+from localllm.engine.refusals import PromptTooLong
+from localllm.engine.sampling import sampler_chain, seed_of
+from localllm.engine.text import StopStrings, Utf8
+from localllm.engine.vocab import Vocab
+from localllm.engine.wire import Wire
+from localllm.errors import EngineError, UsageError
+
+
+@dataclass(slots=True, kw_only=True)
+class Engine:
+    """A loaded model, as the loop needs it."""
+
+    context: int
+    vocab: Vocab
+    memory: ContextMemory
+    chunk: int
+    """Prompt tokens per decode."""
+    on_gpu_only: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """One answer to be generated."""
+
+    prompt: list[int]
+    sampling: Sampling
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    separator: Separator
+    began_s: float
+    """``time.perf_counter`` when the request arrived."""
+    n_keep: Callable[[], int] | None = None
+    """How many tokens survive a context shift; None: do not shift."""
+
+
+class _Interrupted(Exception):
+    """The request was cancelled inside a decode."""
+
+
+def generate(engine: Engine, task: Task, wire: Wire) -> Finished:
+    """Evaluate the prompt, stream the answer, and return how it ended.
+
+    Raises ``UsageError`` when the prompt does not fit the context, ``EngineError`` when llama.cpp
+    cannot go on.
+    """
+    check_prompt(task.prompt, engine.memory.n_ctx)
+    seed = seed_of(task.sampling)
+    answer = _Answer(engine, task, wire)
+    with sampler_chain(task.sampling, seed, task.prompt) as chain:
+        try:
+            answer.read_prompt()
+            reason = answer.write(chain)
+        except _Interrupted:
+            reason = "cancelled"
+    answer.flush()
+    return Finished(reason=reason, stats=answer.stats(seed), stop_string=answer.stops.hit)
+
+
+def check_prompt(prompt: list[int], n_ctx: int) -> None:
+    """Refuse a prompt that llama.cpp could not take. Raises ``UsageError``."""
+    if not prompt:
+        raise UsageError("The prompt is empty.", hint="Write something to continue from.")
+    if len(prompt) > n_ctx:
+        raise PromptTooLong(
+            f"The prompt has {len(prompt):,} tokens, but the context holds {n_ctx:,}.",
+            hint="Shorten it or start a new conversation, or load the model with a larger --ctx.",
+        )
+
+
+class _Answer:
+    def __init__(self, engine: Engine, task: Task, wire: Wire) -> None:
+        self._engine, self._task, self._wire = engine, task, wire
+        self._utf8 = Utf8()
+        self.stops = StopStrings(task.stop)
+        self._n_cached = 0
+        self._n_gen = 0
+        self._prompt_s = self._tg_s = self._ttft_s = 0.0
+
+    def read_prompt(self) -> None:
+        """Decode what the cache does not hold yet, in chunks, so that a cancel is heard between them."""
+        memory, prompt, wire = self._engine.memory, self._task.prompt, self._wire
+        n_done = self._n_cached = memory.keep_common_prefix(prompt)
+        began = time.perf_counter()
+        while n_done < len(prompt):
+            wire.emit(PromptProgress(n_done=n_done, n_total=len(prompt), n_cached=self._n_cached))
+            if wire.cancelled:
+                raise _Interrupted
+            chunk = prompt[n_done : n_done + self._engine.chunk]
+            self._expect(memory.decode(chunk))
+            n_done += len(chunk)
+        C.llama_synchronize(self._engine.context)
+        self._prompt_s = time.perf_counter() - began
+        wire.emit(PromptProgress(n_done=n_done, n_total=n_done, n_cached=self._n_cached))
+
+    def write(self, chain: int) -> FinishReason:
+        """Generate tokens until something ends the answer."""
+        engine, wire, stops = self._engine, self._wire, self.stops
+        context, memory, vocab = engine.context, engine.memory, engine.vocab
+        tokens = memory.tokens
+        one = (ctypes.c_int32 * 1)()
+        batch = C.llama_batch_get_one(one, 1)
+        limit = 2**62 if self._task.max_tokens is None else self._task.max_tokens
+        sample, decode, is_eog = C.llama_sampler_sample, C.llama_decode, vocab.is_eog
+        first_s = 0.0
+        if limit <= 0:
+            return "length"
+        while True:
+            token = sample(chain, context, -1)
+            now = time.perf_counter()
+            if self._n_gen == 0:
+                first_s = now
+                self._ttft_s = now - self._task.began_s
+            if is_eog(vocab.pointer, token):
+                return "stop"
+            self._n_gen += 1
+            self._tg_s = now - first_s
+            if not engine.on_gpu_only:
+                self._send(token)
+                if stops.hit is not None:
+                    return "stop_string"
+            last = self._n_gen >= limit
+            reason: FinishReason | None = "length" if last else self._make_room()
+            if reason is None and wire.cancelled:
+                reason = "cancelled"
+            if reason is None:
+                tokens = memory.tokens
+                one[0] = token
+                code = decode(context, batch)
+                if code == DECODED:
+                    tokens.append(token)
+                else:
+                    memory.resync([token])
+                    self._expect(code)
+            if engine.on_gpu_only:
+                self._send(token)
+                if stops.hit is not None:
+                    return "stop_string"
+            if reason is not None:
+                return reason
+
+    def _make_room(self) -> FinishReason | None:
+        memory = self._engine.memory
+        if memory.n_free > 0:
+            return None
+        if self._task.n_keep is None or not memory.shift(self._task.n_keep()):
+            return "context_full"
+        return None
+
+    def _expect(self, code: int) -> None:
+        if code == DECODED:
+            return
+        if code == ABORTED:
+            raise _Interrupted
+        if code == FULL:
+            raise EngineError(
+                "llama.cpp found no room in its KV cache.",
+                hint="Start a new conversation, or load the model with a larger --ctx.",
+            )
+        raise EngineError(f"llama.cpp could not evaluate the tokens (llama_decode: {code}).")
+
+    def _send(self, token: int) -> None:
+        """Send a token's text as far as it is certain."""
+        text = self._utf8.feed(self._engine.vocab.piece(token))
+        if text:
+            self._pass_on(self._task.separator.feed(text))
+
+    def _pass_on(self, segments: list[Segment]) -> None:
+        for channel, text in segments:
+            if channel == "answer":
+                text = self.stops.feed(text)
+            if text:
+                self._emit(channel, text)
+
+    def _emit(self, channel: Channel, text: str) -> None:
+        self._wire.emit(
+            TextDelta(
+                text=text,
+                channel=channel,
+                n_tokens=self._n_gen,
+                tg_s=self._tg_s,
+            )
+        )
+
+    def flush(self) -> None:
+        """Send what was held back: an unfinished character, half a tag, half a stop string."""
+        rest = self._utf8.finish()
+        self._pass_on(self._task.separator.feed(rest) if rest else [])
+        self._pass_on(self._task.separator.finish())
+        held = self.stops.finish()
+        if held:
+            self._emit("answer", held)
+
+    def stats(self, seed: int) -> RunStats:
+        """Return what the answer took."""
+        return RunStats(
+            n_prompt=len(self._task.prompt),
+            n_cached=self._n_cached,
+            n_gen=self._n_gen,
+            prompt_s=self._prompt_s,
+            tg_s=self._tg_s,
+            ttft_s=self._ttft_s,
+            n_ctx=self._engine.memory.n_ctx,
+            n_ctx_used=len(self._engine.memory.tokens),
+            seed=seed,
+        )

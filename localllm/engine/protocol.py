@@ -1,0 +1,239 @@
+"""The wire between the client and its engine child: JSON lines, and nothing but JSON.
+
+A request is ``{"id": 3, "op": "chat", "body": {...}}`` on the child's stdin, an event is
+``{"id": 3, "event": "TextDelta", "body": {...}}`` on a pipe of its own. Bodies are the frozen values of
+``core.generation`` field by field; ``REQUESTS`` and ``EVENTS`` are the whole vocabulary. Both ends
+come from one installation, and ``VERSION`` says so in the first event.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from localllm.core.generation import (
+    BenchDone,
+    BenchSample,
+    BenchTest,
+    ChatRequest,
+    CompletionRequest,
+    Died,
+    EngineInfo,
+    Event,
+    Failed,
+    Finished,
+    Loaded,
+    LoadProgress,
+    PromptProgress,
+    TextDelta,
+)
+from localllm.core.plan import Plan, TensorOverride
+
+VERSION = 1
+
+
+class ProtocolError(ValueError):
+    """A line that is not what its sender promised."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """The part of a ``Plan`` that llama.cpp is told, and the files."""
+
+    paths: tuple[str, ...]
+    n_ctx: int
+    n_batch: int
+    n_ubatch: int
+    type_k: str
+    type_v: str
+    flash_attn: Literal["auto", "on", "off"]
+    n_gpu_layers: int
+    n_layer_total: int
+    device_names: tuple[str, ...]
+    """llama.cpp's names. Empty means no device at all, also where llama.cpp sees some."""
+    tensor_split: tuple[float, ...]
+    tensor_overrides: tuple[TensorOverride, ...]
+    n_seq: int
+    n_outputs_max: int
+    swa_full: bool
+    n_threads: int
+    use_mmap: bool
+    repack: bool
+
+    @classmethod
+    def of(cls, plan: Plan, paths: tuple[str, ...]) -> LoadRequest:
+        """Take from a plan what the engine needs."""
+        names = {field.name for field in dataclasses.fields(cls)} - {"paths", "device_names"}
+        values: dict[str, Any] = {name: getattr(plan, name) for name in names}
+        return cls(paths=paths, device_names=plan.device_names, **values)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """Bench tests, in order."""
+
+    tests: tuple[BenchTest, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class InfoRequest:
+    """Ask what llama.cpp is installed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRequest:
+    """Break something on purpose. Refused unless ``LOCALLLM_ENGINE_TEST=1`` (see ``faults``)."""
+
+    fault: str
+    argument: int = 0
+    tokens: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """The child's first event."""
+
+    version: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """The child lives. ``progress`` changes whenever it has done some of its work since the last one."""
+
+    progress: int
+
+
+Request = LoadRequest | ChatRequest | CompletionRequest | BenchRequest | InfoRequest | FaultRequest
+Reply = Event | EngineInfo | Hello | Beat
+
+REQUESTS: Mapping[str, type[Request]] = {
+    "load": LoadRequest,
+    "chat": ChatRequest,
+    "complete": CompletionRequest,
+    "bench": BenchRequest,
+    "info": InfoRequest,
+    "fault": FaultRequest,
+}
+EVENTS: Mapping[str, type[Reply]] = {
+    kind.__name__: kind
+    for kind in (
+        LoadProgress,
+        Loaded,
+        PromptProgress,
+        TextDelta,
+        Finished,
+        BenchSample,
+        BenchDone,
+        Failed,
+        Died,
+        EngineInfo,
+        Hello,
+        Beat,
+    )
+}
+TERMINAL = (Loaded, Finished, BenchDone, Failed, Died, EngineInfo)
+"""Events that end a request."""
+
+_OPS = {kind: op for op, kind in REQUESTS.items()}
+_dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+
+
+def encode_request(request_id: int, request: Request) -> bytes:
+    """Return one line, its end included."""
+    body = {"id": request_id, "op": _OPS[type(request)], "body": _plain(request)}
+    return _dumps(body).encode() + b"\n"
+
+
+def decode_request(line: bytes) -> tuple[int, Request]:
+    """Read one request line. Raises ``ProtocolError``."""
+    return _decode_line(line, "op", REQUESTS)
+
+
+def encode_event(request_id: int, event: Reply) -> bytes:
+    """Return one line, its end included."""
+    body = {"id": request_id, "event": type(event).__name__, "body": _plain(event)}
+    return _dumps(body).encode() + b"\n"
+
+
+def decode_event(line: bytes) -> tuple[int, Reply]:
+    """Read one event line. Raises ``ProtocolError``."""
+    return _decode_line(line, "event", EVENTS)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON types."""
+    kind = type(value)
+    if kind in (str, int, float, bool, type(None)):
+        return value
+    if dataclasses.is_dataclass(kind):
+        return {name: _plain(getattr(value, name)) for name in _field_names(kind)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    raise TypeError(f"cannot send a {kind.__name__} to the engine")
+
+
+@functools.cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def _decode_line(line: bytes, key: str, kinds: Mapping[str, type[Any]]) -> tuple[int, Any]:
+    try:
+        message = json.loads(line)
+        kind = kinds[message[key]]
+        decode: Callable[[Any], Any] = _decoder(kind)  # type: ignore[arg-type]
+        return message["id"], decode(message["body"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"not a {key} line ({error!r}): {line[:120]!r}") from error
+
+
+@functools.cache
+def _decoder(hint: Any) -> Callable[[Any], Any]:
+    """Return the function that turns JSON into a value of a type, built once per type."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint in (Any, object):
+        return lambda value: value
+    if dataclasses.is_dataclass(hint):
+        return _dataclass_decoder(hint)
+    if origin is Literal:
+        return lambda value: _check(value, value in arguments, hint)
+    if origin in (Union, types.UnionType):
+        return _optional_decoder(hint, arguments)
+    if origin is tuple:
+        item = _decoder(arguments[0])
+        return lambda value: tuple(map(item, _check(value, isinstance(value, list), hint)))
+    if origin is not None and issubclass(origin, Mapping):
+        item = _decoder(arguments[1])
+        return lambda value: {key: item(entry) for key, entry in value.items()}
+    if hint is float:
+        return lambda value: float(_check(value, type(value) in (int, float), hint))
+    if hint in (str, int, bool):
+        return lambda value: _check(value, type(value) is hint, hint)
+    raise TypeError(f"the protocol has no rule for {hint!r}")
+
+
+def _check(value: Any, ok: bool, hint: Any) -> Any:
+    if not ok:
+        raise ProtocolError(f"{value!r} is not {hint}")
+    return value
+
+
+def _optional_decoder(hint: Any, arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
+    [inner] = [_decoder(argument) for argument in arguments if argument is not types.NoneType]
+    return lambda value: None if value is None else inner(value)
+
+
+def _dataclass_decoder(kind: Any) -> Callable[[Any], Any]:
+    hints = get_type_hints(kind)
+    decoders = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
+
+    def decode(body: Any) -> Any:
+        return kind(**{name: decoders[name](value) for name, value in body.items()})
+
+    return decode

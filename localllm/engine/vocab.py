@@ -1,0 +1,69 @@
+"""Tokens to bytes and text to tokens, over llama.cpp's vocabulary."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+from localllm.engine.llama import EMPTY_TOKEN, C
+
+_PIECE_BYTES = 256
+"""The longest piece of Llama 3's vocabulary has 128 bytes; longer ones are asked for again."""
+
+
+class Vocab:
+    """The vocabulary of a loaded model."""
+
+    def __init__(self, model: int) -> None:
+        """Borrow the vocabulary; the model must outlive it."""
+        self.pointer = C.llama_model_get_vocab(model)
+        self.n_tokens: int = C.llama_vocab_n_tokens(self.pointer)
+        self.bos: int = C.llama_vocab_bos(self.pointer)
+        self.eos: int = C.llama_vocab_eos(self.pointer)
+        self.adds_bos: bool = C.llama_vocab_get_add_bos(self.pointer) and self.bos != EMPTY_TOKEN
+        self.is_eog = C.llama_vocab_is_eog
+        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        self._printed: frozenset[int] = frozenset()
+
+    def text(self, token: int) -> str:
+        """Return a token as the vocabulary spells it; empty for a token that does not exist."""
+        if not 0 <= token < self.n_tokens:
+            return ""
+        return str(C.llama_vocab_get_text(self.pointer, token).decode("utf-8", "replace"))
+
+    def print_markers(self, texts: Sequence[str]) -> None:
+        """Print these tokens although they are control tokens, which otherwise have no bytes."""
+        found = set()
+        for text in texts:
+            tokens = self.tokenize(text, special=True)
+            if len(tokens) == 1 and self.text(tokens[0]) == text:
+                found.add(tokens[0])
+        self._printed = frozenset(found)
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes of a token; none for a control token that is not a marker."""
+        special = token in self._printed
+        size = len(self._buffer)
+        n = C.llama_token_to_piece(self.pointer, token, self._buffer, size, 0, special)
+        if n < 0:
+            self._buffer = ctypes.create_string_buffer(-n)
+            n = C.llama_token_to_piece(self.pointer, token, self._buffer, -n, 0, special)
+        return self._buffer.raw[:n] if n < 64 else ctypes.string_at(self._buffer, n)
+
+    def tokenize(self, text: str, *, special: bool, add_special: bool = False) -> list[int]:
+        """Return the tokens of a text. ``special``: markup such as ``<|im_start|>`` is one token."""
+        data = text.encode("utf-8", "replace")
+        size = len(data) + 16
+        while True:
+            tokens = (ctypes.c_int32 * size)()
+            n = C.llama_tokenize(self.pointer, data, len(data), tokens, size, add_special, special)
+            if n >= 0:
+                return list(tokens[:n])
+            size = -n
+
+    def tokenize_rendered(self, text: str) -> list[int]:
+        """Return the tokens of a rendered template, which writes BOS itself or leaves it to us."""
+        tokens = self.tokenize(text, special=True)
+        if self.adds_bos and (not tokens or tokens[0] != self.bos):
+            tokens.insert(0, self.bos)
+        return tokens

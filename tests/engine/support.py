@@ -1,0 +1,130 @@
+"""Plans for toy models and shorthands for reading event streams."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from localllm.core.generation import (
+    ChatRequest,
+    Event,
+    Failed,
+    Finished,
+    Loaded,
+    Message,
+    Sampling,
+    TextDelta,
+)
+from localllm.core.hardware import Hardware, Host
+from localllm.core.model import ModelSpec
+from localllm.core.plan import DeviceMemory, Plan
+from localllm.engine.client import EngineClient
+
+E = TypeVar("E")
+
+GREEDY = Sampling(temperature=0)
+
+_HOST = Host(cpu="test", os="linux", machine="x86_64", total_bytes=2**34, available_bytes=2**34)
+_MODEL = ModelSpec(
+    name="toy",
+    source="toy.gguf",
+    arch="llama",
+    quant="F16",
+    n_params=0,
+    file_bytes=0,
+    n_ctx_train=0,
+    n_embd=0,
+    n_vocab=0,
+    n_embd_head_k=0,
+    n_embd_head_v=0,
+    n_rot=0,
+    layers=(),
+    tensors=(),
+)
+_PLAN = Plan(
+    basis="formula",
+    verdict="fits",
+    model=_MODEL,
+    hardware=Hardware(name="test", source="test", host=_HOST),
+    n_ctx=1024,
+    n_batch=512,
+    n_ubatch=128,
+    type_k="f16",
+    type_v="f16",
+    flash_attn="auto",
+    n_gpu_layers=0,
+    n_layer_total=5,
+    tensor_split=(),
+    tensor_overrides=(),
+    n_seq=1,
+    n_outputs_max=1,
+    swa_full=False,
+    n_threads=1,
+    use_mmap=True,
+    repack=False,
+    devices=(
+        DeviceMemory(
+            name="host",
+            kind="host",
+            total_bytes=2**34,
+            free_bytes=2**34,
+            model_bytes=0,
+            context_bytes=0,
+            compute_bytes=0,
+            overhead_bytes=0,
+            headroom_bytes=0,
+        ),
+    ),
+    speed=None,
+    power=None,
+    cost=None,
+    reasons=(),
+    cliff=None,
+    counterfactuals=(),
+    llama_args=(),
+)
+
+
+def cpu_plan(**changes: Any) -> Plan:
+    """A plan that keeps everything on the CPU, one thread, no repacking."""
+    return dataclasses.replace(_PLAN, **changes)
+
+
+def load(engine: EngineClient, *paths: Path, **changes: Any) -> Loaded:
+    """Load a model or fail the test with the reason."""
+    last = list(engine.load(cpu_plan(**changes), tuple(map(str, paths))))[-1]
+    assert isinstance(last, Loaded), last
+    return last
+
+
+def ask(text: str, **changes: Any) -> ChatRequest:
+    """A one-message conversation, greedy and short unless the test says otherwise."""
+    values: dict[str, Any] = {"sampling": GREEDY, "max_tokens": 16, **changes}
+    return ChatRequest(messages=(Message(role="user", content=text),), **values)
+
+
+def only(kind: type[E], events: Iterable[Event]) -> list[E]:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def text_of(events: Iterable[Event], channel: str | None = None) -> str:
+    """The text of a stream, of one channel or of both."""
+    deltas = only(TextDelta, events)
+    return "".join(delta.text for delta in deltas if channel in (None, delta.channel))
+
+
+def finish(events: Iterable[Event]) -> Finished:
+    """The end of an answer, which must be a good one."""
+    last = list(events)[-1]
+    assert isinstance(last, Finished), last
+    return last
+
+
+def failure(events: Iterable[Event]) -> Failed:
+    """The end of a request that must have been refused."""
+    last = list(events)[-1]
+    assert isinstance(last, Failed), last
+    return last

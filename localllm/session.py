@@ -31,22 +31,36 @@ from localllm.core.plan import Plan
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
 from localllm.hub.resolve import LocalModel, resolve
+from localllm.records.conversations import Conversation, ConversationStore, Summary
+from localllm.records.entries import Entry
+from localllm.records.export import read as read_conversation
+from localllm.records.export import save as save_conversation
+from localllm.records.state import private_file, state_dir
 
 __all__ = [
     "BenchTest",
     "ChatRequest",
     "CompletionRequest",
+    "Conversation",
+    "ConversationStore",
     "EngineInfo",
+    "Entry",
     "Event",
     "LocalModel",
     "Message",
     "Sampling",
     "Session",
+    "Summary",
+    "conversation_store",
     "detect_hardware",
     "engine_info",
     "hardware_named",
+    "hardware_names",
+    "input_history_path",
     "measure_host_bandwidth",
+    "read_conversation",
     "resolve_model",
+    "save_conversation",
 ]
 
 
@@ -90,18 +104,34 @@ def measure_host_bandwidth() -> float:
     return measure_bandwidth_gb_s()
 
 
-def hardware_named(name: str) -> Hardware:
+def hardware_named(*names: str) -> Hardware:
     """Return a machine by profile name (``rtx-4090``, ``2x rtx-4090``) or saved JSON file.
 
-    Raises UsageError with the nearest names for an unknown profile.
+    Several names make one machine. Raises UsageError with the nearest names for an unknown profile.
     """
-    if name.endswith(".json") or Path(name).is_file():
-        from localllm.probes.saved import load_hardware
+    from localllm.probes.named import named_hardware
 
-        return load_hardware(Path(name))
-    from localllm.probes.profiles import load_profile
+    return named_hardware(names)
 
-    return load_profile(name).hardware
+
+def hardware_names() -> tuple[str, ...]:
+    """Return the names of all hardware profiles, sorted."""
+    from localllm.probes.profiles import profile_names
+
+    return profile_names()
+
+
+def conversation_store() -> ConversationStore:
+    """Return the conversations kept in the state folder; nothing is made before one is kept."""
+    return ConversationStore(state_dir() / "conversations")
+
+
+def input_history_path() -> Path | None:
+    """Return the file of typed lines, private to the person; None where it cannot be kept."""
+    try:
+        return private_file(state_dir() / "chat-history")
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

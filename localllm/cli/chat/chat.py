@@ -1,0 +1,307 @@
+"""The state of a chat: which model, which conversation, which settings, and what was measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from localllm.cli.chat.pump import Pump
+from localllm.cli.chat.settings import Settings, recommended_sampling
+from localllm.cli.chat.status import Status
+from localllm.cli.chat.terminal import Interrupts
+from localllm.cli.chat.turn import Answer, run
+from localllm.cli.chat.view import View
+from localllm.cli.output import LiveLine, failure
+from localllm.core.generation import (
+    ChatRequest,
+    CompletionRequest,
+    Died,
+    Event,
+    Failed,
+    Loaded,
+    LoadProgress,
+    Message,
+)
+from localllm.core.plan import Plan
+from localllm.core.policy import Policy
+from localllm.core.text import printable
+from localllm.errors import DoesNotFitError, EngineError
+from localllm.session import (
+    Conversation,
+    ConversationStore,
+    Entry,
+    LocalModel,
+    Session,
+    resolve_model,
+)
+from localllm.units import format_bytes
+
+_SHOW_LOAD_AFTER_S = 0.15
+_BAR = 24
+_MAX_NAME = 32
+
+
+@dataclass(slots=True)
+class Totals:
+    """What a session has done so far."""
+
+    n_answers: int = 0
+    n_gen: int = 0
+    n_prompt: int = 0
+    n_cached: int = 0
+    tg_s: float = 0.0
+    prompt_s: float = 0.0
+
+
+class Chat:
+    """One model and one conversation at a time. Shells call this; it prints only load progress."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        store: ConversationStore,
+        conversation: Conversation,
+        model_name: str,
+        policy: Policy,
+        settings: Settings,
+    ) -> None:
+        """Join the parts; nothing is loaded yet."""
+        self.session, self.store, self.conversation = session, store, conversation
+        self.model_name, self.policy, self.settings = model_name, policy, settings
+        self.interrupts = Interrupts(session.cancel)
+        self.totals = Totals()
+        self.last: Answer | None = None
+        self._pump = Pump()
+        self._needs_load = True
+        self._write_error: str | None = None
+
+    # -- the model -----------------------------------------------------------------------------
+
+    @property
+    def needs_load(self) -> bool:
+        """Whether no engine holds the model at the moment."""
+        return self._needs_load
+
+    def load(self, model: LocalModel | None = None) -> Loaded:
+        """Plan and load the model, with progress on standard error.
+
+        Raises DoesNotFitError (exit 3), EngineError (6) or what the engine refused with;
+        KeyboardInterrupt when Ctrl-C stopped it.
+        """
+        model = model or resolve_model(self.model_name)
+        plan = self.session.make_plan(model, self.policy)
+        require_fit(plan)
+        self._needs_load = True
+        began_s = time.monotonic()
+        with self.interrupts.handled(), LiveLine() as line:
+            for event in self._pump.events(lambda: self.session.load(model, plan)):
+                if isinstance(event, LoadProgress):
+                    if time.monotonic() - began_s > _SHOW_LOAD_AFTER_S:
+                        line.draw(_progress(event.fraction, model.spec.name, model.spec.file_bytes))
+                elif isinstance(event, Loaded):
+                    self._needs_load = False
+                    wishes = recommended_sampling(model.spec.metadata)
+                    self.settings = replace(self.settings, recommended=wishes)
+                    return event
+                elif isinstance(event, Failed | Died):
+                    if self.interrupts.stopped:
+                        raise KeyboardInterrupt
+                    raise failure(event)
+        raise EngineError("The engine ended the load without a word.")  # a broken protocol
+
+    def switch(self, name: str) -> Loaded:
+        """Load another model and go on with it; the old one stays the choice when that fails."""
+        model = resolve_model(name)
+        before, self.model_name = self.model_name, name
+        try:
+            return self.load(model)
+        except BaseException:
+            self.model_name = before
+            raise
+
+    # -- the conversation ----------------------------------------------------------------------
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation as the next request would continue it."""
+        return self.conversation.messages
+
+    @property
+    def system(self) -> str | None:
+        """The system prompt in force."""
+        first = self.messages[:1]
+        return first[0].content if first and first[0].role == "system" else None
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        self._written(lambda: self.conversation.set_system(text or None, time=now_text()))
+
+    def say(self, text: str) -> None:
+        """Add a question of the user."""
+        self._append(Entry(role="user", content=text, time=now_text()))
+
+    def can_ask_again(self) -> bool:
+        """Whether there is a question to answer, anew or for the first time."""
+        return any(message.role == "user" for message in self.messages)
+
+    def answer(
+        self, view: View, *, again: bool = False, completion: CompletionRequest | None = None
+    ) -> Answer:
+        """Answer the conversation and keep the answer, also one that was cut short.
+
+        With ``again`` the last answer is left out of the request and replaced by the new one; with
+        ``completion`` that is asked instead and nothing is kept.
+        Raises KeyboardInterrupt when the user left in the middle; the partial answer is kept.
+        """
+        if completion is not None:
+            return self._run(lambda: self.session.complete(completion), view, Answer())
+        messages = self.messages
+        if again and messages[-1].role == "assistant":
+            messages = messages[:-1]
+        request = ChatRequest(
+            messages=messages,
+            sampling=self.settings.sampling,
+            max_tokens=self.settings.max_tokens,
+            stop=self.settings.stop,
+            template_kwargs=self.settings.template_kwargs,
+            context_shift=self.settings.context_shift,
+        )
+        answer = Answer(reason="cancelled")
+        try:
+            self._run(lambda: self.session.chat(request), view, answer)
+        finally:
+            self._finish(answer)
+        return answer
+
+    def start_over(self) -> None:
+        """Begin a new conversation with the same system prompt."""
+        system = self.system
+        self.conversation.close()
+        self.conversation = self.store.start(
+            model=self.model_name,
+            content_id=self.conversation.header.content_id,
+            system=system,
+            now=datetime.now(),
+        )
+        self.last = None
+
+    def continue_with(self, conversation: Conversation) -> None:
+        """Take up another conversation."""
+        self.conversation.close()
+        self.conversation = conversation
+        self.last = None
+
+    def close(self) -> None:
+        """Give the conversation's file free; the session is its owner's to close."""
+        self.conversation.close()
+
+    # -- what was measured ---------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Return the figures for the status line, as of the last answer."""
+        session = self.session
+        plan, loaded = session.plan, session.loaded
+        stats = self.last.stats if self.last is not None else None
+        compared = session.memory_comparison()
+        planned = sum(row.planned_bytes for row in compared) if compared else None
+        measured = sum(row.measured_bytes for row in compared) if compared else None
+        if plan is not None and planned is None:
+            planned = sum(device.self_bytes for device in plan.devices)
+        return Status(
+            model=label(session.model) if session.model is not None else self.model_name,
+            n_ctx=loaded.n_ctx if loaded is not None else plan.n_ctx if plan is not None else 0,
+            n_ctx_used=stats.n_ctx_used if stats is not None else None,
+            tok_s=stats.tg_tok_s if stats is not None else None,
+            planned_bytes=planned,
+            measured_bytes=measured,
+        )
+
+    def write_error(self) -> str | None:
+        """Return, once, why the conversation cannot be kept."""
+        error, self._write_error = self._write_error, None
+        return error
+
+    def _run(self, start: Callable[[], Iterator[Event]], view: View, answer: Answer) -> Answer:
+        with self.interrupts.handled():
+            return run(self._pump, start, view, answer)
+
+    def _finish(self, answer: Answer) -> None:
+        self.last = answer
+        if isinstance(answer.fault, Died):
+            self._needs_load = True
+        stats = answer.stats
+        if stats is not None:
+            self.totals = replace(
+                self.totals,
+                n_answers=self.totals.n_answers + 1,
+                n_gen=self.totals.n_gen + stats.n_gen,
+                n_prompt=self.totals.n_prompt + stats.n_prompt,
+                n_cached=self.totals.n_cached + stats.n_cached,
+                tg_s=self.totals.tg_s + stats.tg_s,
+                prompt_s=self.totals.prompt_s + stats.prompt_s,
+            )
+        if answer.content or answer.reasoning or answer.reason == "stop":
+            entries = self.conversation.entries
+            self._append(
+                Entry(
+                    role="assistant",
+                    content=answer.content,
+                    reasoning=answer.reasoning,
+                    time=now_text(),
+                    finish_reason=answer.finish_reason,
+                    stats=stats,
+                    model=self.model_name,
+                    replaces_last=bool(entries) and entries[-1].role == "assistant",
+                )
+            )
+
+    def _append(self, entry: Entry) -> None:
+        self._written(lambda: self.conversation.append(entry))
+
+    def _written(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            self.conversation.forget_file()
+            self._write_error = error.strerror or str(error)
+
+
+def label(model: LocalModel) -> str:
+    """Return a model's name and quantisation for a line that has little room."""
+    name = printable(model.spec.name).replace("\n", " ")
+    name = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
+    quant = model.spec.quant
+    return name if quant.lower() in name.lower() else f"{name} {quant}"
+
+
+def now_text() -> str:
+    """Return the time of an entry."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def require_fit(plan: Plan) -> None:
+    """Raise DoesNotFitError, with what would help, unless the plan fits."""
+    if plan.verdict == "fits":
+        return
+    short = [d for d in plan.devices if d.spare_bytes is not None and d.spare_bytes < 0]
+    missing = "; ".join(
+        f"{'RAM' if d.kind == 'host' else d.name} is short of {format_bytes(-(d.spare_bytes or 0))}"
+        for d in short
+    )
+    ways = [f.change for f in plan.counterfactuals if f.verdict == "fits"]
+    raise DoesNotFitError(
+        f"{plan.model.name} does not fit{': ' if missing else ''}{missing}.",
+        hint=f"Would fit: {'; or '.join(ways[:3])}."
+        if ways
+        else "Try a smaller context (--ctx), --kv q8_0 or a smaller quantisation; "
+        "`localllm plan` shows the whole plan.",
+    )
+
+
+def _progress(fraction: float, name: str, n_bytes: int) -> str:
+    filled = round(_BAR * fraction)
+    done = f"{format_bytes(round(fraction * n_bytes))} of {format_bytes(n_bytes)}"
+    return f"loading {name} {'█' * filled}{'░' * (_BAR - filled)} {fraction:4.0%}  {done}"

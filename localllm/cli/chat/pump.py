@@ -1,0 +1,58 @@
+"""Engine events on a thread of their own, so that the screen can move while the engine is silent."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+
+from localllm.core.generation import Event
+
+TICK_S = 0.08
+
+
+class _End:
+    """The iterator is exhausted."""
+
+
+_Item = Event | BaseException | _End
+
+
+class Pump:
+    """Runs one request at a time on one lasting thread."""
+
+    def __init__(self) -> None:
+        """Start the thread; it is a daemon and ends with the process."""
+        self._jobs: queue.SimpleQueue[
+            tuple[Callable[[], Iterator[Event]], queue.SimpleQueue[_Item]]
+        ] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="localllm-chat-pump", daemon=True).start()
+
+    def events(self, start: Callable[[], Iterator[Event]]) -> Iterator[Event | None]:
+        """Yield the events of ``start()`` as they come, and None whenever ``TICK_S`` passed without.
+
+        Whoever stops early has to cancel the request: it goes on, unheard, to its end.
+        """
+        items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._jobs.put((start, items))
+        while True:
+            try:
+                item = items.get(timeout=TICK_S)
+            except queue.Empty:
+                yield None
+                continue
+            if isinstance(item, _End):
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _work(self) -> None:
+        while True:
+            start, items = self._jobs.get()
+            try:
+                for event in start():
+                    items.put(event)
+                items.put(_End())
+            except BaseException as error:
+                items.put(error)

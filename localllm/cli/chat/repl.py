@@ -1,0 +1,172 @@
+"""The conversation at a terminal: prompt, answer, prompt, until the person leaves."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from localllm.cli.chat import report
+from localllm.cli.chat.chat import Chat
+from localllm.cli.chat.commands import run_command
+from localllm.cli.chat.live import LiveRegion
+from localllm.cli.chat.markdown import MarkdownStream
+from localllm.cli.chat.prompt import Prompt
+from localllm.cli.chat.styled import BOLD, CYAN, DIM, merge, paint
+from localllm.cli.chat.terminal import quiet_keyboard, rich_terminal, safe
+from localllm.cli.chat.turn import Answer
+from localllm.cli.chat.view import stdout_view
+from localllm.cli.output import failure, note, show_error
+from localllm.core.generation import Died
+from localllm.errors import LocalLLMError
+from localllm.session import input_history_path
+
+_TWICE_S = 2.0
+
+
+class Repl:
+    """The loop. ``run`` returns when the person leaves."""
+
+    def __init__(self, chat: Chat) -> None:
+        """Take a chat whose model is loaded."""
+        self._chat = chat
+        self._rich = rich_terminal()
+        self._prompt = Prompt(
+            history_path=input_history_path(),
+            status=chat.status,
+            conversation_ids=chat.store.ids,
+        )
+
+    def run(self) -> None:
+        """Talk until Ctrl-D, ``/exit`` or the second Ctrl-C."""
+        chat = self._chat
+        for line in report.banner(chat):
+            self._dim(line)
+        self._dim("/help lists the commands · Ctrl-C stops an answer · Ctrl-D leaves")
+        for warning in chat.session.loaded.warnings if chat.session.loaded is not None else ():
+            note(warning)
+        self._show_unreadable()
+        if chat.conversation.entries:
+            self._replay()
+        while True:
+            print()
+            try:
+                text = self._prompt.ask()
+            except EOFError:
+                break
+            except KeyboardInterrupt:
+                if self._left_by_interrupt():
+                    break
+                continue
+            try:
+                if text and not self._handle(text):
+                    break
+            except LocalLLMError as error:
+                show_error(error)
+            except KeyboardInterrupt:
+                if chat.interrupts.stopped:  # the second one, while an answer was being stopped
+                    break
+                self._dim("interrupted")
+        self._say_goodbye()
+
+    def _left_by_interrupt(self) -> bool:
+        now_s = time.monotonic()
+        before_s, self._chat.interrupts.at_s = self._chat.interrupts.at_s, now_s
+        if now_s - before_s < _TWICE_S:
+            return True
+        self._dim("Ctrl-C again, or Ctrl-D, leaves")
+        return False
+
+    def _handle(self, text: str) -> bool:
+        """Take one message; return whether to go on."""
+        if not text.startswith("/"):
+            self._chat.say(text)
+            self._answer(again=False)
+            return True
+        outcome = run_command(self._chat, text, lambda line: print(safe(line)))
+        if outcome == "regenerate":
+            self._answer(again=True)
+        elif outcome == "replay":
+            self._replay()
+        return outcome != "leave"
+
+    def _answer(self, *, again: bool) -> None:
+        chat = self._chat
+        if chat.needs_load:
+            self._reload()
+        answer = self._ask(again=again)
+        if isinstance(answer.fault, Died) and answer.fault.phase == "idle" and not answer.content:
+            note(safe(answer.fault.message))
+            self._reload()
+            answer = self._ask(again=again)
+        self._show_ending(answer)
+
+    def _ask(self, *, again: bool) -> Answer:
+        chat = self._chat
+        print()
+        view = stdout_view(
+            chat.status(),
+            chat.settings.reasoning,
+            rich=self._rich and chat.settings.markdown,
+        )
+        with quiet_keyboard():
+            return chat.answer(view, again=again)
+
+    def _reload(self) -> None:
+        self._dim("loading the model again")
+        self._chat.load()
+
+    def _show_ending(self, answer: Answer) -> None:
+        chat = self._chat
+        ending = report.ending(answer, chat)
+        figures = report.footer(answer) if chat.settings.footer else None
+        if answer.fault is not None:
+            print()
+            show_error(failure(answer.fault))
+            if isinstance(answer.fault, Died):
+                kept = "What was said is kept" if answer.content else "Your question is kept"
+                note(f"{kept}; your next message loads the model again, /regen asks anew.")
+        if ending or figures:
+            print()
+            self._dim("— " + " · ".join(part for part in (ending, figures) if part))
+        self._show_write_error()
+
+    def _show_write_error(self) -> None:
+        error = self._chat.write_error()
+        if error is not None:
+            note(f"This conversation is no longer being kept: {error}.")
+
+    def _show_unreadable(self) -> None:
+        n = self._chat.conversation.n_bad_lines
+        if n:
+            note(
+                f"{n} line{'s' * (n != 1)} of the conversation could not be read and were skipped."
+            )
+
+    def _replay(self) -> None:
+        """Show where a conversation stands: its last question and answer."""
+        messages = [m for m in self._chat.messages if m.role in ("user", "assistant")]
+        n = len(messages)
+        print()
+        self._dim(f"{self._chat.conversation.header.id}: {n} message{'s' * (n != 1)} so far")
+        for message in messages[-2:]:
+            print()
+            text = safe(message.content.strip())
+            if message.role == "user":
+                mark = paint("› ", merge(BOLD, CYAN)) if self._rich else "> "
+                print(mark + text.replace("\n", "\n  "))
+            elif self._rich:
+                region, stream = LiveRegion(sys.stdout), MarkdownStream()
+                stream.feed(text)
+                stream.finish()
+                region.paint(stream.final_rows(region.width, finished=True))
+            else:
+                print(text)
+
+    def _say_goodbye(self) -> None:
+        conversation = self._chat.conversation
+        if conversation.entries and conversation.path is not None:
+            self._dim(f"kept: localllm chat --resume {conversation.header.id}")
+
+    def _dim(self, text: str) -> None:
+        text = safe(text)
+        print(paint(text, DIM) if self._rich else text)

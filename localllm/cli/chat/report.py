@@ -1,0 +1,171 @@
+"""What a chat says about itself in lines: the banner, ``/stats``, the figures under an answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from localllm.cli.chat.chat import Chat, label
+from localllm.cli.chat.status import NO_POWER, rate
+from localllm.cli.chat.turn import Answer
+from localllm.core.plan import Plan
+from localllm.core.text import printable
+from localllm.session import Summary
+from localllm.units import format_bytes, format_duration
+
+_TEMPLATES = {"model": "the model's own", "built-in": "built in", "none": "none"}
+
+
+def model_line(chat: Chat) -> str:
+    """Return what is loaded and how it is placed, in one line."""
+    session = chat.session
+    plan, loaded, model = session.plan, session.loaded, session.model
+    if plan is None or model is None:
+        return "not loaded"
+    parts = [label(model), format_bytes(model.spec.file_bytes), _placement(plan)]
+    if loaded is not None:
+        parts.append(f"context {loaded.n_ctx:,} ({_kv(plan)})")
+        parts.append(f"template: {_TEMPLATES[loaded.template]}")
+    return " · ".join(parts)
+
+
+def banner(chat: Chat) -> list[str]:
+    """Return the lines after a load: the model, and predicted beside measured memory."""
+    lines = [model_line(chat)]
+    loaded = chat.session.loaded
+    status = chat.status()
+    if status.planned_bytes is not None:
+        measured = status.measured_bytes
+        lines.append(
+            f"memory: {format_bytes(status.planned_bytes)} planned, "
+            + (f"{format_bytes(measured)} measured" if measured is not None else "not measured")
+            + (f" · loaded in {format_duration(loaded.load_s)}" if loaded is not None else "")
+        )
+    return lines
+
+
+def footer(answer: Answer) -> str | None:
+    """Return the figures under an answer, or None where there are none."""
+    stats = answer.stats
+    if stats is None:
+        return None
+    return " · ".join(
+        (
+            f"{stats.n_gen:,} token{'s' * (stats.n_gen != 1)}",
+            f"{rate(stats.tg_tok_s)} tok/s",
+            f"first after {format_duration(stats.ttft_s)}",
+        )
+    )
+
+
+def ending(answer: Answer, chat: Chat) -> str | None:
+    """Return why an answer ended, where that is not the model's own end, and the ways on."""
+    loaded = chat.session.loaded
+    if answer.reason == "cancelled":
+        return "stopped"
+    if answer.reason == "length":
+        return f"cut at max_tokens {chat.settings.max_tokens}: /set max_tokens none"
+    if answer.reason == "context_full":
+        n_ctx = f"{loaded.n_ctx:,}" if loaded is not None else "all"
+        shift = (
+            ", /set context_shift on drops the oldest part"
+            if loaded is not None and loaded.can_shift and not chat.settings.context_shift
+            else ""
+        )
+        return f"the context is full ({n_ctx} tokens): /clear starts anew, --ctx gives more{shift}"
+    return None
+
+
+def stats(chat: Chat) -> Iterator[str]:
+    """Yield the lines of ``/stats``."""
+    last = chat.last.stats if chat.last is not None else None
+    if last is None:
+        yield _line("last answer", "none yet")
+    else:
+        yield _line(
+            "last answer",
+            f"{last.n_gen:,} tokens in {format_duration(last.tg_s)}",
+            f"tg {rate(last.tg_tok_s)} tok/s",
+            f"first token after {format_duration(last.ttft_s)}",
+            f"seed {last.seed}",
+        )
+        yield _line(
+            "prompt",
+            f"{last.n_prompt:,} tokens",
+            f"{last.n_cached:,} from the turn before",
+            f"pp {rate(last.pp_tok_s)} tok/s",
+        )
+        share = f"{last.n_ctx_used / last.n_ctx:.0%}" if last.n_ctx else "–"
+        yield _line("context", f"{last.n_ctx_used:,} of {last.n_ctx:,} tokens", share)
+    totals = chat.totals
+    yield _line(
+        "session",
+        f"{totals.n_answers:,} answer{'s' * (totals.n_answers != 1)}",
+        f"{totals.n_gen:,} tokens generated in {format_duration(totals.tg_s)}",
+        f"{totals.n_prompt - totals.n_cached:,} read in {format_duration(totals.prompt_s)}",
+    )
+    yield from _memory(chat)
+    plan = chat.session.plan
+    if plan is not None and plan.speed is not None:
+        speed = plan.speed
+        yield _line(
+            "predicted",
+            f"tg {rate(speed.tg_tok_s)} tok/s ({rate(speed.tg_low)} to {rate(speed.tg_high)})",
+            f"bound by {speed.bound_by}",
+        )
+    yield _line("power", f"— W: {NO_POWER}")
+    yield _line("kept in", str(chat.conversation.path or "nothing: it is not being kept"))
+
+
+def conversations(rows: Sequence[Summary]) -> list[str]:
+    """Return one line per conversation, the one used last first."""
+    return [
+        f"  {row.id}  {_age(time.time() - row.modified_s):>11}  {row.n_messages:>3} messages  "
+        + printable(row.title)
+        for row in rows
+    ] or ["  No conversation has been kept yet."]
+
+
+def _memory(chat: Chat) -> Iterator[str]:
+    session = chat.session
+    compared = session.memory_comparison()
+    if not compared and session.loaded is not None:
+        yield _line("memory", "not measured", session.loaded.memory_unknown or "")
+    for row in compared:
+        difference = row.measured_bytes - row.planned_bytes
+        sign = "+" if difference >= 0 else "-"
+        yield _line(
+            f"memory {row.device}",
+            f"{format_bytes(row.planned_bytes)} planned",
+            f"{format_bytes(row.measured_bytes)} measured",
+            f"{sign}{format_bytes(abs(difference))}",
+        )
+    if session.loaded is not None and session.loaded.rss_bytes is not None:
+        yield _line(
+            "", f"{format_bytes(session.loaded.rss_bytes)} resident in the engine's process"
+        )
+
+
+def _line(name: str, *parts: str) -> str:
+    return f"  {name:<12}  {' · '.join(part for part in parts if part)}"
+
+
+def _placement(plan: Plan) -> str:
+    names = [d.name for d in plan.devices if d.kind == "gpu"]
+    if not names or not plan.n_gpu_layers:
+        return f"CPU, {plan.n_threads} thread{'s' * (plan.n_threads != 1)}"
+    return f"{plan.n_gpu_layers}/{plan.n_layer_total} layers on {' + '.join(names)}"
+
+
+def _kv(plan: Plan) -> str:
+    if plan.type_k == plan.type_v:
+        return f"KV {plan.type_k}"
+    return f"K {plan.type_k}, V {plan.type_v}"
+
+
+def _age(seconds: float) -> str:
+    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            n = int(seconds // size)
+            return f"{n} {name}{'s' * (n != 1)}"
+    return "just now"

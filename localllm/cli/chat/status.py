@@ -1,0 +1,74 @@
+"""The status line: what runs, how fast, how full, how much memory as planned and as measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from localllm.cli.chat.styled import BOLD, CYAN, DIM, Row, Run, merge, width_of
+from localllm.units import format_bytes
+
+NO_POWER = "this version does not read power meters yet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The figures of one moment. None is shown as a dash, never as a zero."""
+
+    model: str
+    n_ctx: int
+    n_ctx_used: int | None = None
+    tok_s: float | None = None
+    planned_bytes: int | None = None
+    measured_bytes: int | None = None
+    power_w: float | None = None
+    phase: str | None = None
+    """What is going on instead of generation: ``reading the prompt 512/2,048``."""
+
+    def parts(self, width: int) -> list[tuple[str, str]]:
+        """Return texts with their styles that fit into ``width``, the least important left out."""
+        speed = self.phase or f"{rate(self.tok_s)} tok/s"
+        used = "–" if self.n_ctx_used is None else f"{self.n_ctx_used:,}"
+        context = f"{used}/{self.n_ctx:,}"
+        wanted = [
+            (0, self.model, BOLD),
+            (1, speed, merge(BOLD, CYAN)),
+            (2, f"context {context}", PLAIN_DIM),
+            (4, self._memory(), PLAIN_DIM),
+            (3, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", PLAIN_DIM),
+        ]
+        shown = [part for part in wanted if part[1]]
+        while len(shown) > 1 and _width(shown) > width:
+            shown.remove(max(shown))
+        return [(text, style) for _, text, style in shown]
+
+    def row(self, width: int) -> Row:
+        """Return the line for the terminal."""
+        runs: list[Run] = []
+        for text, style in self.parts(width):
+            runs += [Run(_SEPARATOR if runs else " ", DIM), Run(text, style)]
+        return Row(tuple(runs))
+
+    def _memory(self) -> str:
+        if self.planned_bytes is None:
+            return ""
+        if self.measured_bytes is None:
+            return f"{format_bytes(self.planned_bytes)} planned"
+        return (
+            f"{format_bytes(self.planned_bytes)} planned, {format_bytes(self.measured_bytes)} used"
+        )
+
+
+PLAIN_DIM = DIM
+_SEPARATOR = " · "
+
+
+def rate(tok_s: float | None) -> str:
+    """Return tokens per second with three digits, or a dash."""
+    if tok_s is None:
+        return "–"
+    return f"{tok_s:,.0f}" if tok_s >= 100 else f"{tok_s:.1f}" if tok_s >= 10 else f"{tok_s:.2f}"
+
+
+def _width(parts: Sequence[tuple[int, str, str]]) -> int:
+    return 1 + sum(width_of(text) for _, text, _ in parts) + len(_SEPARATOR) * (len(parts) - 1)

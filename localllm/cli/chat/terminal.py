@@ -1,0 +1,114 @@
+"""The terminal while an answer is written: what is typed does not show, signals are ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from localllm.core.text import printable
+
+try:
+    import termios
+except ImportError:  # Windows: typed text then shows within an answer
+    termios = None  # type: ignore[assignment]
+
+_JOINERS = re.compile("([\u200c\u200d]+)")
+"""Joiners belong to emoji and to several scripts, and cannot move the cursor."""
+
+
+def safe(text: str) -> str:
+    """Return a model's text as a terminal may get it: no control character, joiners excepted."""
+    text = text.replace("\r", "")
+    if text.isprintable() or ("\u200c" not in text and "\u200d" not in text):
+        return printable(text)
+    return "".join(
+        piece if _JOINERS.fullmatch(piece) else printable(piece) for piece in _JOINERS.split(text)
+    )
+
+
+def rich_terminal() -> bool:
+    """Whether standard output is a terminal that can repaint, and colours are wanted."""
+    return (
+        sys.stdout.isatty()
+        and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+        and not os.environ.get("NO_COLOR")
+    )
+
+
+class Interrupts:
+    """Ctrl-C while an answer is written: the first asks it to stop, the second leaves.
+
+    Use it in ``with``, in the main thread. ``KeyboardInterrupt`` is raised for the second only.
+    """
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        """Take what asks the answer to stop; it is called within the signal handler."""
+        self._stop = stop
+        self.stopped = False
+        self.at_s = float("-inf")
+        """When the last one came, by the monotonic clock."""
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle the signal within the block."""
+        self.stopped = False
+        before = signal.signal(signal.SIGINT, self._on_signal)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.at_s = time.monotonic()
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+        self._stop()
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into an ordinary exit, so that ``with`` blocks clean up."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, _exit) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def quiet_keyboard() -> Iterator[None]:
+    """Keep typed characters off the screen; they wait for the next prompt.
+
+    Set again after the process was stopped and continued (Ctrl-Z), when the shell has reset it.
+    """
+    if termios is None or not sys.stdin.isatty():
+        yield
+        return
+    fd = sys.stdin.fileno()
+    before = termios.tcgetattr(fd)
+
+    def quiet(number: int = 0, frame: FrameType | None = None) -> None:
+        mode = termios.tcgetattr(fd)
+        mode[3] &= ~(termios.ECHO | termios.ICANON)
+        termios.tcsetattr(fd, termios.TCSANOW, mode)
+
+    quiet()
+    continued = signal.signal(signal.SIGCONT, quiet)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCONT, continued)
+        termios.tcsetattr(fd, termios.TCSANOW, before)

@@ -1,0 +1,1 @@
+"""What localllm writes down on this machine: conversations, in the state folder."""

@@ -1,0 +1,30 @@
+"""Where localllm keeps its state: one folder, private to the person."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the state folder, which may not exist yet: ``LOCALLLM_STATE_DIR``, or the system's."""
+    override = environ.get("LOCALLLM_STATE_DIR")
+    if override:
+        return Path(override).expanduser()
+    import platformdirs  # 10 ms that an override need not pay
+
+    return Path(platformdirs.user_state_dir("localllm", appauthor=False))
+
+
+def private_dir(path: Path) -> Path:
+    """Make a folder that only its owner can enter, and return it. Raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def private_file(path: Path) -> Path:
+    """Make a file that only its owner can read, unless it is there, and return it. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    return path

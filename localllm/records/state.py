@@ -24,7 +24,7 @@ def private_dir(path: Path) -> Path:
 
 
 def private_file(path: Path) -> Path:
-    """Make a file that only its owner can read, unless it is there, and return it. Raises OSError."""
+    """Make a file that only its owner can read, if there is none, and return it. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     return path

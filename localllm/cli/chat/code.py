@@ -1,7 +1,8 @@
 """Colours for code that arrives line by line, at a cost per line that does not grow.
 
 Pygments reads whole texts. To colour one more line it is given that line and what came before it,
-back to the last line that looked complete in itself; never more than ``MAX_WINDOW`` characters.
+at most ``MAX_WINDOW`` characters. The window starts anew between two lines that are not within one
+string or comment; a language within another (scripts in HTML) may then lose its colours.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Protocol
 
 from localllm.cli.chat.styled import PLAIN, Run
 
-MAX_WINDOW = 3000
-_RESTART = 1200
+MAX_WINDOW = 2400
+_RESTART = 900
 """From this size on the window starts anew at the next line that can stand alone."""
 _MAX_LINE = 400
 """A longer line is data, not code, and stays without colours."""
@@ -77,7 +78,7 @@ class Highlighter:
         inside = name.startswith(("Literal.String", "Comment.Multiline"))
         if "".join(run.text for run in runs) != text:  # a lexer that rewrites its input
             return ([Run(text)] if text else []), True
-        return runs, not inside and text[:1] not in (" ", "\t")
+        return runs, not inside
 
 
 def _style(name: str) -> str:

@@ -2,7 +2,7 @@
 
 A line is the unit: a finished line never changes again, except for tables, which are kept until
 they end. Of the open line, rows that are full and settled are final too; so what is repainted is a
-row or two, whatever the length of the answer. A newline stays a newline, as people expect of a chat.
+row or two, whatever the length of the answer. A newline stays a newline, as is usual in chats.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from localllm.cli.chat import report
 from localllm.cli.chat.chat import Chat
 from localllm.cli.chat.terminal import safe
 from localllm.cli.chat.turn import Answer
-from localllm.cli.output import JsonValue, LiveLine, emit_json, failure, note
+from localllm.cli.output import LiveLine, emit_json, failure, note
 from localllm.core.generation import CompletionRequest, Event, PromptProgress, TextDelta
 from localllm.errors import EngineError, UsageError
 
@@ -107,15 +107,15 @@ def question(prompt: str | None) -> str:
     if not text:
         raise UsageError(
             "There is no question.",
-            hint='Ask with -p "..." or pipe a text in; without either, at a terminal, you can talk.',
+            hint='Ask with -p "...", or pipe a text in. At a terminal, leave both out to talk.',
         )
     return text
 
 
-def _document(chat: Chat, answer: Answer) -> JsonValue:
+def _document(chat: Chat, answer: Answer) -> dict[str, object]:
     session, stats = chat.session, answer.stats
     loaded, plan, model = session.loaded, session.plan, session.model
-    document: dict[str, JsonValue] = {
+    document: dict[str, object] = {
         "schema": SCHEMA,
         "model": chat.model_name,
         "model_name": model.spec.name if model is not None else None,
@@ -132,7 +132,7 @@ def _document(chat: Chat, answer: Answer) -> JsonValue:
         "warnings": list(loaded.warnings) if loaded is not None else [],
     }
     if stats is not None:
-        rates: dict[str, JsonValue] = {"tg_tok_s": stats.tg_tok_s, "pp_tok_s": stats.pp_tok_s}
+        rates: dict[str, object] = {"tg_tok_s": stats.tg_tok_s, "pp_tok_s": stats.pp_tok_s}
         document["stats"] = {**dataclasses.asdict(stats), **rates}
     if answer.fault is not None:
         document["error"] = {"message": answer.fault.message, "hint": answer.fault.hint}

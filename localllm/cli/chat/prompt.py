@@ -1,4 +1,4 @@
-"""The line that a person types on: editing, history, several lines, completion, the status below."""
+"""The line that a person types on: editing, history, several lines, completion; and the status."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from localllm.cli.chat.commands import ALIASES, COMMANDS
 from localllm.cli.chat.settings import SETTINGS
 from localllm.cli.chat.status import Status
 
+PROMPT = "❯ "  # noqa: RUF001
 _QUOTES = '"""'
 _STYLE = Style.from_dict(
     {
@@ -50,7 +51,7 @@ class Prompt:
             FileHistory(str(history_path)) if history_path is not None else InMemoryHistory()
         )
         self._session: PromptSession[str] = PromptSession(
-            message=[("class:prompt", "› ")],
+            message=[("class:prompt", PROMPT)],
             prompt_continuation=[("", "  ")],
             multiline=True,
             key_bindings=_bindings(),

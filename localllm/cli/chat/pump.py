@@ -1,4 +1,4 @@
-"""Engine events on a thread of their own, so that the screen can move while the engine is silent."""
+"""Engine events from a thread of their own: the screen moves also while the engine is silent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Pump:
         threading.Thread(target=self._work, name="localllm-chat-pump", daemon=True).start()
 
     def events(self, start: Callable[[], Iterator[Event]]) -> Iterator[Event | None]:
-        """Yield the events of ``start()`` as they come, and None whenever ``TICK_S`` passed without.
+        """Yield the events of ``start()`` as they come, and None after each ``TICK_S`` without one.
 
         Whoever stops early has to cancel the request: it goes on, unheard, to its end.
         """

@@ -10,7 +10,7 @@ from localllm.cli.chat.chat import Chat
 from localllm.cli.chat.commands import run_command
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MarkdownStream
-from localllm.cli.chat.prompt import Prompt
+from localllm.cli.chat.prompt import PROMPT, Prompt
 from localllm.cli.chat.styled import BOLD, CYAN, DIM, merge, paint
 from localllm.cli.chat.terminal import quiet_keyboard, rich_terminal, safe
 from localllm.cli.chat.turn import Answer
@@ -152,7 +152,7 @@ class Repl:
             print()
             text = safe(message.content.strip())
             if message.role == "user":
-                mark = paint("› ", merge(BOLD, CYAN)) if self._rich else "> "
+                mark = paint(PROMPT, merge(BOLD, CYAN)) if self._rich else PROMPT
                 print(mark + text.replace("\n", "\n  "))
             elif self._rich:
                 region, stream = LiveRegion(sys.stdout), MarkdownStream()

@@ -7,9 +7,9 @@ environment twin; ``chat``, ``plan`` and ``bench`` receive the result as ``polic
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -25,7 +25,7 @@ from localllm.cli.parse import (
     parse_tensor_split,
     parse_whole,
 )
-from localllm.core.policy import KV_TYPES, FlashAttn, Policy
+from localllm.core.policy import KV_TYPES, Policy
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -34,6 +34,7 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
+Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
 
 class Option(click.Option):
@@ -43,6 +44,13 @@ class Option(click.Option):
         """Take click's arguments and the heading."""
         super().__init__(*args, **kwargs)
         self.group = group
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Return the variable as one value, spaces included, also where the option may repeat."""
+        if self.multiple and not self.is_flag:
+            value = self.resolve_envvar_value(ctx)
+            return None if value is None else (value,)
+        return super().value_from_envvar(ctx)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Return the names and the help; of several long names only the first is shown."""
@@ -77,10 +85,10 @@ def value_option(
     metavar: str,
     help: str,
     words: Sequence[str] = (),
+    complete: Completer | None = None,
     group: str = "Options",
-    env: bool = True,
 ) -> Callable[[Function], Function]:
-    """Declare an option whose text ``parse`` reads; ``words`` are what the shell completes.
+    """Declare an option whose text ``parse`` reads; ``words`` or ``complete`` serve the shell.
 
     The environment twin is ``LOCALLLM_`` and the long name. A bad value ends in exit code 2 with
     the option's name, or the variable's where it came from the environment.
@@ -99,12 +107,10 @@ def value_option(
             name = variable if source is ParameterSource.ENVIRONMENT else long_name
             raise click.UsageError(f"{name}: {value!r} {error}.", ctx=ctx) from None
 
-    def complete(
+    def complete_words(
         ctx: click.Context, parameter: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from click.shell_completion import CompletionItem
-
-        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+        return _items(word for word in words if word.startswith(incomplete))
 
     return click.option(
         *declarations,
@@ -113,8 +119,8 @@ def value_option(
         callback=read,
         metavar=metavar,
         help=help,
-        envvar=variable if env else None,
-        shell_complete=complete,
+        envvar=variable,
+        shell_complete=complete or complete_words,
     )
 
 
@@ -123,141 +129,120 @@ _KV_WORDS = (*KV_TYPES, "auto")
 
 _planning_option = functools.partial(value_option, group=_PLANNING)
 
-_PLANNING_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
-    _planning_option(
+_PLANNING_OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "n_ctx": _planning_option(
         "-c", "--ctx", "--ctx-size", "n_ctx",
         parse=parse_n_ctx, metavar="N|max", words=("max",),
         help="Context in tokens; max is the largest that costs no GPU layer. [default: 8192]",
     ),
-    _planning_option(
+    "kv": _planning_option(
         "--kv", "kv",
         parse=parse_kv_type, metavar="TYPE", words=_KV_WORDS,
         help=f"Type of the KV cache: {', '.join(_KV_WORDS)}.",
     ),
-    _planning_option(
+    "type_k": _planning_option(
         "-ctk", "--type-k", "--cache-type-k", "type_k",
         parse=parse_kv_type, metavar="TYPE", words=_KV_WORDS, help="Type of the K cache alone.",
     ),
-    _planning_option(
+    "type_v": _planning_option(
         "-ctv", "--type-v", "--cache-type-v", "type_v",
         parse=parse_kv_type, metavar="TYPE", words=_KV_WORDS, help="Type of the V cache alone.",
     ),
-    _planning_option(
+    "n_gpu_layers": _planning_option(
         "-ngl", "--n-gpu-layers", "--gpu-layers", "n_gpu_layers",
         parse=parse_n_gpu_layers, metavar="N|auto|all", words=("auto", "all"),
         help="Layers on GPUs, the output layer counted as one. [default: auto]",
     ),
-    _planning_option(
+    "n_cpu_moe": _planning_option(
         "-ncmoe", "--n-cpu-moe", "n_cpu_moe",
         parse=parse_whole, metavar="N",
         help="Keep the experts of the first N layers in RAM.",
     ),
-    _planning_option(
+    "tensor_split": _planning_option(
         "-ts", "--tensor-split", "tensor_split",
         parse=parse_tensor_split, metavar="A,B,...", help="Share of the layers for each GPU.",
     ),
-    _planning_option(
+    "n_ubatch": _planning_option(
         "-ub", "--ubatch", "--ubatch-size", "n_ubatch",
         parse=parse_count, metavar="N", help="Tokens computed at once. [default: 512]",
     ),
-    _planning_option(
+    "n_batch": _planning_option(
         "-b", "--batch", "--batch-size", "n_batch",
         parse=parse_count, metavar="N", help="Tokens submitted at once. [default: 2048]",
     ),
-    _planning_option(
+    "flash_attn": _planning_option(
         "-fa", "--flash-attn", "flash_attn",
         parse=parse_flash_attn, metavar="on|off|auto", words=("on", "off", "auto"),
         help="Flash attention. [default: auto]",
     ),
-    _planning_option(
+    "n_threads": _planning_option(
         "-t", "--threads", "n_threads",
         parse=parse_count, metavar="N", help="CPU threads. [default: performance cores]",
     ),
-    _planning_option(
+    "depth": _planning_option(
         "--depth", "depth",
         parse=parse_whole, metavar="N",
         help="Tokens already in the context, for the speed estimate. [default: 0]",
     ),
-    _planning_option(
+    "vram_headroom": _planning_option(
         "--vram-headroom", "vram_headroom",
         parse=parse_headroom, metavar="SIZE|%",
         help="Leave this free on every GPU: 1GiB, 5%, none.",
     ),
-    _planning_option(
+    "vram_budget_bytes": _planning_option(
         "--vram-budget", "vram_budget_bytes",
         parse=parse_size, metavar="SIZE", help="Use no more than this of each GPU.",
     ),
-    _planning_option(
+    "ram_budget_bytes": _planning_option(
         "--ram-budget", "ram_budget_bytes",
         parse=parse_size, metavar="SIZE", help="Use no more than this RAM.",
     ),
-    click.option(
+    "use_mmap": click.option(
         "--mmap/--no-mmap", "use_mmap",
         cls=Option, group=_PLANNING, default=None, envvar="LOCALLLM_MMAP",
         help="Map the file, or read it into memory. [default: map]",
     ),
-    click.option(
+    "repack": click.option(
         "--repack/--no-repack", " /-nr", "repack",
         cls=Option, group=_PLANNING, default=None, envvar="LOCALLLM_REPACK",
         help="Let llama.cpp rearrange CPU weights for speed. [default: repack]",
     ),
-)  # fmt: skip
+}  # fmt: skip
 
 
 def planning_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the planning flags to a command; it is called with one ``policy`` in their place."""
+    return planning_options_without()(function)
 
-    @functools.wraps(function)
-    def with_policy(
-        *args: Any,
-        n_ctx: int | Literal["max"] | None,
-        kv: str | None,
-        type_k: str | None,
-        type_v: str | None,
-        n_gpu_layers: int | None,
-        n_cpu_moe: int | None,
-        tensor_split: tuple[float, ...] | None,
-        n_ubatch: int | None,
-        n_batch: int | None,
-        flash_attn: FlashAttn | None,
-        n_threads: int | None,
-        depth: int | None,
-        vram_headroom: int | float | None,
-        vram_budget_bytes: int | None,
-        ram_budget_bytes: int | None,
-        use_mmap: bool | None,
-        repack: bool | None,
-        **others: Any,
-    ) -> Any:
-        headroom: dict[str, Any] = {}
-        if isinstance(vram_headroom, float):
-            headroom["vram_headroom_fraction"] = vram_headroom
-        elif vram_headroom is not None:
-            headroom["vram_headroom_bytes"] = vram_headroom
-        policy = Policy(
-            n_ctx=n_ctx,
-            type_k=type_k or kv,
-            type_v=type_v or kv,
-            n_gpu_layers=n_gpu_layers,
-            n_cpu_moe=n_cpu_moe,
-            tensor_split=tensor_split,
-            n_batch=n_batch,
-            n_ubatch=n_ubatch,
-            flash_attn=flash_attn or "auto",
-            n_threads=n_threads,
-            depth=depth or 0,
-            vram_budget_bytes=vram_budget_bytes,
-            ram_budget_bytes=ram_budget_bytes,
-            use_mmap=use_mmap,
-            repack=repack,
-            **headroom,
-        )
-        return function(*args, policy=policy, **others)
 
-    command: Callable[..., Any] = with_policy
-    for option in reversed(_PLANNING_OPTIONS):
-        command = option(command)
-    return command
+def planning_options_without(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return ``planning_options`` without some, for a command with its own meaning for them."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def with_policy(*args: Any, **values: Any) -> Any:
+            wishes = {name: values.pop(name) for name in _PLANNING_OPTIONS if name in values}
+            return function(*args, policy=_policy(wishes), **values)
+
+        command: Callable[..., Any] = with_policy
+        for name, option in reversed(_PLANNING_OPTIONS.items()):
+            if name not in names:
+                command = option(command)
+        return command
+
+    return decorate
+
+
+def _policy(wishes: Mapping[str, Any]) -> Policy:
+    """Return the policy; what was not given keeps the policy's own default."""
+    given = {name: value for name, value in wishes.items() if value is not None}
+    kv, headroom = given.pop("kv", None), given.pop("vram_headroom", None)
+    if kv is not None:
+        given = {"type_k": kv, "type_v": kv} | given
+    if headroom is not None:
+        share = isinstance(headroom, float)
+        given["vram_headroom_fraction" if share else "vram_headroom_bytes"] = headroom
+    return Policy(**given)
 
 
 def json_option(function: Function) -> Function:
@@ -276,13 +261,24 @@ def complete_model(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer ``demo``, and the folders and ``.gguf`` files under what was typed so far."""
+    names = [name for name in ("demo",) if name.startswith(incomplete)]
+    return _items([*names, *_paths(incomplete, ".gguf")])
+
+
+def complete_hardware(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the names of hardware profiles, and folders and ``.json`` files."""
+    from localllm.session import hardware_names
+
+    names = [name for name in hardware_names() if name.startswith(incomplete)]
+    return _items([*names, *_paths(incomplete, ".json")])
+
+
+def _items(names: Iterable[str]) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
-    return [CompletionItem(name) for name in [*_demo(incomplete), *_paths(incomplete, ".gguf")]]
-
-
-def _demo(incomplete: str) -> list[str]:
-    return ["demo"] if "demo".startswith(incomplete) else []
+    return [CompletionItem(name) for name in names]
 
 
 def _paths(incomplete: str, suffix: str) -> list[str]:

@@ -11,7 +11,6 @@ import os
 import select
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -20,15 +19,16 @@ import click
 from localllm import errors
 from localllm.core.generation import Died, Failed
 from localllm.core.text import printable
-from localllm.errors import EngineError, LocalLLMError
+from localllm.errors import DoesNotFitError, EngineError, LocalLLMError
+from localllm.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-JsonValue = str | int | float | bool | None | Sequence["JsonValue"] | Mapping[str, "JsonValue"]
+    from localllm.core.plan import Plan
 
-MAX_WIDTH = 110
-"""Columns that a table spreads over at most; lines longer than that are hard to follow."""
+MIN_WIDTH, MAX_WIDTH = 78, 110
+"""Columns of a table: narrower it could not add up in one line, wider it is hard to follow."""
 
 
 def show_error(error: LocalLLMError) -> None:
@@ -48,9 +48,20 @@ def note(text: str) -> None:
     _labelled("note", text, colour="yellow")
 
 
-def emit_json(document: JsonValue) -> None:
+def emit_json(document: object) -> None:
     """Print one JSON document: ASCII, so that it survives every terminal and every pipe."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def emit_json_line(document: object) -> None:
+    """Print one JSON document on one line, and send it on at once."""
+    result(json.dumps(document, ensure_ascii=True, allow_nan=False))
+
+
+def result(text: str) -> None:
+    """Print a line of results and send it on at once, so that a pipe follows a long run."""
+    click.echo(text)
+    sys.stdout.flush()
 
 
 def stdout_console() -> Console:
@@ -58,7 +69,7 @@ def stdout_console() -> Console:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
-    console.width = min(console.width, MAX_WIDTH)
+    console.width = max(MIN_WIDTH, min(console.width, MAX_WIDTH))
     return console
 
 
@@ -76,6 +87,23 @@ def failure(event: Failed | Died) -> LocalLLMError:
     if not (isinstance(kind, type) and issubclass(kind, LocalLLMError)):
         kind = EngineError
     return kind(event.message, hint=event.hint)
+
+
+def does_not_fit(plan: Plan) -> DoesNotFitError:
+    """Return the error (exit 3) of a plan that does not fit: what is missing, and what helps."""
+    short = [row for row in plan.devices if row.spare_bytes is not None and row.spare_bytes < 0]
+    places = ", ".join(
+        f"{format_bytes(-(row.spare_bytes or 0))} "
+        f"{'in RAM' if row.kind == 'host' else f'on {row.name}'}"
+        for row in short
+    )
+    rescue = next((other for other in plan.counterfactuals if other.verdict == "fits"), None)
+    return DoesNotFitError(
+        f"{plan.model.name} does not fit: short of {places}.",
+        hint=f"This would help: {rescue.change}."
+        if rescue
+        else "Use a smaller quantisation, a smaller model or a machine with more memory.",
+    )
 
 
 class LiveLine:
@@ -138,11 +166,6 @@ def silence_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-def lines(texts: Iterable[str]) -> str:
-    """Join printable lines, for a table cell or a paragraph."""
-    return "\n".join(printable(text) for text in texts)
 
 
 def _labelled(label: str, text: str, *, colour: str) -> None:

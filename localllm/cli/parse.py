@@ -32,6 +32,23 @@ def parse_whole(text: str) -> int:
     return 0 if text.strip() == "0" else parse_count(text)
 
 
+def parse_wholes(text: str) -> tuple[int, ...]:
+    """Read numbers from 0, separated by commas: ``0,4096``."""
+    try:
+        return tuple(parse_whole(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("is not a list of numbers, such as 512,2048") from None
+
+
+def parse_pair(text: str) -> tuple[int, int]:
+    """Read two numbers above 0: ``512,128``."""
+    try:
+        first, second = (parse_count(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError("is not a pair of numbers, such as 512,128") from None
+    return first, second
+
+
 def parse_n_ctx(text: str) -> int | Literal["max"]:
     """Read a context size: tokens, ``32k``, or ``max``."""
     if text.strip().lower() == "max":

@@ -1,0 +1,48 @@
+"""``localllm hardware``: this machine as the planner sees it."""
+
+from __future__ import annotations
+
+import click
+
+from localllm.cli.options import Command, json_option
+from localllm.cli.output import LiveLine, emit_json, hint, stdout_console
+
+EXAMPLES = """\
+\b
+Examples:
+  localllm hardware
+  localllm hardware --measure
+  localllm hardware --json > machine.json
+  localllm plan model.gguf --hardware machine.json      (on any other machine)
+"""
+
+
+@click.command(cls=Command, epilog=EXAMPLES)
+@click.option(
+    "--measure", is_flag=True, help="Measure the memory bandwidth too, in about a second."
+)
+@click.option(
+    "--wake-gpus", is_flag=True, help="Wake sleeping GPUs to read them; a laptop's takes seconds."
+)
+@json_option
+def hardware(measure: bool, wake_gpus: bool, as_json: bool) -> None:
+    """Show this machine as the planner sees it.
+
+    GPUs, memory, CPU, and what llama.cpp can use of them. Nothing leaves this machine; --json is
+    complete enough to plan for it elsewhere.
+    """
+    from localllm import session
+
+    with LiveLine() as live:
+        live.draw("measuring the memory bandwidth" if measure else "looking at this machine")
+        machine = session.detect_hardware(measure_bandwidth=measure, wake_gpus=wake_gpus)
+    if as_json:
+        from localllm.core.hardware_document import hardware_document
+
+        emit_json(hardware_document(machine))
+        return
+    from localllm.cli.hardware_view import print_hardware
+
+    print_hardware(stdout_console(), machine)
+    if any(device.visible and device.backend == "none" for device in machine.devices):
+        hint("localllm doctor says how to get a llama.cpp that uses this GPU.")

@@ -1,0 +1,256 @@
+"""A plan as a person reads it: the verdict, a sum per device, bars, reasons and what would help."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from localllm.cli import draw
+from localllm.cli.output import unicode_output
+from localllm.core.memory import RunShape, kv_cells, kv_layer_bytes
+from localllm.core.plan import DeviceMemory, Plan
+from localllm.core.text import printable
+from localllm.units import format_bytes, format_count
+
+_TERMS = (draw.MODEL, draw.CONTEXT, draw.COMPUTE, draw.OVERHEAD, draw.HEADROOM, draw.SPARE)
+_ROOMY_COLUMNS = 96
+_BASIS = {
+    "exact": ("exact", "green", "llama.cpp's own allocator says so"),
+    "formula": ("formula", "cyan", "our formulas over the file's header"),
+    "recorded shape": ("estimate", "yellow", "a recorded shape of the model; no file is at hand"),
+}
+
+
+def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
+    """Print one plan; ``explain`` adds how its figures were counted."""
+    unicode = unicode_output()
+    console.print(_title(plan))
+    console.print(_verdict(plan, unicode=unicode))
+    console.print()
+    console.print(_sums(console, plan, unicode=unicode))
+    bars = _bars(console, plan, unicode=unicode)
+    if bars.row_count:
+        console.print()
+        console.print(bars)
+    console.print()
+    console.print(_facts(plan, explain=explain))
+    console.print()
+    # Never wrapped by us: a terminal's own wrapping leaves one line to copy.
+    command = printable(shlex.join(["llama-server", *plan.llama_args]))
+    console.print(Text(command, style="bright_black"), soft_wrap=True)
+
+
+def place_name(row: DeviceMemory) -> str:
+    """Return what a person calls a row of the plan: the device's name, or RAM."""
+    return "RAM" if row.kind == "host" else printable(row.name)
+
+
+def summary(plan: Plan) -> str:
+    """Return the plan in one line: layers and where they lie, context, KV types."""
+    layers = f"{plan.n_gpu_layers} of {plan.n_layer_total} layers"
+    if plan.n_gpu_layers:
+        where = f"{layers} on {', '.join(map(printable, plan.device_names))}"
+    else:
+        where = f"{plan.n_layer_total} layers on the CPU, {plan.n_threads} threads"
+    kv = plan.type_k if plan.type_k == plan.type_v else f"{plan.type_k}/{plan.type_v}"
+    return f"{where}, context {plan.n_ctx:,}, KV {kv}"
+
+
+def _title(plan: Plan) -> Text:
+    model = plan.model
+    word, style, _ = _BASIS[plan.basis]
+    facts = [model.quant, f"{format_count(model.n_params)} parameters"]
+    facts += [format_bytes(model.file_bytes), model.arch]
+    return Text.assemble(
+        (printable(model.name), "bold"),
+        "  ",
+        printable(", ".join(fact for fact in facts if fact)),
+        "  ",
+        (f"[{word}]", style),
+    )
+
+
+def _verdict(plan: Plan, *, unicode: bool) -> Text:
+    fits = plan.verdict == "fits"
+    mark = ("✓ " if fits else "✗ ") if unicode else ""
+    word, style = ("fits", "bold green") if fits else ("does not fit", "bold red")
+    return Text.assemble((f"{mark}{word}", style), f"  {summary(plan)}")
+
+
+def _sums(console: Console, plan: Plan, *, unicode: bool) -> Table:
+    """One row per device. The terms, headroom and spare add up to what is free."""
+    gap = 2 if console.width >= _ROOMY_COLUMNS else 1
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="")
+    table.add_column(Text("MiB\n", style="bright_black"))
+    table.add_column("layers\n", justify="right")
+    for part in _TERMS:
+        glyph = part.shown(unicode=unicode)
+        table.add_column(Text.assemble(part.name, "\n", (glyph, part.style)), justify="right")
+    table.add_column("free now\n", justify="right")
+    for row in plan.devices:
+        figures = draw.MemorySum.of(row)
+        spare = figures.spare
+        table.add_row(
+            Text(place_name(row), style="bold"),
+            str(row.n_layers),
+            f"{figures.model:,}",
+            f"{figures.context:,}",
+            f"{figures.compute:,}",
+            f"{figures.overhead:,}",
+            f"{figures.headroom:,}",
+            _unknown_or(spare, style="bold red" if spare is not None and spare < 0 else ""),
+            _unknown_or(figures.free),
+        )
+    return table
+
+
+def _unknown_or(mib: int | None, *, style: str = "") -> Text:
+    return Text("?" if mib is None else f"{mib:,}", style=style)
+
+
+def _bars(console: Console, plan: Plan, *, unicode: bool) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    rows = [row for row in plan.devices if row.total_bytes and row.free_bytes is not None]
+    names = [Text(place_name(row), style="bold") for row in rows]
+    captions = [_bar_caption(row, unicode=unicode) for row in rows]
+    beside = max(map(len, names), default=0) + max(map(len, captions), default=0) + 2
+    for row, name, caption in zip(rows, names, captions, strict=True):
+        total = row.total_bytes or 0
+        sizes = [(draw.IN_USE, total - (row.free_bytes or 0)), *_parts(row)]
+        width = max(console.width - beside, 20)
+        table.add_row(name, draw.bar(sizes, total=total, width=width, unicode=unicode), caption)
+    return table
+
+
+def _parts(row: DeviceMemory) -> list[tuple[draw.Part, int]]:
+    return [
+        (draw.MODEL, row.model_bytes),
+        (draw.CONTEXT, row.context_bytes),
+        (draw.COMPUTE, row.compute_bytes),
+        (draw.OVERHEAD, row.overhead_bytes),
+        (draw.HEADROOM, row.headroom_bytes),
+        (draw.SPARE, row.spare_bytes or 0),
+    ]
+
+
+def _bar_caption(row: DeviceMemory, *, unicode: bool) -> Text:
+    spare, total = row.spare_bytes, row.total_bytes or 0
+    if spare is not None and spare < 0:
+        return Text(f"{format_bytes(-spare)} short", style="bold red")
+    in_use = total - (row.free_bytes or 0)
+    glyph = draw.IN_USE.shown(unicode=unicode)
+    used = f" ({glyph} {format_bytes(in_use)} used)" if in_use > 0 else ""
+    return Text(f"of {format_bytes(total)}{used}", style="bright_black")
+
+
+def _facts(plan: Plan, *, explain: bool) -> Table:
+    """Labelled paragraphs, each label once."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    sections: list[tuple[str, Sequence[str]]] = [
+        ("Speed", tuple(_speed(plan))),
+        ("Why", plan.reasons),
+        ("Next", _cliff(plan)),
+        ("Would help", [other.change for other in plan.counterfactuals]),
+        ("Basis", (_basis(plan),)),
+    ]
+    if explain:
+        sections += [("Counted", tuple(_counted(plan))), ("Machine", tuple(_machine(plan)))]
+    for label, paragraphs in sections:
+        for index, paragraph in enumerate(paragraphs):
+            cell: RenderableType = Text(printable(paragraph))
+            if len(paragraphs) > 1:
+                cell = Padding(cell, 0)
+            table.add_row(label if index == 0 else "", cell)
+    return table
+
+
+def _speed(plan: Plan) -> Iterator[str]:
+    speed, power, cost = plan.speed, plan.power, plan.cost
+    if speed is not None:
+        line = f"{speed.tg_tok_s:.3g} tok/s ({speed.tg_low:.3g} to {speed.tg_high:.3g})"
+        if speed.pp_tok_s is not None:
+            line += f", prompt {speed.pp_tok_s:,.0f} tok/s"
+        if speed.at_depth:
+            line += f", {speed.at_depth:,} tokens into the context"
+        yield f"{line}; bound by {speed.bound_by} ({speed.basis})."
+    if power is not None:
+        yield f"{power.board_w:.0f} W, {power.j_per_token:.3g} J per token ({power.basis})."
+    if cost is not None:
+        yield f"{cost.per_million_tokens:.2f} {cost.currency} per million tokens ({cost.basis})."
+
+
+def _cliff(plan: Plan) -> tuple[str, ...]:
+    cliff = plan.cliff
+    if cliff is None:
+        return ()
+    place = "in RAM" if cliff.device == "host" else f"on {cliff.device}"
+    return (f"{format_bytes(abs(cliff.bytes))} {place}: {cliff.consequence}.",)
+
+
+def _basis(plan: Plan) -> str:
+    _, _, meaning = _BASIS[plan.basis]
+    if not plan.estimated_terms:
+        return f"{meaning}."
+    return f"{meaning}; upper estimates: {', '.join(plan.estimated_terms)}."
+
+
+def _counted(plan: Plan) -> Iterator[str]:
+    """The arithmetic behind the columns, for whoever wants to check it."""
+    model = plan.model
+    weights = sum(tensor.n_bytes for tensor in model.tensors)
+    yield f"model: {len(model.tensors):,} tensors, {weights:,} bytes in the file's own types"
+    mapped = plan.host.mapped_bytes
+    if mapped:
+        yield f"of RAM's model column {format_bytes(mapped)} are the mapped file"
+    yield from _kv_lines(plan)
+    yield (
+        f"compute: batches of {plan.n_ubatch} tokens (submitted by {plan.n_batch}), "
+        f"flash attention {plan.flash_attn}, n_outputs_max {plan.n_outputs_max}"
+    )
+    yield "overhead: what llama.cpp's own sum leaves out: backend context, pools, its process"
+    for override in plan.tensor_overrides:
+        yield f"kept in {override.buffer_type}: tensors like {override.pattern}"
+
+
+def _kv_lines(plan: Plan) -> Iterator[str]:
+    """One line for each group of layers with caches of one size."""
+    model = plan.model
+    shape = RunShape(
+        n_ctx=plan.n_ctx,
+        n_ubatch=plan.n_ubatch,
+        type_k=plan.type_k,
+        type_v=plan.type_v,
+        flash_attn=plan.flash_attn != "off",
+        n_seq=plan.n_seq,
+        n_outputs_max=plan.n_outputs_max,
+    )
+    groups: dict[tuple[int, int, int, int], int] = {}
+    for layer in range(model.n_layer):
+        size = kv_layer_bytes(model, layer, shape)
+        key = (
+            kv_cells(model, layer, shape),
+            model.n_embd_k_gqa(layer),
+            model.n_embd_v_gqa(layer),
+            size,
+        )
+        if size:
+            groups[key] = groups.get(key, 0) + 1
+    for (cells, n_k, n_v, size), count in groups.items():
+        yield (
+            f"context: {count} layers x {cells:,} cells x "
+            f"({n_k:,} K as {plan.type_k} + {n_v:,} V as {plan.type_v}) = "
+            f"{count} x {format_bytes(size)} = {format_bytes(count * size)}"
+        )
+
+
+def _machine(plan: Plan) -> Iterator[str]:
+    hardware = plan.hardware
+    yield f"{hardware.name} ({hardware.source}), {hardware.host.cpu}"
+    yield from hardware.notes

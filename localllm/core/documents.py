@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from localllm.core.generation import BenchTest, EngineInfo
-from localllm.core.hardware import Hardware
 from localllm.core.hardware_document import hardware_document
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
@@ -24,14 +23,17 @@ NO_POWER_REASON = "localllm does not measure power yet"
 
 
 def plan_document(plan: Plan) -> dict[str, Any]:
-    """Return a plan as its JSON document."""
+    """Return a plan as its JSON document.
+
+    ``hardware`` is what ``localllm hardware --json`` prints, so the plan can be made again from it.
+    """
     return {
         "schema": PLAN_SCHEMA,
         "basis": plan.basis,
         "estimated_terms": list(plan.estimated_terms),
         "verdict": plan.verdict,
         "model": _model_part(plan.model),
-        "hardware": _hardware_part(plan.hardware),
+        "hardware": hardware_document(plan.hardware),
         "n_ctx": plan.n_ctx,
         "n_ubatch": plan.n_ubatch,
         "n_batch": plan.n_batch,
@@ -87,13 +89,6 @@ def _model_part(model: ModelSpec) -> dict[str, Any]:
         "n_ctx_train": model.n_ctx_train,
         "n_expert": model.n_expert,
     }
-
-
-def _hardware_part(hardware: Hardware) -> dict[str, Any]:
-    """Return the machine as ``localllm hardware --json`` prints it: it can be planned on again."""
-    document = hardware_document(hardware)
-    names = ("name", "source", "devices", "host", "notes")
-    return {name: document[name] for name in names if name in document}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

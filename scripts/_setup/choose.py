@@ -19,9 +19,9 @@ CUDA_GENERATIONS = ((13, 2), (13, 0), (12, 5), (12, 4), (12, 3), (12, 2), (12, 1
 """The CUDA toolkits that have a folder there, newest first."""
 
 COMMON_CMAKE_ARGS = ("-DGGML_RPC=ON", "-DLLAVA_BUILD=OFF", "-DLLAMA_OPENSSL=OFF")
-"""RPC on, for workers on other machines. Without image input (its own library, a fifth of the build
-time), and without OpenSSL, which only llama.cpp's own downloader wants and which ties the library
-to one libssl."""
+"""RPC on, for workers on other machines. Without image input, a library of its own that is never
+loaded here, and without OpenSSL, which only llama.cpp's own downloader wants and which would tie
+the libraries to one libssl."""
 
 SOURCE_CMAKE_ARGS = {
     # On a Mac this has Metal too: llama-cpp-python's CMakeLists.txt switches it on by force.

@@ -29,6 +29,11 @@ class CommandFailed(Exception):
 
 AGAIN = "run the same command again; it continues where it stopped."
 
+_NETWORK_HINT = (
+    "The first set-up needs PyPI (https://pypi.org). Check the network, or HTTPS_PROXY or "
+    f"PIP_INDEX_URL if you use a proxy or a mirror, and {AGAIN}"
+)
+
 # The first that matches wins: a full disk and a lost network make compilers and resolvers fail too.
 _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
@@ -55,8 +60,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
         r"Cannot connect to proxy|error sending request|dns error|tcp connect error|"
         r"Could not connect|RemoteDisconnected|IncompleteRead|Max retries exceeded",
         "the package index cannot be reached",
-        "The first set-up needs PyPI (https://pypi.org). Check the network, or HTTPS_PROXY or "
-        f"PIP_INDEX_URL if you use a proxy or a mirror, and {AGAIN}",
+        _NETWORK_HINT,
     ),
     (
         r"Killed signal terminated program|internal compiler error: Killed|"
@@ -79,19 +83,26 @@ def explain(tail: str) -> tuple[str, str] | None:
 def failure(what: str, error: CommandFailed) -> SetupError:
     """An error for the person: what was being done, why it failed, the command's own last words."""
     known = explain(error.tail)
+    if known is None and "(from versions: none)" in error.tail:
+        known = ("the package index offered nothing", _NETWORK_HINT)
     if known is not None:
         return SetupError(f"{what}: {known[0]}", hint=known[1])
     return SetupError(f"{what}: {last_words(error.tail) or f'exit status {error.returncode}'}")
 
 
 def last_words(tail: str) -> str:
-    """The line of a command's output that says most about its failure: the first error of its
-    end."""
+    """The line of a command's output that says most about why it failed.
+
+    The first error of CMake or a compiler, else the last exception of a Python program, else the
+    last line: pip's own summary, at the end, says nothing that they did not.
+    """
     lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    # pip's own summary comes last and says nothing that the first error did not.
     for index, line in enumerate(lines):
-        if re.match(r"CMake Error", line):
+        if line.startswith("CMake Error"):
             return " ".join(lines[index : index + 2])[:300]
-        if re.search(r"(?i)\berror\b", line):
+        if re.search(r":\d+: (fatal )?error: |^(fatal error|nvcc fatal|ERROR): ", line):
+            return line[:300]
+    for line in reversed(lines):
+        if re.match(r"[\w.]*(Error|Exception): ", line):
             return line[:300]
     return lines[-1][:300] if lines else ""

@@ -152,7 +152,8 @@ class Engine:
     def _install_wheel(self, build: Build, wheel: Path) -> list[dict[str, str]]:
         self.talk.step("installing it and asking which devices it has")
         self.venv.change("engine")
-        self.venv.pip("uninstall", "--yes", PACKAGE)
+        if any(self.venv.path.glob("lib/python3*/site-packages/llama_cpp*")):
+            self.venv.pip("uninstall", "--yes", PACKAGE)
         self.venv.install(
             [str(wheel), *build.extra_packages], doing="installing llama-cpp-python failed"
         )

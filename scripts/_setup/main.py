@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import errno
 import os
 import signal
@@ -52,6 +53,8 @@ def main(arguments: list[str], *, root: Path) -> int:
     options = parser.parse_args(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    if options.stamp is not None:
+        _end_with_parent()
     talk = Talk(log_path=None)
     try:
         set_up(root, kind=options.kind, stamp=options.stamp)
@@ -90,11 +93,10 @@ def set_up(root: Path, *, kind: str, stamp: str | None) -> None:
         try:
             _steps(Venv(root, talk=talk, environ=os.environ, locks=locks), kind=kind, stamp=stamp)
         except SetupError as error:
-            talk.clear()
             error.log_path = talk.log_path
             raise
         finally:
-            talk.clear()
+            talk.close()
 
 
 def _steps(venv: Venv, *, kind: str, stamp: str | None) -> None:
@@ -165,6 +167,13 @@ def _of_os(error: OSError, *, root: Path) -> SetupError | None:
             hint=f"Make room (about 1.5 GB) and {AGAIN}",
         )
     return None
+
+
+def _end_with_parent() -> None:
+    """On Linux: SIGTERM for us when the script that called us dies, by kill -9 too."""
+    if sys.platform.startswith("linux"):
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -86,9 +86,13 @@ class Talk:
         except OSError:  # a full disk: the command that filled it says so
             self._log = None
 
-    def clear(self) -> None:
-        """Removes the live line, for whoever prints next."""
+    def close(self) -> None:
+        """Removes the live line, for whoever prints next, and ends the log."""
         self._clear()
+        self._step = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def _draw(self, detail: str) -> None:
         width = shutil.get_terminal_size().columns - 1

@@ -90,13 +90,13 @@ class Venv:
             return
         if self.works():
             self.talk.say("  using the .venv that is there")
+            self._require_pip()
         else:
             self.talk.step(
                 f"Python {platform.python_version()} in .venv{', by uv' if self.uv else ''}"
             )
             self._begin()
             self._make()
-        self._require_pip()
         self.steps.finish("venv", str(self.root))
         self.talk.done()
 

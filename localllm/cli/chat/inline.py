@@ -21,7 +21,8 @@ _LINK = re.compile(
 )
 _OPEN_LINK = re.compile(r"!?\[[^\[\]]*(?:\](?:\((?:[^()]|\([^()]*\))*(?:\([^()]*)?)?)?\Z")
 _AUTOLINK = re.compile(r"<(https?://[^\s<>]+)>")
-_OPEN_TAIL = re.compile(r"[*_~`\\]+\Z")
+_OPEN_AUTOLINK = re.compile(r"<(?:h|ht|htt|https?:?/?|https?://[^\s<>]*)?\Z")
+_OPEN_TAIL = re.compile(r"(?:[*_~`\\]+|&(?:#\d{0,2}|[a-z]{0,4}))\Z")
 
 
 def parse_inline(source: str, base: str = "", *, final: bool = True) -> tuple[list[Run], int]:
@@ -58,6 +59,9 @@ class _Parser:
             elif char == "<" and (found := _AUTOLINK.match(source, at)):
                 self.stretch(found.start(1), found.end(1), UNDERLINE)
                 at = self.up_to(found.end())
+            elif char == "<" and not self.final and _OPEN_AUTOLINK.match(source, at):
+                self.settled = min(self.settled, at)
+                at = self.text(char, at + 1)
             elif char == "&" and (name := source[at : source.find(";", at) + 1]) in _ENTITIES:
                 at = self.text(_ENTITIES[name], at + len(name))
             else:
@@ -84,10 +88,11 @@ class _Parser:
     def code(self, at: int, end: int) -> int:
         n = _run_length(self.source, at)
         fence = self.source[at : at + n]
-        close = self.source.find(fence, at + n, at + n + MAX_REACH)
+        limit = min(end, at + n + MAX_REACH)
+        close = self.source.find(fence, at + n, limit)
         while close >= 0 and _run_length(self.source, close) != n:
             close += _run_length(self.source, close)
-            close = self.source.find(fence, close, at + n + MAX_REACH)
+            close = self.source.find(fence, close, limit)
         if close >= 0:
             inner = self.source[at + n : close]
             shift = 1 if len(inner) > 2 and inner[0] == inner[-1] == " " and inner.strip() else 0

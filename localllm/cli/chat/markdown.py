@@ -102,11 +102,11 @@ class MarkdownStream:
                 runs = self._code.peek(self._dedent(line))
                 rows += _chunks([Run(c, r.style) for r in runs for c in r.text], width)
         elif self._flow is not None:
-            rows += self._flow_rows(line, width, final=False)[0]
+            rows += self._flow_rows(line, width, final=False)
         elif _FENCE.fullmatch(line) or _RULE.fullmatch(line) or line.lstrip().startswith("|"):
             rows += _chunks([Run(c, DIM) for c in line], width)
         elif line.strip():
-            rows += self._flow_rows(line, width, final=False)[0]
+            rows += self._flow_rows(line, width, final=False)
         return [_NOTHING, *rows] if rows and self._gap else rows
 
     def _line(self, line: str, width: int) -> list[Row]:
@@ -126,9 +126,9 @@ class MarkdownStream:
                 return before + self._space([row(("─" * min(width, _RULE_WIDTH), DIM))])
             if _HEADING.fullmatch(line):
                 self._gap = self._started
-            rows = before + self._space(self._flow_rows(line, width, final=True)[0])
+            rows = before + self._space(self._flow_rows(line, width, final=True))
         else:
-            rows = self._flow_rows(line, width, final=True)[0]
+            rows = self._flow_rows(line, width, final=True)
         self._flow, self._shown = None, 0
         return rows
 
@@ -144,8 +144,9 @@ class MarkdownStream:
             or _RULE.fullmatch(line)
         ):
             return []
-        rows, runs, settled = self._flow_rows(line, width, final=False)
-        done = [r for r in rows[:-1] if r.source_end <= settled]
+        runs, settled = self._runs(line, final=False)
+        certain = [r for r in runs if self._shown < r.source_end <= settled]
+        done = self._wrapped(certain, line, width)[:-1]  # more text only makes the last word longer
         if not done:
             return []
         heading = self._flow is None and _HEADING.fullmatch(line) is not None
@@ -162,16 +163,22 @@ class MarkdownStream:
             self._shown = 0
         return self._space(done)
 
-    def _flow_rows(self, line: str, width: int, *, final: bool) -> tuple[list[Row], list[Run], int]:
-        """Return the rows not yet shown of a line, its runs, and up to where they are settled."""
+    def _flow_rows(self, line: str, width: int, *, final: bool) -> list[Row]:
+        """Return the rows not yet shown of a line."""
+        unseen = [r for r in self._runs(line, final=final)[0] if r.source_end > self._shown]
+        if self._flow is not None and final and not unseen:
+            return []
+        return self._wrapped(unseen, line, width)
+
+    def _runs(self, line: str, *, final: bool) -> tuple[list[Run], int]:
+        """Return the runs of a line's text, and up to where they are settled."""
         flow = self._flow or _flow(line)
         runs, settled = parse_inline(line[flow.body :], flow.base, final=final)
-        runs = [Run(r.text, r.style, r.source_end + flow.body) for r in runs]
-        unseen = [r for r in runs if r.source_end > self._shown]
-        rows = wrap(unseen, min(width, MAX_PROSE_WIDTH), flow.first, flow.rest)
-        if self._flow is not None and final and not unseen:
-            rows = []
-        return rows, runs, settled + flow.body
+        return [Run(r.text, r.style, r.source_end + flow.body) for r in runs], settled + flow.body
+
+    def _wrapped(self, runs: list[Run], line: str, width: int) -> list[Row]:
+        flow = self._flow or _flow(line)
+        return wrap(runs, min(width, MAX_PROSE_WIDTH), flow.first, flow.rest)
 
     def _space(self, rows: list[Row]) -> list[Row]:
         """Put the one empty row before them that is due, if any."""
@@ -227,7 +234,7 @@ class MarkdownStream:
         if table is None:
             return []
         if isinstance(table, str):
-            return self._space(self._flow_rows(table, width, final=True)[0])
+            return self._space(self._flow_rows(table, width, final=True))
         rows = table.rows(width)
         self._gap = True
         return rows

@@ -6,7 +6,7 @@ import random
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from localllm.cli.chat.code import MAX_WINDOW, Highlighter
@@ -84,13 +84,13 @@ def test_rows_do_not_depend_on_the_pieces_the_text_came_in(width: int) -> None:
     st.lists(
         st.sampled_from(
             ["**", "*", "_", "`", "``", "~~", "[a](b)", "[", "](", ")", "\\", "word ", "x", " ",
-             "\n", "\n\n", "- ", "# ", "> ", "| a | b |\n", "|--|--|\n", "```\n", "日本", "&lt;"]
+             "\n", "\n\n", "- ", "# ", "> ", "| a | b |\n", "|--|--|\n", "```\n", "日本", "&lt;", "<https://x.y/z>"]
         ),
         max_size=60,
     ),
     st.integers(1, 7),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_no_markup_makes_rows_depend_on_the_pieces(parts: list[str], longest: int) -> None:
     text = "".join(parts)
     whole = [row.ansi() for row in render([text], 17)]
@@ -98,13 +98,12 @@ def test_no_markup_makes_rows_depend_on_the_pieces(parts: list[str], longest: in
 
 
 @given(st.text(alphabet="ab *_`~[]()\\|>#-\n!<&;:1.", max_size=200))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_no_letter_is_lost_or_doubled(text: str) -> None:
+    assume("```" not in text and "~~~" not in text and "](" not in text)
+    assume(not re.search(r"^\s*\|", text, re.MULTILINE))  # a table may have fewer columns
     shown = "".join(row.plain for row in render(split(text, 2, 5), 21))
-    letters = re.sub(r"[^ab]", "", text)
-    if "```" not in text and "~~~" not in text and "](" not in text:
-        if not re.search(r"^\s*\|", text, re.MULTILINE):  # a table may have fewer columns
-            assert re.sub(r"[^ab]", "", shown) == letters
+    assert re.sub(r"[^ab]", "", shown) == re.sub(r"[^ab]", "", text)
 
 
 @pytest.mark.parametrize("width", [20, 40, 79])

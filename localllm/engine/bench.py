@@ -1,9 +1,10 @@
 """Bench tests as llama-bench runs them, so that the figures compare.
 
-A test is prompt tokens, then generated tokens, at a depth. Per repetition: memory cleared, the depth
-evaluated untimed, then wall time around the rest. Tokens are random (the speed of a mixture of experts
-depends on them), the prompt starts with BOS and goes in chunks of ``n_batch``; generation decodes and
-synchronises, and neither samples nor makes text. The warm-up is the whole prompt, or one token.
+A test is prompt tokens, then generated tokens, at a depth. Per repetition: memory cleared, the
+depth evaluated untimed, then wall time around the rest. Tokens are random (the speed of a mixture
+of experts depends on them), the prompt starts with BOS and goes in chunks of ``n_batch``;
+generation decodes and synchronises, and neither samples nor makes text. The warm-up is the whole
+prompt, or one token.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """llama.cpp's own memory breakdown, read from a C++ map it returns by value, and checked.
 
-``llama_get_memory_breakdown`` returns ``std::map<buffer type, {model, context, compute}>``. The layout
-is libstdc++'s (Linux): comparator at +0; header node {colour, parent, left, right} at +8; count at
-+40. A node has colour +0, parent +8, left +16, right +24, then key +32, model +40, context +48,
-compute +56. The header's parent is the root. Everything that this layout implies is checked before a
-number is believed; where a check fails there are no numbers, and a reason.
+``llama_get_memory_breakdown`` returns ``std::map<buffer type, {model, context, compute}>``. The
+layout is libstdc++'s (Linux): comparator at +0; header node {colour, parent, left, right} at +8;
+count at +40. A node has colour +0, parent +8, left +16, right +24, then key +32, model +40,
+context +48, compute +56. The header's parent is the root. Everything that this layout implies is
+checked before a number is believed; where a check fails there are no numbers, and a reason.
 
 The nodes are never freed: 64 bytes for each buffer type, once per load.
 """
@@ -46,7 +46,8 @@ def memory_breakdown(model: int, context: int) -> tuple[BufferMemory, ...]:
     if not sys.platform.startswith("linux"):
         raise Unreadable("llama.cpp's breakdown is read on Linux only")
     rows = _rows(context)
-    known = _known_buffer_types()
+    mapped = _mapped_buffer_type()
+    known = _known_buffer_types() | {mapped}
     strangers = [row for row in rows if row.buffer_type not in known]
     if strangers:
         raise Unreadable("the breakdown names a buffer type that no device has")
@@ -63,6 +64,9 @@ def memory_breakdown(model: int, context: int) -> tuple[BufferMemory, ...]:
             model_bytes=sum(row.model_bytes for row in by_device[name]),
             context_bytes=sum(row.context_bytes for row in by_device[name]),
             compute_bytes=sum(row.compute_bytes for row in by_device[name]),
+            mapped_bytes=sum(
+                row.model_bytes for row in by_device[name] if row.buffer_type == mapped
+            ),
         )
         for name in names
     )
@@ -126,6 +130,16 @@ def _known_buffer_types() -> set[int]:
     return known | _extra_buffer_types()
 
 
+def _mapped_buffer_type() -> int:
+    """Return the type of mapped files (``CPU_Mapped``), which only a buffer of it can name."""
+    memory = ctypes.create_string_buffer(256)
+    address = -(-ctypes.addressof(memory) // 128) * 128
+    buffer = ggml.ggml_backend_cpu_buffer_from_ptr(address, 64)
+    kind: int = ggml.ggml_backend_buffer_get_type(buffer)
+    ggml.ggml_backend_buffer_free(buffer)
+    return kind
+
+
 def _extra_buffer_types() -> set[int]:
     """Return the CPU's extra buffer types (repacked weights, AMX)."""
     found: set[int] = set()
@@ -143,7 +157,7 @@ def _extra_buffer_types() -> set[int]:
 
 
 def _device_name(buffer_type: int) -> str:
-    """Return the device that a buffer type's bytes belong to. CPU_REPACK is not ``is_host``, yet host."""
+    """Return the device that holds a buffer type. CPU_REPACK is host, though not ``is_host``."""
     device = ggml.ggml_backend_buft_get_device(buffer_type)
     if ggml.ggml_backend_buft_is_host(buffer_type) or not device:
         return "host"

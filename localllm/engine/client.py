@@ -1,12 +1,13 @@
-"""The Engine of ``core.generation`` over a child process: requests out, events in, deaths explained.
+"""``core.generation.Engine`` over a child process: requests out, events in, deaths explained.
 
-Life and death. The child sends a ``Beat`` when it has nothing else to say, with a counter of its work.
-Three things end a child that has not ended by itself:
+Life and death. The child sends a ``Beat`` when it has nothing else to say, with a counter of its
+work. Three things end a child that has not ended by itself:
 
 - silence: nothing at all for ``watchdog_s`` (it is stopped, or the machine is);
 - a standstill: it beats, but its counter has not moved for that long, or for five times the
   predicted time of one prompt chunk where that is longer (a hung GPU);
-- a cancellation that it ignores: no sign of life for ``cancel_grace_s``, or 15 s of work after it.
+- a cancellation that it ignores: no sign of life for ``cancel_grace_s``, or 15 s of work after
+  it.
 
 Only time spent waiting for the child counts, so a consumer may pause for as long as it likes.
 """

@@ -95,7 +95,7 @@ def died(autopsy: Autopsy, *, closed: bool = False) -> Died:
     elif killed and autopsy.kernel_oom:
         message = f"The engine was killed {doing}: the kernel ran out of memory (SIGKILL)."
     elif killed and out_of_memory:
-        message = f"The engine was killed {doing} (SIGKILL), most likely by the kernel for lack of memory."
+        message = f"The engine was killed {doing} (SIGKILL), most likely for lack of memory."
     elif killed:
         message = f"The engine was killed {doing} (SIGKILL), from outside localllm."
     elif signal_name == "SIGBUS":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -21,8 +23,9 @@ from localllm.core.generation import (
 )
 from localllm.engine import bench, faults, sampling
 from localllm.engine.breakdown import Unreadable, memory_breakdown
+from localllm.engine.chunks import prompt_chunk
 from localllm.engine.llama import AbortFlag, C, Log, device_props, devices, ggml
-from localllm.engine.loading import LoadedModel, load
+from localllm.engine.loading import LoadedModel, load, widest_product
 from localllm.engine.loop import Engine, Task, check_prompt, generate
 from localllm.engine.memory import ContextMemory
 from localllm.engine.protocol import (
@@ -105,7 +108,7 @@ class Host:
             context=loaded.context,
             vocab=vocab,
             memory=memory,
-            chunk=request.n_batch if len(request.device_names) > 1 else request.n_ubatch,
+            chunk_at=_chunks(loaded),
             on_gpu_only=loaded.on_gpu_only,
         )
         kind = self._find_template(vocab)
@@ -207,6 +210,20 @@ class Host:
             return generate(engine, task, self._wire)
         finally:
             self._wire.trusts_cpu_time = True
+
+
+def _chunks(loaded: LoadedModel) -> Callable[[int], int]:
+    request = loaded.request
+    # Several GPUs work on several micro-batches of one batch at a time.
+    n_max = request.n_batch if len(request.device_names) > 1 else request.n_ubatch
+    n_embd: int = C.llama_model_n_embd(loaded.model)
+    return partial(
+        prompt_chunk,
+        n_max=n_max,
+        n_embd=n_embd,
+        n_ff=widest_product(loaded.model) or 4 * n_embd,
+        n_threads=None if request.device_names else request.n_threads,
+    )
 
 
 def _breakdown(loaded: LoadedModel) -> tuple[tuple[BufferMemory, ...], str | None]:

@@ -24,7 +24,7 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def be_expendable() -> None:
-    """Leave no core file (it would hold a whole model), and be the first to go when memory is short."""
+    """Leave no core file (a whole model), and be the first to go when memory is short."""
     import resource
 
     with contextlib.suppress(ValueError, OSError):

@@ -1,9 +1,9 @@
 """libllama as the child uses it: the only importer of ``llama_cpp``.
 
-Two things about the package (0.3.36): its ``__init__`` imports numpy and a high-level API that we do
-not use, and installs a log callback (0.1 s); and its symbols must all be taken from libllama's own
-handle, because opening ``libggml`` by path gives a second copy with a device registry of its own. So
-this module imports the ctypes layer alone, and takes ggml's functions from ``C._lib``.
+Two things about the package (0.3.36): its ``__init__`` imports numpy and a high-level API that we
+do not use, and installs a log callback (0.1 s); and its symbols must all be taken from libllama's
+own handle, because opening ``libggml`` by path gives a second copy with a device registry of its
+own. So this module imports the ctypes layer alone, and takes ggml's functions from ``C._lib``.
 """
 
 from __future__ import annotations
@@ -84,6 +84,9 @@ _SYMBOLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_backend_dev_host_buffer_type": (_pointer, (_pointer,)),
     "ggml_backend_dev_backend_reg": (_pointer, (_pointer,)),
     "ggml_backend_reg_get_proc_address": (_pointer, (_pointer, _text)),
+    "ggml_backend_cpu_buffer_from_ptr": (_pointer, (_pointer, _size)),
+    "ggml_backend_buffer_get_type": (_pointer, (_pointer,)),
+    "ggml_backend_buffer_free": (None, (_pointer,)),
     "ggml_backend_cpu_buffer_type": (_pointer, ()),
     "ggml_backend_buft_name": (_text, (_pointer,)),
     "ggml_backend_buft_is_host": (ctypes.c_bool, (_pointer,)),
@@ -116,9 +119,9 @@ _strlen.restype, _strlen.argtypes = _size, (_pointer,)
 class AbortFlag:
     """A flag that native code can read between two operations of a graph, without Python.
 
-    llama.cpp's abort callback is ``bool callback(void *)``, called after every graph node on the CPU:
-    about a thousand times a token, too often for a Python function. libc's ``strlen`` has a fitting
-    signature: on a buffer that holds an empty string it returns 0, go on, and on one that holds one
+    llama.cpp's abort callback is ``bool callback(void *)``, called after every graph node on the
+    CPU: about a thousand times a token, too often for a Python function. libc's ``strlen`` has a
+    fitting signature: on a buffer with an empty string it returns 0, go on, and on one with one
     character it returns 1, stop.
     """
 

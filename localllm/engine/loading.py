@@ -1,8 +1,8 @@
 """From a ``LoadRequest`` to a model and a context, with every argument checked before C sees it.
 
-llama.cpp answers several wrong arguments with ``abort()``, and an absurd context with a machine that
-swaps itself to death; so what can be judged beforehand is judged here. What it refuses politely comes
-back as an error that quotes its log.
+llama.cpp answers several wrong arguments with ``abort()``, and an absurd context with a machine
+that swaps itself to death; so what can be judged beforehand is judged here. What it refuses
+politely comes back as an error that quotes its log.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def check_numbers(request: LoadRequest) -> None:
 
 
 def check_file(path: str) -> None:
-    """Refuse what is not a readable GGUF file. The header's reader has looked more closely before."""
+    """Refuse what is no readable GGUF file. The header's reader looks more closely."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -266,6 +266,28 @@ def _check_model(model: int, request: LoadRequest) -> None:
             f"A context of {request.n_ctx:,} tokens needs more than {format_bytes(cache_bytes)}.",
             hint="Use a smaller --ctx.",
         )
+
+
+def widest_product(model: int) -> int | None:
+    """Return the width of the feed-forward product of a token, or None where it is not said."""
+    arch = metadata(model, "general.architecture")
+    n_ff = _number(model, f"{arch}.feed_forward_length")
+    n_ff_exp = _number(model, f"{arch}.expert_feed_forward_length") or n_ff
+    n_used = _number(model, f"{arch}.expert_used_count")
+    widths = [n_ff, n_ff_exp * n_used if n_ff_exp and n_used else None]
+    return max((width for width in widths if width), default=None)
+
+
+def metadata(model: int, key: str) -> str:
+    """Return a scalar of the file's metadata as text; empty without one."""
+    buffer = ctypes.create_string_buffer(256)
+    n = C.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if n >= 0 else ""
+
+
+def _number(model: int, key: str) -> int | None:
+    text = metadata(model, key)
+    return int(text) if text.isdigit() else None
 
 
 def _warnings(model: int, context: int, request: LoadRequest) -> tuple[str, ...]:

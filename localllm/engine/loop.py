@@ -1,9 +1,10 @@
-"""THE decode loop: prompt in chunks, then one token after the other, as llama.cpp itself is meant to be driven.
+"""THE decode loop: the prompt in chunks, then one token after the other.
 
-Per token there is one call to sample (which waits for the graph and accepts the token itself), one to
-decode, one for the token's bytes, and one write of an event. Where everything is on GPUs ``llama_decode``
-returns before its work is done, so text is sent *after* the next decode was submitted and costs nothing;
-on a CPU it returns when the work is done, so text is sent before, or every token would appear one token late.
+Per token there is one call to sample (which waits for the graph and accepts the token itself),
+one to decode, one for the token's bytes, and one write of an event. Where everything is on GPUs
+``llama_decode`` returns before its work is done, so text is sent *after* the next decode was
+submitted and costs nothing; on a CPU it returns when the work is done, so text is sent before, or
+every token would appear one token late.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 
 from localllm.core.generation import (
     Channel,
-    FinishReason,
     Finished,
+    FinishReason,
     PromptProgress,
     RunStats,
     Sampling,
@@ -40,8 +41,8 @@ class Engine:
     context: int
     vocab: Vocab
     memory: ContextMemory
-    chunk: int
-    """Prompt tokens per decode."""
+    chunk_at: Callable[[int], int]
+    """Prompt tokens of the decode at a position."""
     on_gpu_only: bool
 
 
@@ -104,7 +105,7 @@ class _Answer:
         self._prompt_s = self._tg_s = self._ttft_s = 0.0
 
     def read_prompt(self) -> None:
-        """Decode what the cache does not hold yet, in chunks, so that a cancel is heard between them."""
+        """Decode what the cache does not hold yet, in chunks, so that a cancel is heard."""
         memory, prompt, wire = self._engine.memory, self._task.prompt, self._wire
         n_done = self._n_cached = memory.keep_common_prefix(prompt)
         began = time.perf_counter()
@@ -112,7 +113,7 @@ class _Answer:
             wire.emit(PromptProgress(n_done=n_done, n_total=len(prompt), n_cached=self._n_cached))
             if wire.cancelled:
                 raise _Interrupted
-            chunk = prompt[n_done : n_done + self._engine.chunk]
+            chunk = prompt[n_done : n_done + self._engine.chunk_at(n_done)]
             self._expect(memory.decode(chunk))
             n_done += len(chunk)
         C.llama_synchronize(self._engine.context)

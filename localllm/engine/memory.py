@@ -1,7 +1,7 @@
 """What the context remembers: the tokens of sequence 0, kept in step with llama.cpp's memory.
 
-Every change of the KV cache goes through here, so that the next prompt can reuse the longest common
-prefix and an interrupted one leaves a known state.
+Every change of the KV cache goes through here, so that the next prompt can reuse the longest
+common prefix and an interrupted one leaves a known state.
 """
 
 from __future__ import annotations
@@ -39,16 +39,19 @@ class ContextMemory:
         return n_keep if self.rollback(n_keep) else 0
 
     def rollback(self, n_keep: int) -> bool:
-        """Keep the first ``n_keep`` tokens; or none of them, and return False, where that cannot be.
+        """Keep the first ``n_keep`` tokens; or none, and return False, where that cannot be.
 
-        A sliding window has already lost what is older than it, and a recurrent state cannot go back.
+        A sliding window has already lost what is older, and a recurrent state cannot go back.
         """
         if n_keep == len(self.tokens):
             return True
-        if n_keep > 0 and self._window_reaches(n_keep):
-            if C.llama_memory_seq_rm(self._memory, 0, n_keep, -1):
-                del self.tokens[n_keep:]
-                return True
+        if (
+            n_keep > 0
+            and self._window_reaches(n_keep)
+            and C.llama_memory_seq_rm(self._memory, 0, n_keep, -1)
+        ):
+            del self.tokens[n_keep:]
+            return True
         self.clear()
         return n_keep == 0
 

@@ -1,12 +1,12 @@
 """One engine child from its start to its end: pipes, stderr, signals, and what it left behind.
 
-The child gets requests on stdin, cancellations on a pipe of their own (a short write is atomic there,
-however long a request is being written), and answers on a third pipe, because native code prints to
-stdout. Its stdout and stderr end in a ring of lines, never on the terminal.
+The child gets requests on stdin, cancellations on a pipe of their own (a short write is atomic
+there, however long a request is being written), and answers on a third pipe, because native code
+prints to stdout. Its stdout and stderr end in a ring of lines, never on the terminal.
 
 A thread starts the child, drains its output and reaps it. The same thread does all three because
-Linux's parent-death signal follows the *thread* that started a process, so that thread has to live as
-long as the child does.
+Linux's parent-death signal follows the *thread* that started a process, so that thread has to
+live as long as the child does.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def child_environment() -> dict[str, str]:
 
 
 def nvidia_library_folders() -> list[str]:
-    """Return the library folders of NVIDIA's packages from PyPI (``nvidia/*/lib``), which nothing else finds."""
+    """Return the library folders of NVIDIA's packages from PyPI: ``nvidia/*/lib``."""
     spec = importlib.util.find_spec("nvidia")
     roots = [] if spec is None else spec.submodule_search_locations or []
     return sorted(folder for root in roots for folder in glob.glob(f"{glob.escape(root)}/*/lib"))

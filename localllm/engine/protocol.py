@@ -1,9 +1,9 @@
 """The wire between the client and its engine child: JSON lines, and nothing but JSON.
 
-A request is ``{"id": 3, "op": "chat", "body": {...}}`` on the child's stdin, an event is
-``{"id": 3, "event": "TextDelta", "body": {...}}`` on a pipe of its own. Bodies are the frozen values of
-``core.generation`` field by field; ``REQUESTS`` and ``EVENTS`` are the whole vocabulary. Both ends
-come from one installation, and ``VERSION`` says so in the first event.
+A request is ``{"id": 3, "op": "chat", "body": {...}}`` on the child's stdin, an event is ``{"id":
+3, "event": "TextDelta", "body": {...}}`` on a pipe of its own. Bodies are the frozen values of
+``core.generation`` field by field; ``REQUESTS`` and ``EVENTS`` are the whole vocabulary. Both
+ends come from one installation, and ``VERSION`` says so in the first event.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Hello:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """The child lives. ``progress`` changes whenever it has done some of its work since the last one."""
+    """The child lives; ``progress`` changes whenever it has worked since the last one."""
 
     progress: int
 

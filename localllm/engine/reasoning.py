@@ -1,8 +1,9 @@
 """Keeps a model's reasoning apart from its answer, while both stream. Pure.
 
-Two families of markup. *Tags*: the answer opens with ``<think>`` or a relative of it, or the prompt
-itself ended with one (then the answer starts inside). *Harmony* (gpt-oss): the answer is a series of
-messages, each with a channel: ``<|channel|>analysis<|message|>...<|end|><|start|>assistant...``.
+Two families of markup. *Tags*: the answer opens with ``<think>`` or a relative of it, or the
+prompt itself ended with one (then the answer starts inside). *Harmony* (gpt-oss): the answer is a
+series of messages, each with a channel:
+``<|channel|>analysis<|message|>...<|end|><|start|>assistant...``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ TAGS = (
     TagPair("◁think▷", "◁/think▷"),  # Kimi-VL thinking
     TagPair("<mm:think>", "</mm:think>"),  # MiniMax-M3
     TagPair("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
+    TagPair("<think:opensource>", "</think:opensource>"),  # Hy3
     TagPair("<|channel>thought", "<channel|>"),  # Gemma 4
 )
 HARMONY_MARKERS = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>")
@@ -58,7 +60,7 @@ def separator_for(template: str, prompt: str) -> Separator:
 
 
 def marker_tokens(template: str) -> tuple[str, ...]:
-    """Return the texts of tokens to print although they may be control tokens: the markup itself."""
+    """Return the tokens of the markup, which must be printed although they are control tokens."""
     if "<|channel|>" in template and "<|message|>" in template:
         return HARMONY_MARKERS
     markers = {marker for pair in TAGS for marker in (pair.opening, pair.closing)}
@@ -150,7 +152,7 @@ class TagSeparator:
 
 
 class HarmonySeparator:
-    """gpt-oss: ``final`` is the answer, ``analysis`` and tool calls are reasoning, headers are dropped."""
+    """gpt-oss: ``final`` answers, ``analysis`` and tool calls are reasoning, headers go."""
 
     def __init__(self, prompt: str) -> None:
         """Start where the prompt left off: after ``<|start|>assistant``, or inside a message."""
@@ -198,7 +200,7 @@ class HarmonySeparator:
 
 
 def _harmony_channel(header: str) -> Channel:
-    """``assistant<|channel|>final`` -> answer. A ``commentary`` without a recipient is for the reader."""
+    """``assistant<|channel|>final`` -> answer; so is a ``commentary`` without a recipient."""
     name = header.rpartition("<|channel|>")[2].strip()
     if name.startswith("analysis") or " to=" in f" {header}":
         return "reasoning"

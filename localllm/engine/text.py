@@ -1,4 +1,6 @@
-"""From bytes to text that may be shown: incremental UTF-8, and stop strings across token borders. Pure."""
+"""From bytes to text that may be shown: incremental UTF-8, and stop strings across token borders.
+Pure.
+"""
 
 from __future__ import annotations
 

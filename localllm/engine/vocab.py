@@ -51,7 +51,7 @@ class Vocab:
         return self._buffer.raw[:n] if n < 64 else ctypes.string_at(self._buffer, n)
 
     def tokenize(self, text: str, *, special: bool, add_special: bool = False) -> list[int]:
-        """Return the tokens of a text. ``special``: markup such as ``<|im_start|>`` is one token."""
+        """Return the tokens of a text; ``special``: markup like ``<|im_start|>`` is one token."""
         data = text.encode("utf-8", "replace")
         size = len(data) + 16
         while True:

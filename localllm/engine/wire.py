@@ -1,9 +1,10 @@
-"""The child's end of the pipes: events out, cancellations in, a sign of life when nothing else is said.
+"""The child's end of the pipes: events out, cancellations in, a sign of life when nothing else is
+said.
 
-Three threads share it. The main thread works; a listener waits for cancellations and for the end of
-the parent; a beater reports, once per interval, whether work was done. Work is what the main thread
-marks, and, unless it is inside a GPU's computation, also processor time and bytes read: a long load
-or a prompt chunk on a slow CPU marks nothing for minutes and is well.
+Three threads share it. The main thread works; a listener waits for cancellations and for the end
+of the parent; a beater reports, once per interval, whether work was done. Work is what the main
+thread marks, and, unless it is inside a GPU's computation, also processor time and bytes read: a
+long load or a prompt chunk on a slow CPU marks nothing for minutes and is well.
 """
 
 from __future__ import annotations

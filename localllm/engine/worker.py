@@ -1,4 +1,4 @@
-"""The engine child: one request after the other from stdin, events to a pipe, never a word on stdout.
+"""The engine child: requests from stdin one by one, events to a pipe, not a word on stdout.
 
 ``python -m localllm.engine.worker`` is started by ``process`` and by nothing else.
 """
@@ -54,7 +54,7 @@ def serve(requests: Iterable[bytes], wire: Wire) -> None:
 
 
 def failed(error: LocalLLMError) -> Failed:
-    """Return the event for an error: the name of the nearest public class, the sentence, the hint."""
+    """Return the event for an error: its nearest public class, the sentence, the hint."""
     public = next(
         kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "localllm.errors"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 MetadataValue = str | int | float | bool | tuple["MetadataValue", ...]
 
@@ -49,11 +50,18 @@ class LayerHparams:
     n_head_kv: int
     """0 for a block without attention."""
     n_ff: int
-    """Width of the dense feed-forward network; 0 where there is none."""
+    """Width of the dense feed-forward network; a block of experts only may carry one as well."""
     is_swa: bool = False
     """The block attends to the last ``n_swa`` tokens only."""
     is_recurrent: bool = False
-    """The block keeps a state instead of a KV cache."""
+    """The block keeps a state, instead of a KV cache or (``has_kv``) beside one."""
+    has_kv: bool = True
+    """The block has a KV cache of its own: it is neither recurrent nor an MTP block, and does not
+    read the cache of an earlier block."""
+    n_ff_exp: int = 0
+    """Width of one expert; 0 where there are none, or where ``n_ff`` says it."""
+    n_expert_used: int = 0
+    """Experts that a token passes through; 0 in a dense block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +93,19 @@ class ModelSpec:
     n_expert_shared: int = 0
     n_ff_exp: int = 0
     n_lora_kv: int = 0
-    """Rank of the compressed KV of multi-head latent attention; 0 elsewhere."""
+    """``attention.kv_lora_rank``. Only with ``is_mla`` is it what the cache holds."""
+    n_embd_head_k_mla: int = 0
+    n_embd_head_v_mla: int = 0
+    """Head sizes of multi-head latent attention after decompression; 0 elsewhere."""
+    n_embd_head_k_swa: int = 0
+    n_embd_head_v_swa: int = 0
+    """Head sizes of the sliding-window blocks; 0: as ``n_embd_head_k`` and ``n_embd_head_v``."""
+    n_rot_swa: int = 0
+    swa_type: Literal["none", "standard", "chunked", "symmetric"] = "none"
+    n_ff_shexp: int = 0
+    n_embd_out: int = 0
+    """Width of the output; 0: as ``n_embd``."""
+    causal_attn: bool = True
     n_layer_nextn: int = 0
     """MTP (next-token prediction) blocks at the end of ``layers``."""
     ssm_d_conv: int = 0
@@ -93,6 +113,15 @@ class ModelSpec:
     ssm_d_state: int = 0
     ssm_dt_rank: int = 0
     ssm_n_group: int = 0
+    n_shortconv_l_cache: int = 0
+    """Cells of LFM2's short convolution."""
+    wkv_head_size: int = 0
+    token_shift_count: int = 2
+    """RWKV's state, with ``wkv_head_size``."""
+    n_embd_head_kda: int = 0
+    """Head size of Kimi's delta attention."""
+    n_embd_head_la: int = 0
+    """Head size of MiniMax's lightning attention."""
     has_chat_template: bool = False
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     """Every scalar and short array of the header, by its full key."""
@@ -108,14 +137,23 @@ class ModelSpec:
         return len(self.layers) + 1
 
     @property
+    def is_mla(self) -> bool:
+        """Whether the blocks cache one compressed row per token (multi-head latent attention)."""
+        return self.n_embd_head_k_mla > 0 and self.n_embd_head_v_mla > 0
+
+    @property
     def tied_embeddings(self) -> bool:
         """Whether the output matrix is the input embedding (no ``output.weight`` in the file)."""
         return not any(tensor.name == "output.weight" for tensor in self.tensors)
 
     def n_embd_k_gqa(self, layer: int) -> int:
-        """Elements of one token's K row in a block: ``n_head_kv * n_embd_head_k``."""
-        return self.layers[layer].n_head_kv * self.n_embd_head_k
+        """Elements of one token's K row in a block: KV heads times the head's size."""
+        block = self.layers[layer]
+        swa = self.n_embd_head_k_swa if block.is_swa else 0
+        return block.n_head_kv * (swa or self.n_embd_head_k)
 
     def n_embd_v_gqa(self, layer: int) -> int:
-        """Elements of one token's V row in a block: ``n_head_kv * n_embd_head_v``."""
-        return self.layers[layer].n_head_kv * self.n_embd_head_v
+        """Elements of one token's V row in a block: KV heads times the head's size."""
+        block = self.layers[layer]
+        swa = self.n_embd_head_v_swa if block.is_swa else 0
+        return block.n_head_kv * (swa or self.n_embd_head_v)

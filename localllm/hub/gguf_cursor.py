@@ -106,7 +106,8 @@ class Cursor:
     def numbers(self, code: str, n: int, what: str) -> tuple[int | float | bool, ...]:
         """Read ``n`` numbers of one ``struct`` format."""
         layout = struct.Struct(f"<{n}{code}")
-        return layout.unpack_from(self._buffer, self.take(layout.size, what))
+        position = self.take(layout.size, what)  # first: it may replace the buffer
+        return layout.unpack_from(self._buffer, position)
 
     def skip_strings(self, n: int, what: str) -> None:
         """Pass over ``n`` strings by their lengths, a few tens of nanoseconds each."""

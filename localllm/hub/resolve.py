@@ -1,0 +1,160 @@
+"""Names of models -> files on this machine: a path, a split file's part, or ``demo``."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from itertools import islice
+from pathlib import Path
+
+from localllm.core.model import ModelSpec
+from localllm.core.text import printable
+from localllm.errors import GGUFError, NotFoundError, UsageError
+from localllm.hub.gguf import directory_error, open_file
+from localllm.hub.spec import model_spec
+from localllm.hub.split import model_stem, read_model
+
+DEMO = "demo"
+_HUB_NAME = re.compile(r"(hf\.co/|https?://)?[\w.-]+(/[\w.-]+)+(:[\w.-]+)?")
+_MAX_LISTED = 2000
+_EDGE_BYTES = 64 * 1024
+_SAMPLE_BYTES = 4096
+_N_SAMPLES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalModel:
+    """A model whose files are here, and what they say of it."""
+
+    name: str
+    """What to call it: ``demo``, or the file's name without its ending."""
+    paths: tuple[Path, ...]
+    """All parts, in order."""
+    spec: ModelSpec
+    content_id: str
+    """Tells this content from any other, cheaply: not a proof against forgery."""
+    template: str | None
+    """Its chat template: a program by a stranger, for the engine child only."""
+
+
+def resolve(name: str) -> LocalModel:
+    """Return the files and the header of a model: a path, a part of a split file, or ``demo``.
+
+    Raises NotFoundError (exit 5) for a name that is neither, UsageError (2) for a folder or a file
+    that is no model, LocalLLMError (1) for one that may not be read, GGUFError (7) for a bad one.
+    """
+    if not name.strip():
+        raise UsageError("the name of the model is empty", hint=f"Try `{DEMO}`.")
+    if name == DEMO:
+        return _demo()
+    path = Path(name).expanduser() if name.startswith("~") else Path(name)
+    if os.path.isdir(path):
+        raise directory_error(path)
+    if not _is_path(name, path):
+        raise _unknown(name)
+    try:
+        return _load(path, name=model_stem(path))
+    except NotFoundError as error:
+        if os.path.exists(path):
+            raise  # a missing part
+        raise NotFoundError(error.message, hint=_near_files(path) or error.hint) from None
+
+
+def _demo() -> LocalModel:
+    path = Path(str(resources.files("localllm") / "_demo" / "demo.gguf"))
+    if not path.is_file():
+        raise NotFoundError(
+            "the demo model is missing from this installation",
+            hint="Install localllm again, or pass the path of a .gguf file.",
+        )
+    return _load(path, name=DEMO)
+
+
+def _load(path: Path, *, name: str) -> LocalModel:
+    paths, header = read_model(path)
+    try:
+        spec = model_spec(header, source=str(paths[0]), stem=model_stem(path))
+    except (GGUFError, UsageError) as error:
+        error.message = f"{printable(paths[0].name)}: {error.message}"
+        error.args = (error.message,)
+        raise
+    return LocalModel(
+        name=name,
+        paths=paths,
+        spec=spec,
+        content_id=content_id(paths, header_bytes=header.data_offset),
+        template=header.template,
+    )
+
+
+def content_id(paths: Sequence[Path], *, header_bytes: int) -> str:
+    """Hash the sizes, both ends of the first part's header, and a few samples of every part."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            digest.update(size.to_bytes(8, "little"))
+            places = [(size * i // _N_SAMPLES, _SAMPLE_BYTES) for i in range(_N_SAMPLES)]
+            places += [(0, _EDGE_BYTES), (max(header_bytes - _EDGE_BYTES, 0), _EDGE_BYTES)]
+            for offset, n in places:
+                file.seek(offset)
+                digest.update(file.read(n))
+    return digest.hexdigest()
+
+
+def _is_path(name: str, path: Path) -> bool:
+    """Whether a name that may be a path or a name on the Hub is to be read as a path."""
+    if name.endswith(".gguf") or os.path.exists(path):
+        return True
+    if os.sep not in name and "/" not in name:
+        return False
+    if name.startswith((".", "~", os.sep)):
+        return True
+    return os.path.isdir(path.parent) or _HUB_NAME.fullmatch(name) is None
+
+
+def _unknown(name: str) -> NotFoundError:
+    shown = printable(name[:200])
+    near = difflib.get_close_matches(name.lower(), [DEMO], n=1, cutoff=0.5)
+    files = _similar(name, ".")
+    if near:
+        hint = f"Did you mean `{DEMO}`?"
+    elif files:
+        hint = f"Did you mean {_listed(files)}?"
+    else:
+        hint = f"Pass the path of a .gguf file, or `{DEMO}`."
+    return NotFoundError(
+        f'"{shown}" is not a file, and this version does not get models by name yet', hint=hint
+    )
+
+
+def _near_files(path: Path) -> str | None:
+    """A hint with the names in the folder that are most like a path that does not exist."""
+    folder = path.parent
+    if not os.path.isdir(folder):
+        return f"There is no folder {printable(str(folder))}."
+    files = _similar(path.name, str(folder))
+    if not files:
+        return None
+    return f"Did you mean {_listed([str(folder / file) for file in files])}?"
+
+
+def _similar(name: str, folder: str) -> list[str]:
+    """Up to three ``.gguf`` files of the folder whose names are most like ``name``."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in islice(entries, _MAX_LISTED) if e.name.endswith(".gguf")]
+    except OSError:
+        return []
+    by_key = {each.lower().removesuffix(".gguf"): each for each in sorted(names)}
+    wanted = name.lower().removesuffix(".gguf")
+    return [by_key[key] for key in difflib.get_close_matches(wanted, by_key, n=3, cutoff=0.6)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(printable(name) for name in names)

@@ -211,16 +211,22 @@ class Session:
         self.loaded = None
 
     def memory_comparison(self) -> tuple[Comparison, ...]:
-        """Planned against allocated bytes per device (model + context + compute); empty if unknown."""
+        """Planned against allocated bytes per device (model + context + compute); empty if unknown.
+
+        The host's mapped file is left out on both sides: llama.cpp counts the span of the file there,
+        repacked and offloaded tensors included, and the kernel may evict it.
+        """
         if self.plan is None or self.loaded is None:
             return ()
-        measured: Mapping[str, int] = {
-            row.name: row.model_bytes + row.context_bytes + row.compute_bytes
+        measured = {
+            row.name: row.model_bytes - row.mapped_bytes + row.context_bytes + row.compute_bytes
             for row in self.loaded.memory
         }
         return tuple(
             Comparison(
-                device=row.name, planned_bytes=row.self_bytes, measured_bytes=measured[row.name]
+                device=row.name,
+                planned_bytes=row.self_bytes - row.mapped_bytes,
+                measured_bytes=measured[row.name],
             )
             for row in self.plan.devices
             if row.name in measured

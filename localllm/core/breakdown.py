@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 from localllm.core.hardware import Device, Host
 from localllm.core.memory import (
-    ENGINE_PROCESS_BYTES,
     STREAMED_MARGIN,
     DeviceTerms,
     MemoryBreakdown,
     Placement,
     RunShape,
     device_overhead_bytes,
+    engine_process_bytes,
     host_input_bytes,
     kv_layer_bytes,
     layer_compute_bytes,
@@ -123,7 +123,7 @@ class MemoryModel:
             model_bytes=weights,
             context_bytes=sum(kv[i] for i in blocks),
             compute_bytes=self._host_compute(blocks, holds_output, shape),
-            overhead_bytes=ENGINE_PROCESS_BYTES + output_buffer_bytes(model, shape),
+            overhead_bytes=engine_process_bytes(model) + output_buffer_bytes(model, shape),
             mapped_bytes=weights - repacked,
         )
 

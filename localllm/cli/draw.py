@@ -25,7 +25,7 @@ class Part:
         return self.glyph if unicode else self.ascii
 
 
-IN_USE = Part(name="in use", glyph="╱", ascii="/", style="bright_black")  # noqa: RUF001
+IN_USE = Part(name="in use", glyph="╱", ascii="/", style="bright_black")
 MODEL = Part(name="model", glyph="█", ascii="#", style="blue")
 CONTEXT = Part(name="context", glyph="▓", ascii="=", style="cyan")
 COMPUTE = Part(name="compute", glyph="▒", ascii="+", style="magenta")
@@ -44,9 +44,8 @@ def bar(sizes: Sequence[tuple[Part, int]], *, total: int, width: int, unicode: b
     running, column = 0, 0
     for part, size in sizes:
         running += max(size, 0)
-        end = min(round(width * running / total), width) if total > 0 else 0
-        if size > 0 and end == column and column < width:
-            end += 1
+        end = round(width * running / total) if total > 0 else 0
+        end = min(max(end, column + (size > 0)), width)
         text.append(part.shown(unicode=unicode) * (end - column), style=part.style)
         column = end
     return text

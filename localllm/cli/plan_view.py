@@ -118,7 +118,7 @@ def _bars(console: Console, plan: Plan, *, unicode: bool) -> Table:
     rows = [row for row in plan.devices if row.total_bytes and row.free_bytes is not None]
     names = [Text(place_name(row), style="bold") for row in rows]
     captions = [_bar_caption(row, unicode=unicode) for row in rows]
-    beside = max(map(len, names), default=0) + max(map(len, captions), default=0) + 2
+    beside = max(map(len, names), default=0) + max(map(len, captions), default=0) + 3
     for row, name, caption in zip(rows, names, captions, strict=True):
         total = row.total_bytes or 0
         sizes = [(draw.IN_USE, total - (row.free_bytes or 0)), *_parts(row)]

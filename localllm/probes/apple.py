@@ -132,7 +132,7 @@ def gpu_from_sysctl(values: Mapping[str, str], *, available_bytes: int) -> Devic
     total = gpu_working_set_bytes(memory, wired)
     unknown = {"memory_bandwidth_gb_s": "macOS does not tell"}
     if not wired:
-        unknown["working set"] = (
+        unknown["total_bytes"] = (
             "estimated from the memory size: macOS tells the exact share to Metal only"
         )
     return Device(

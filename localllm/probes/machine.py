@@ -17,7 +17,7 @@ from localllm.probes.bandwidth import measure_bandwidth as measure_host
 from localllm.probes.found import Found
 from localllm.probes.host import probe_host
 from localllm.probes.merge import merge
-from localllm.probes.nvidia import probe_nvidia
+from localllm.probes.nvidia import probe_nvidia, sleeping_gpus
 from localllm.probes.pci import AMD, NVIDIA, displays
 from localllm.probes.sysfiles import folders
 from localllm.probes.visible import hides_all_cuda
@@ -85,6 +85,11 @@ def accelerators_present(root: Path = Path("/"), env: Mapping[str, str] = os.env
         or bool(displays(root, AMD))
         or bool(_render_nodes_of_others(root))
     )
+
+
+def gpu_sleeps(root: Path = Path("/")) -> bool:
+    """Return whether a laptop's NVIDIA GPU is powered down: asking llama.cpp would wake it."""
+    return bool(sleeping_gpus(root))
 
 
 def machine_name(host: Host, devices: Sequence[Device]) -> str:

@@ -133,7 +133,7 @@ def _join(device: Device | None, engine: EngineDevice, *, shared: bool) -> Devic
     if backend == "metal" or shared or total is None or free is None:
         # Metal alone knows its working set; virtual devices divide a card's memory.
         total, free, reserved = engine.total_bytes, engine.free_bytes, None
-        for key in ("total_bytes", "free_bytes", "working set"):
+        for key in ("total_bytes", "free_bytes"):
             unknown.pop(key, None)
         unknown["reserved_bytes"] = "llama.cpp's own figures, which leave it out"
     elif device.unified:

@@ -1,0 +1,104 @@
+"""The real files of a real process, with chosen contents: a mount namespace of our own.
+
+No root folder is passed and nothing is replaced: the probes read ``/proc`` and ``/sys``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localllm.units import GiB, MiB
+from tests.probes.trees import Files, plant
+
+CHECKOUT = Path(__file__).parents[2]
+DETECT = """
+import json
+from localllm.core.hardware_document import hardware_document
+from localllm.probes.machine import detect
+print(json.dumps(hardware_document(detect([]))))
+"""
+
+
+def _namespaces_allowed() -> bool:
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
+
+
+pytestmark = pytest.mark.skipif(
+    not _namespaces_allowed(), reason="user namespaces are not allowed here"
+)
+
+
+def detect_inside(tmp_path: Path, files: Files, mounts: dict[str, str]) -> dict[str, Any]:
+    """Detect with ``mounts`` (target: one of ``files``, or its folder) bound over real paths."""
+    plant(tmp_path, files)
+    script = " && ".join(
+        f"mount --bind '{tmp_path}{source}' '{target}'" for target, source in mounts.items()
+    )
+    done = subprocess.run(
+        [
+            "unshare",
+            "-rm",
+            "sh",
+            "-c",
+            f'{script} && exec "$@"',
+            "sh",
+            sys.executable,
+            "-c",
+            DETECT,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+MEMINFO = "MemTotal: 4194304 kB\nMemFree: 1000 kB\nMemAvailable: 2097152 kB\n"
+
+
+def test_the_machines_memory_is_what_meminfo_says(tmp_path: Path) -> None:
+    document = detect_inside(
+        tmp_path,
+        {"/meminfo": MEMINFO, "/none/memory.max": "max"},
+        {"/proc/meminfo": "/meminfo", "/sys/fs/cgroup": "/none"},
+    )
+
+    assert document["host"]["total_bytes"] == 4 * GiB
+    assert document["host"]["available_bytes"] == 2 * GiB
+
+
+def test_a_containers_limit_is_what_the_process_has(tmp_path: Path) -> None:
+    limits: Files = {
+        # Under either version, whichever /proc/self/cgroup of this machine names.
+        "/limit/memory.max": 1536 * MiB,
+        "/limit/memory.current": 256 * MiB,
+        "/limit/cpu.max": "150000 100000",
+        "/limit/memory/memory.limit_in_bytes": 1536 * MiB,
+        "/limit/memory/memory.usage_in_bytes": 256 * MiB,
+        "/limit/cpu/cpu.cfs_quota_us": 150000,
+        "/limit/cpu/cpu.cfs_period_us": 100000,
+    }
+
+    host = detect_inside(
+        tmp_path,
+        {"/meminfo": MEMINFO, **limits},
+        {"/proc/meminfo": "/meminfo", "/sys/fs/cgroup": "/limit"},
+    )["host"]
+
+    assert host["total_bytes"] == 1536 * MiB
+    assert host["available_bytes"] == (1536 - 256) * MiB
+    assert host["memory_limit"].startswith("/sys/fs/cgroup/")
+    assert host["cpu_quota"] == 1.5

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from localllm.cli.chat.pump import Pump
 from localllm.cli.chat.settings import Settings, recommended_sampling
@@ -115,7 +116,7 @@ class Chat:
     def switch(self, name: str) -> Loaded:
         """Load another model and go on with it; the old one stays the choice when that fails."""
         model = resolve_model(name)
-        before, self.model_name = self.model_name, name
+        before, self.model_name = self.model_name, reference(name)
         try:
             return self.load(model)
         except BaseException:
@@ -243,7 +244,7 @@ class Chat:
                 tg_s=self.totals.tg_s + stats.tg_s,
                 prompt_s=self.totals.prompt_s + stats.prompt_s,
             )
-        if answer.content or answer.reasoning or answer.reason == "stop":
+        if answer.content or answer.reason == "stop":
             entries = self.conversation.entries
             self._append(
                 Entry(
@@ -271,10 +272,16 @@ class Chat:
 
 def label(model: LocalModel) -> str:
     """Return a model's name and quantisation for a line that has little room."""
-    name = printable(model.spec.name).replace("\n", " ")
+    name = printable(model.name).replace("\n", " ")
     name = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     quant = model.spec.quant
     return name if quant.lower() in name.lower() else f"{name} {quant}"
+
+
+def reference(name: str) -> str:
+    """Return a model's name so that it finds the same model from any folder."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name != "demo" and path.is_file() else name
 
 
 def now_text() -> str:

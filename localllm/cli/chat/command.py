@@ -20,7 +20,7 @@ from localllm.core.policy import Policy
 from localllm.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from localllm.session import Conversation, ConversationStore
+    from localllm.session import Conversation, ConversationStore, LocalModel
 
 _LAST = "last"
 _SAMPLING = "Answer options"
@@ -166,37 +166,35 @@ def _run(
     raw: bool,
     as_json: bool,
 ) -> None:
-    from localllm.cli.chat.chat import Chat
+    from localllm.cli.chat.chat import Chat, reference
     from localllm.cli.chat.oneshot import answer_once, question
     from localllm.cli.chat.terminal import ended_by_signals
-    from localllm.session import Session, conversation_store
+    from localllm.session import Session, conversation_store, resolve_model
 
-    store = conversation_store()
-    text = None
     if model is None and resume is None:
         raise UsageError(
             "MODEL is missing.",
             hint="localllm chat demo talks to the small model that comes with localllm.",
         )
-    if once:
-        text = question(prompt)
-    conversation = _conversation(store, model, resume, system, keep=not once or resume is not None)
+    text = question(prompt) if once else None
+    local = resolve_model(model) if model is not None else None
+    store = conversation_store()
+    keep = not once or resume is not None
     with ended_by_signals(), Session() as session:
+        conversation = _conversation(store, model, local, resume, system, keep=keep)
         chat_ = Chat(
             session=session,
             store=store,
             conversation=conversation,
-            model_name=model or conversation.header.model,
+            model_name=reference(model) if model is not None else conversation.header.model,
             policy=policy,
             settings=settings,
         )
         try:
             if text is not None:
-                if not raw:
-                    chat_.say(text)
-                answer_once(chat_, as_json=as_json, raw=text if raw else None)
+                answer_once(chat_, text, local, as_json=as_json, raw=raw)
                 return
-            chat_.load()
+            chat_.load(local)
             from localllm.cli.chat.repl import Repl
 
             Repl(chat_).run()
@@ -207,6 +205,7 @@ def _run(
 def _conversation(
     store: ConversationStore,
     model: str | None,
+    local: LocalModel | None,
     resume: str | None,
     system: str | None,
     *,
@@ -215,21 +214,23 @@ def _conversation(
     """Return the conversation to go on with, or a new one."""
     from datetime import datetime
 
+    from localllm.cli.chat.chat import now_text, reference
+
     if resume is None:
-        assert model is not None
-        conversation = store.start(model=model, system=system, now=datetime.now())
+        assert model is not None and local is not None
+        conversation = store.start(
+            model=reference(model), content_id=local.content_id, system=system, now=datetime.now()
+        )
         if not keep:
             conversation.forget_file()
         return conversation
     try:
         conversation = store.open(None if resume == _LAST else resume)
     except NotFoundError as error:
-        if model is None and resume != _LAST:
+        if local is None and resume != _LAST:
             hint = f"To name a model, write it before: localllm chat {resume} --resume."
             raise NotFoundError(error.message, hint=hint) from error
         raise
     if system is not None:
-        from localllm.cli.chat.chat import now_text
-
         conversation.set_system(system, time=now_text())
     return conversation

@@ -156,8 +156,8 @@ def _model(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
         write(f"  {chat.model_name}: {report.model_line(chat)}")
         return "stay"
     chat.switch(rest)
-    for line in report.banner(chat):
-        write(line)
+    write(f"  {report.model_line(chat)}")
+    write(f"  {report.load_line(chat)}")
     return "stay"
 
 

@@ -12,6 +12,7 @@ from localllm.cli.chat.turn import Answer
 from localllm.cli.output import LiveLine, emit_json, failure, note
 from localllm.core.generation import CompletionRequest, Event, PromptProgress, TextDelta
 from localllm.errors import EngineError, UsageError
+from localllm.session import LocalModel
 
 SCHEMA = "localllm.answer/1"
 
@@ -60,21 +61,25 @@ class OnceView:
             raise
 
 
-def answer_once(chat: Chat, *, as_json: bool, raw: str | None = None) -> None:
-    """Answer the conversation, or continue the text ``raw``, and print it.
+def answer_once(
+    chat: Chat, text: str, model: LocalModel | None, *, as_json: bool, raw: bool
+) -> None:
+    """Answer ``text`` within the conversation, or continue it if ``raw``, and print the answer.
 
     Raises what the engine failed with (EngineError keeps the partial answer), KeyboardInterrupt
     after Ctrl-C, BrokenPipeError when the reader has left.
     """
-    loaded = chat.load()
+    loaded = chat.load(model)
     watched = sys.stderr.isatty()
     for warning in loaded.warnings if watched else ():
         note(warning)
     request = None
-    if raw is not None:
+    if not raw:
+        chat.say(text)
+    else:
         settings = chat.settings
         request = CompletionRequest(
-            prompt=raw,
+            prompt=text,
             sampling=settings.sampling,
             max_tokens=settings.max_tokens,
             stop=settings.stop,

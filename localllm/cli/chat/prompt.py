@@ -9,7 +9,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import Condition
+from prompt_toolkit.filters import Always, Condition
 from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -57,7 +57,7 @@ class Prompt:
             key_bindings=_bindings(),
             completer=CommandCompleter(conversation_ids),
             complete_while_typing=Condition(lambda: get_app().current_buffer.text.startswith("/")),
-            reserve_space_for_menu=6,
+            reserve_space_for_menu=len(COMMANDS) + 1,
             history=history,
             enable_open_in_editor=True,
             enable_suspend=True,
@@ -65,6 +65,8 @@ class Prompt:
             bottom_toolbar=lambda: ANSI(status().row(get_app().output.get_size().columns).ansi()),
             style=_STYLE,
         )
+        # The status belongs under the text, where it also is while an answer is written.
+        self._session.layout.current_window.dont_extend_height = Always()
 
     def ask(self) -> str:
         """Return what was typed, without the quotes of a block.

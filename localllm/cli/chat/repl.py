@@ -11,7 +11,7 @@ from localllm.cli.chat.commands import run_command
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MarkdownStream
 from localllm.cli.chat.prompt import PROMPT, Prompt
-from localllm.cli.chat.styled import BOLD, CYAN, DIM, merge, paint
+from localllm.cli.chat.styled import BOLD, CYAN, DIM, Row, Run, merge, paint, wrap
 from localllm.cli.chat.terminal import quiet_keyboard, rich_terminal, safe
 from localllm.cli.chat.turn import Answer
 from localllm.cli.chat.view import stdout_view
@@ -39,8 +39,9 @@ class Repl:
     def run(self) -> None:
         """Talk until Ctrl-D, ``/exit`` or the second Ctrl-C."""
         chat = self._chat
-        for line in report.banner(chat):
-            self._dim(line)
+        name, *rest = report.model_line(chat).partition(" · ")
+        self._dim("".join(rest), before=name)
+        self._dim(report.load_line(chat))
         self._dim("/help lists the commands · Ctrl-C stops an answer · Ctrl-D leaves")
         for warning in chat.session.loaded.warnings if chat.session.loaded is not None else ():
             note(warning)
@@ -167,6 +168,10 @@ class Repl:
         if conversation.entries and conversation.path is not None:
             self._dim(f"kept: localllm chat --resume {conversation.header.id}")
 
-    def _dim(self, text: str) -> None:
-        text = safe(text)
-        print(paint(text, DIM) if self._rich else text)
+    def _dim(self, text: str, *, before: str = "") -> None:
+        if not self._rich:
+            print(safe(before + text))
+            return
+        runs = [Run(c, BOLD) for c in safe(before)] + [Run(c, DIM) for c in safe(text)]
+        region = LiveRegion(sys.stdout)
+        region.paint(wrap(runs, region.width, Row(()), Row(())))

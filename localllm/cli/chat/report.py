@@ -13,11 +13,11 @@ from localllm.core.text import printable
 from localllm.session import Summary
 from localllm.units import format_bytes, format_duration
 
-_TEMPLATES = {"model": "the model's own", "built-in": "built in", "none": "none"}
+_TEMPLATES = {"model": "from the model", "built-in": "built in", "none": "none"}
 
 
 def model_line(chat: Chat) -> str:
-    """Return what is loaded and how it is placed, in one line."""
+    """Return what is loaded and how it is placed, in one line, the name first."""
     session = chat.session
     plan, loaded, model = session.plan, session.loaded, session.model
     if plan is None or model is None:
@@ -25,23 +25,23 @@ def model_line(chat: Chat) -> str:
     parts = [label(model), format_bytes(model.spec.file_bytes), _placement(plan)]
     if loaded is not None:
         parts.append(f"context {loaded.n_ctx:,} ({_kv(plan)})")
-        parts.append(f"template: {_TEMPLATES[loaded.template]}")
     return " · ".join(parts)
 
 
-def banner(chat: Chat) -> list[str]:
-    """Return the lines after a load: the model, and predicted beside measured memory."""
-    lines = [model_line(chat)]
-    loaded = chat.session.loaded
-    status = chat.status()
+def load_line(chat: Chat) -> str:
+    """Return what the load showed: predicted beside measured memory, the time, the template."""
+    loaded, status = chat.session.loaded, chat.status()
+    parts: list[str] = []
     if status.planned_bytes is not None:
         measured = status.measured_bytes
-        lines.append(
-            f"memory: {format_bytes(status.planned_bytes)} planned, "
+        parts.append(
+            f"memory {format_bytes(status.planned_bytes)} planned, "
             + (f"{format_bytes(measured)} measured" if measured is not None else "not measured")
-            + (f" · loaded in {format_duration(loaded.load_s)}" if loaded is not None else "")
         )
-    return lines
+    if loaded is not None:
+        parts.append(f"loaded in {format_duration(loaded.load_s)}")
+        parts.append(f"template {_TEMPLATES[loaded.template]}")
+    return " · ".join(parts)
 
 
 def footer(answer: Answer) -> str | None:

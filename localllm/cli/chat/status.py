@@ -33,9 +33,9 @@ class Status:
         wanted = [
             (0, self.model, BOLD),
             (1, speed, merge(BOLD, CYAN)),
-            (2, f"context {context}", PLAIN_DIM),
-            (4, self._memory(), PLAIN_DIM),
-            (3, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", PLAIN_DIM),
+            (2, f"context {context}", DIM),
+            (4, self._memory(), DIM),
+            (3, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", DIM),
         ]
         shown = [part for part in wanted if part[1]]
         while len(shown) > 1 and _width(shown) > width:
@@ -52,14 +52,15 @@ class Status:
     def _memory(self) -> str:
         if self.planned_bytes is None:
             return ""
+        planned = format_bytes(self.planned_bytes)
         if self.measured_bytes is None:
-            return f"{format_bytes(self.planned_bytes)} planned"
-        return (
-            f"{format_bytes(self.planned_bytes)} planned, {format_bytes(self.measured_bytes)} used"
-        )
+            return f"{planned} planned"
+        measured = format_bytes(self.measured_bytes)
+        if measured.split()[-1] == planned.split()[-1]:
+            planned = planned.split()[0]
+        return f"{measured} ({planned} planned)"
 
 
-PLAIN_DIM = DIM
 _SEPARATOR = " · "
 
 

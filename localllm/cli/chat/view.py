@@ -176,7 +176,8 @@ class RichView:
             return []
         rows = thought.all_rows(self._region.width) if self._reasoning == "show" else []
         text = f"thought for {format_duration(thought.duration_s)} · {thought.n_tokens:,} tokens"
-        return [*rows, row((f"▸ {text}", merge(DIM, ITALIC))), _EMPTY]
+        rows.append(row((f"▸ {text}", merge(DIM, ITALIC))))
+        return [*rows, _EMPTY] if self._answering else rows
 
 
 class _Thought:

@@ -150,7 +150,7 @@ class Engine:
         return self._install_wheel(build, self.wheels.get(build))
 
     def _install_wheel(self, build: Build, wheel: Path) -> list[dict[str, str]]:
-        self.talk.step("installing it and asking which devices it has")
+        self.talk.step(f"installing llama.cpp ({build.label}) and asking which devices it has")
         self.venv.change("engine")
         if any(self.venv.path.glob("lib/python3*/site-packages/llama_cpp*")):
             self.venv.pip("uninstall", "--yes", PACKAGE)

@@ -112,7 +112,7 @@ def _steps(venv: Venv, *, kind: str, stamp: str | None) -> None:
     venv.prepare()
     wanted = _packages(venv, kind=kind)
     if wanted:
-        talk.step("localllm and its packages")
+        talk.step("localllm and its packages" if "packages" in wanted else f"what {kind} needs")
         for step in wanted:
             venv.change(step)
         venv.install(

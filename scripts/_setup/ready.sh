@@ -9,7 +9,7 @@
 ready() {
     # Field splitting turns cksum's lines into one; the names hold no spaces.
     # shellcheck disable=SC2046
-    ready_key=$(CDPATH= cd -- "$root" && set -- $(cksum pyproject.toml scripts/setup.py scripts/_setup/*.py) && printf '%s' "$*")
+    ready_key=$(CDPATH='' cd -- "$root" && set -- $(cksum pyproject.toml scripts/setup.py scripts/_setup/*.py) && printf '%s' "$*")
     ready_stamp="$root/.venv/localllm-$1.stamp"
     if [ -x "$root/.venv/bin/python" ] && [ -x "$root/.venv/bin/localllm" ] && [ -r "$ready_stamp" ]; then
         { IFS= read -r ready_root && IFS= read -r ready_was && IFS= read -r ready_backend; } <"$ready_stamp" || ready_root=

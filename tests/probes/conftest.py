@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.probes.trees import cpu_files, plant
 from tests.support.fake_nvml import FakeDriver, build
 
 
@@ -28,3 +29,9 @@ def root(tmp_path: Path) -> Path:
     folder = tmp_path / "root"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def machine(root: Path) -> Path:
+    """A machine with eight cores and 31 GiB, and nothing else."""
+    return plant(root, cpu_files(8))

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
-import json
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from localllm.probes.nvidia_device import memory_bandwidth_gb_s
 from localllm.units import MiB
-from tests.probes.trees import cpu_files, pci_files, plant
-from tests.support.fake_nvml import FakeDriver, Scenario, Values, build, rtx_3090, rtx_4090
+from tests.probes.trees import pci_files, plant
+from tests.support.fake_nvml import (
+    FakeDriver,
+    Scenario,
+    Values,
+    build,
+    only_device,
+    rtx_3090,
+    rtx_4090,
+)
 
 PCI_4090 = "0000:c1:00.0"
 PCI_3090 = "0000:21:00.0"
-
-
-@pytest.fixture
-def machine(root: Path) -> Path:
-    return plant(root, cpu_files(8))
-
-
-def devices_of(document: dict[str, Any]) -> list[dict[str, Any]]:
-    devices: list[dict[str, Any]] = document["devices"]
-    return devices
-
-
-def only_device(document: dict[str, Any]) -> dict[str, Any]:
-    (device,) = devices_of(document)
-    return device
 
 
 def test_every_field_that_the_driver_tells_is_read(driver: FakeDriver, machine: Path) -> None:
@@ -260,7 +249,7 @@ def test_a_lost_gpu_does_not_cost_the_other(driver: FakeDriver, machine: Path, c
 
     document = driver.detect(scenario, root=machine)
 
-    lost, healthy = sorted(devices_of(document), key=lambda d: str(d["name"]))
+    lost, healthy = sorted(document["devices"], key=lambda d: str(d["name"]))
     assert (lost["backend"], lost["visible"]) == ("none", False)
     assert lost["pci_id"] == PCI_3090, "the only address on the bus that no other GPU has"
     assert (healthy["backend"], healthy["total_bytes"]) == ("cuda", 24564 * MiB)
@@ -289,124 +278,3 @@ def test_cores_of_an_unknown_architecture_are_not_divided_by_guess(
     assert device["unknown"] == {
         "n_multiprocessors": "NVML counts 16384 cores, not multiprocessors"
     }
-
-
-# ---- a laptop whose GPU sleeps
-
-
-@pytest.fixture
-def laptop(machine: Path) -> Path:
-    return plant(
-        machine,
-        pci_files("0000:01:00.0", device=0x2820, status="suspended")
-        | {
-            "/proc/driver/nvidia/gpus/0000:01:00.0/information": (
-                "Model: \t\t NVIDIA GeForce RTX 4070 Laptop GPU\n"
-                "IRQ:   \t\t 181\nGPU UUID: \t GPU-????????-????-????-????-????????????\n"
-            ),
-            "/sys/module/nvidia/version": "560.35.03",
-        },
-    )
-
-
-def test_a_sleeping_gpu_gets_no_call_at_all_init_included(driver: FakeDriver, laptop: Path) -> None:
-    document = driver.detect(Scenario(gpus=(rtx_4090(),)), root=laptop)
-
-    assert driver.calls() == []
-    device = only_device(document)
-    assert device["description"] == "NVIDIA GeForce RTX 4070 Laptop GPU"
-    assert (device["pci_id"], device["driver"]) == ("0000:01:00.0", "560.35.03")
-    assert device["total_bytes"] is None
-    assert {device["unknown"][f] for f in ("total_bytes", "uuid", "pcie_gen", "power_limit_w")} == {
-        "the GPU sleeps; reading it would wake it"
-    }
-    assert any("sleeps and was left asleep" in note for note in document["notes"])
-
-
-def test_a_sleeping_gpu_is_woken_when_asked(driver: FakeDriver, laptop: Path) -> None:
-    gpu = rtx_4090(bus_id="00000000:01:00.0", total_mib=8188)
-
-    device = only_device(driver.detect(Scenario(gpus=(gpu,)), root=laptop, wake=True))
-
-    assert device["total_bytes"] == 8188 * MiB
-    assert "nvmlInitWithFlags" in driver.calls()
-
-
-def test_one_gpu_awake_is_enough_to_open_nvml(driver: FakeDriver, laptop: Path) -> None:
-    plant(laptop, pci_files(PCI_4090, status="active"))
-
-    devices = devices_of(driver.detect(Scenario(gpus=(rtx_4090(),)), root=laptop))
-
-    assert [device["pci_id"] for device in devices] == [PCI_4090]
-
-
-# ---- the fake itself
-
-
-def test_the_fakes_structs_are_as_large_as_the_bindings(driver: FakeDriver) -> None:
-    code = """
-import ctypes, json, sys
-import pynvml as n
-library = ctypes.CDLL("libnvidia-ml.so.1")
-structs = [n.c_nvmlMemory_t, n.c_nvmlMemory_v2_t, n.nvmlPciInfo_t, n.c_nvmlProcessInfo_t,
-           n.c_nvmlDeviceAttributes]
-sizes = (ctypes.c_uint * len(structs)).in_dll(library, "fake_nvml_sizes")
-print(json.dumps([list(sizes), [ctypes.sizeof(struct) for struct in structs]]))
-"""
-    Scenario().write(driver.scenario_file)
-
-    fake, binding = json.loads(driver.run(code))
-
-    assert fake == binding == [24, 40, 68, 24, 40]
-    assert ctypes.sizeof(ctypes.c_void_p) == 8
-
-
-def test_a_scenario_may_change_while_a_program_runs(driver: FakeDriver) -> None:
-    code = """
-import os, sys
-import pynvml
-from tests.support.fake_nvml import Scenario, rtx_4090
-from pathlib import Path
-pynvml.nvmlInit()
-handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-for used in (100, 200):
-    Scenario(gpus=(rtx_4090(used_mib=used),)).write(Path(os.environ["FAKE_NVML_SCENARIO"]))
-    print(pynvml.nvmlDeviceGetMemoryInfo(handle, pynvml.nvmlMemory_v2).used >> 20)
-"""
-    Scenario(gpus=(rtx_4090(),)).write(driver.scenario_file)
-
-    assert driver.run(code).split() == ["100", "200"]
-
-
-def _real_driver() -> bool:
-    try:
-        ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(_real_driver(), reason="a real NVIDIA driver would answer instead")
-def test_a_library_that_the_loader_does_not_find_is_found_where_wsl_keeps_it(
-    driver: FakeDriver, machine: Path
-) -> None:
-    place = machine / "usr/lib/wsl/lib"
-    place.mkdir(parents=True)
-    shutil.copy(driver.library / "libnvidia-ml.so.1", place)
-    empty = FakeDriver(library=machine / "nowhere", folder=driver.folder)
-
-    device = only_device(empty.detect(Scenario(gpus=(rtx_4090(),)), root=machine))
-
-    assert device["total_bytes"] == 24564 * MiB
-
-
-@pytest.mark.skipif(_real_driver(), reason="a real NVIDIA driver would answer instead")
-def test_a_machine_without_the_library_at_all_is_a_cpu_machine(
-    driver: FakeDriver, machine: Path
-) -> None:
-    empty = FakeDriver(library=machine / "nowhere", folder=driver.folder)
-
-    document = empty.detect(Scenario(), root=machine)
-
-    assert document["devices"] == []
-    assert any("no NVIDIA driver is installed" in note for note in document["notes"])

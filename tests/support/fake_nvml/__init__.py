@@ -194,6 +194,13 @@ class FakeDriver:
         return document
 
 
+def only_device(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the device of a hardware document that has one."""
+    device: dict[str, Any]
+    (device,) = document["devices"]
+    return device
+
+
 _DETECT = """
 import json, sys
 from pathlib import Path

@@ -162,5 +162,26 @@ KV_LORA = LATENT_ATTENTION | {"minicpm3", "plm"}
 
 NOT_CAUSAL = frozenset({"dream", "gemma-embedding", "llada", "llada-moe", "rnd1"})
 
+SSM = frozenset(
+    {
+        "falcon-h1",
+        "granitehybrid",
+        "jamba",
+        "mamba",
+        "mamba2",
+        "nemotron_h",
+        "nemotron_h_moe",
+        "plamo2",
+        "qwen35",
+        "qwen35moe",
+        "qwen3next",
+        "qwen4exp",
+    }
+)
+"""State-space models, and those that are in part: the ``ssm.`` keys are read."""
+
 WITHOUT_SSM_GROUPS = frozenset({"jamba", "mamba"})
 """``ssm.group_count`` is not read."""
+
+HYPER_CONNECTIONS = frozenset({"deepseek4", "qwen4exp"})
+"""The output is ``hyper_connection.count`` times as wide as the embedding."""

@@ -111,8 +111,11 @@ def read_blocks(
         )
         for i in range(n_layer)
     )
+    n_loops = 1
     if hparams.arch == "nanbeige":  # the same blocks are run through several times
-        layers *= hparams.integer("num_loops", 1, low=1, high=MAX_LAYERS // n_layer)
+        n_loops = hparams.integer("num_loops", 1, low=1, high=MAX_LAYERS // n_layer)
+    if n_loops > 1:
+        layers = layers[:n_main] * n_loops
     if hparams.arch == "graniteswitch":  # one more block, with one head, routes between adapters
         layers = (*layers[:n_main], LayerHparams(n_head=1, n_head_kv=1, n_ff=0))
         n_nextn = 1

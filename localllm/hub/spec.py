@@ -1,8 +1,8 @@
 """ModelSpec from a GGUF header: llama.cpp's hyperparameters, with its defaults.
 
 The keys are ``{architecture}.{key}``, the same for every architecture; where architectures differ
-is in ``architectures.py``. An architecture that llama.cpp does not know still gives a ModelSpec when
-the common keys are there: whether it runs is for the engine to say.
+is in ``architectures.py``. An architecture that llama.cpp does not know still gives a ModelSpec
+when the common keys are there: whether it runs is for the engine to say.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ def model_spec(header: GGUFHeader, *, source: str, stem: str) -> ModelSpec:
     heads = read_heads(hparams, n_layer, n_embd)
     blocks = read_blocks(hparams, n_layer, heads, header.tensors)
     n_expert_used = max(layer.n_expert_used for layer in blocks.layers)
-    latent = arch in known.LATENT_ATTENTION
+
+    def read(architectures: frozenset[str], key: str, default: int = 0) -> int:
+        """A key that only some architectures have, the default for all others."""
+        return hparams.integer(key, default) if arch in architectures else default
+
     return ModelSpec(
         name=_name(header, stem),
         source=source,
@@ -59,28 +63,26 @@ def model_spec(header: GGUFHeader, *, source: str, stem: str) -> ModelSpec:
         n_expert_used=n_expert_used,
         n_expert_shared=hparams.integer("expert_shared_count", 1 if arch == "laguna" else 0),
         n_ff_exp=max(layer.n_ff_exp for layer in blocks.layers),
-        n_lora_kv=hparams.integer("attention.kv_lora_rank") if arch in known.KV_LORA else 0,
-        n_embd_head_k_mla=hparams.integer("attention.key_length_mla") if latent else 0,
-        n_embd_head_v_mla=hparams.integer("attention.value_length_mla") if latent else 0,
+        n_lora_kv=read(known.KV_LORA, "attention.kv_lora_rank"),
+        n_embd_head_k_mla=read(known.LATENT_ATTENTION, "attention.key_length_mla"),
+        n_embd_head_v_mla=read(known.LATENT_ATTENTION, "attention.value_length_mla"),
         n_embd_head_k_swa=heads.n_embd_head_k_swa,
         n_embd_head_v_swa=heads.n_embd_head_v_swa,
         n_rot_swa=heads.n_rot_swa,
         swa_type=blocks.swa_type,
         n_ff_shexp=hparams.integer("expert_shared_feed_forward_length"),
-        n_embd_out=hparams.integer("embedding_length_out"),
+        n_embd_out=_n_embd_out(hparams, n_embd),
         causal_attn=arch not in known.NOT_CAUSAL and hparams.boolean("attention.causal", True),
         n_layer_nextn=blocks.n_layer_nextn,
-        ssm_d_conv=hparams.integer("ssm.conv_kernel"),
-        ssm_d_inner=hparams.integer("ssm.inner_size"),
-        ssm_d_state=hparams.integer("ssm.state_size"),
-        ssm_dt_rank=hparams.integer("ssm.time_step_rank"),
-        ssm_n_group=(0 if arch in known.WITHOUT_SSM_GROUPS else hparams.integer("ssm.group_count")),
-        n_shortconv_l_cache=(
-            hparams.integer("shortconv.l_cache") if arch in known.SHORT_CONVOLUTION else 0
-        ),
-        wkv_head_size=hparams.integer("wkv.head_size") if arch in known.WKV_HEADS else 0,
-        token_shift_count=hparams.integer("token_shift_count", 2),
-        n_embd_head_kda=hparams.integer("kda.head_dim") if arch in known.DELTA_ATTENTION else 0,
+        ssm_d_conv=read(known.SSM | known.DELTA_ATTENTION, "ssm.conv_kernel"),
+        ssm_d_inner=read(known.SSM, "ssm.inner_size"),
+        ssm_d_state=read(known.SSM, "ssm.state_size"),
+        ssm_dt_rank=read(known.SSM, "ssm.time_step_rank"),
+        ssm_n_group=read(known.SSM - known.WITHOUT_SSM_GROUPS, "ssm.group_count"),
+        n_shortconv_l_cache=read(known.SHORT_CONVOLUTION, "shortconv.l_cache"),
+        wkv_head_size=read(known.WKV_HEADS, "wkv.head_size"),
+        token_shift_count=read(known.WKV_HEADS, "token_shift_count", 2),
+        n_embd_head_kda=read(known.DELTA_ATTENTION, "kda.head_dim"),
         n_embd_head_la=heads.n_embd_head_k if arch == "minimax-01" else 0,
         has_chat_template=header.template is not None,
         metadata=header.metadata,
@@ -106,6 +108,14 @@ def _quant(header: GGUFHeader) -> str:
     for tensor in header.tensors:
         n_bytes[tensor.type] += tensor.n_bytes
     return n_bytes.most_common(1)[0][0].upper()
+
+
+def _n_embd_out(hparams: Hparams, n_embd: int) -> int:
+    if hparams.arch == "wavtokenizer-dec":
+        return hparams.integer("embedding_length")
+    if hparams.arch in known.HYPER_CONNECTIONS:
+        return n_embd * hparams.integer("hyper_connection.count", high=1024)
+    return hparams.integer("embedding_length_out")
 
 
 def _n_vocab(header: GGUFHeader, hparams: Hparams) -> int:

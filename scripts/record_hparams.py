@@ -22,13 +22,12 @@ from collections import defaultdict
 from importlib.metadata import distribution, version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support.hparam_cases import case_header, cases, digest
 
 PACKAGE = "llama-cpp-python"
-OUT = ROOT / "tests" / "fixtures" / "hparams.json"
+OUT = Path(__file__).resolve().parent.parent / "tests" / "fixtures" / "hparams.json"
 
 
 def main() -> None:

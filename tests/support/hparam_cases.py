@@ -48,7 +48,7 @@ ARCHITECTURES = tuple(
 
 N_LAYER = 12
 
-_FLOATS = [
+_FLOATS = (
     "attention.layer_norm_epsilon",
     "attention.layer_norm_rms_epsilon",
     "attention.group_norm_epsilon",
@@ -73,7 +73,7 @@ _FLOATS = [
     "activation.situ_linear_beta",
     "rope.freq_base",
     "rope.freq_base_swa",
-]
+)
 _WHOLE = {
     "attention.decay_lora_rank": 32,
     "attention.gate_lora_rank": 32,

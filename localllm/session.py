@@ -73,7 +73,10 @@ def resolve_model(name: str) -> LocalModel:
 
 
 def engine_info() -> EngineInfo:
-    """Return what the installed llama.cpp is and which devices it has. Raises EngineError without one."""
+    """Return what the installed llama.cpp is and which devices it has.
+
+    Raises EngineError where it is missing or does not load.
+    """
     from localllm.engine.info import engine_info as ask
 
     return ask()
@@ -83,13 +86,14 @@ def detect_hardware(*, measure_bandwidth: bool = False, wake_gpus: bool = False)
     """Return this machine, its devices in llama.cpp's order.
 
     llama.cpp is asked only where the machine shows signs of an accelerator: the question costs a
-    child process (about half a second). Without llama.cpp the answer is a note, not an error.
+    child process (about half a second), and wakes a laptop's sleeping GPU, which ``wake_gpus``
+    must allow. Without llama.cpp the answer is a note, not an error.
     """
     from localllm.errors import EngineError
-    from localllm.probes.machine import accelerators_present, detect
+    from localllm.probes.machine import accelerators_present, detect, gpu_sleeps
 
     devices = None
-    if accelerators_present():
+    if accelerators_present() and (wake_gpus or not gpu_sleeps()):
         try:
             devices = engine_info().devices
         except EngineError:
@@ -170,9 +174,9 @@ class Session:
 
     @property
     def hardware(self) -> Hardware:
-        """The machine, detected once."""
+        """The machine, detected once; a sleeping GPU is woken, since a model may go there."""
         if self._hardware is None:
-            self._hardware = detect_hardware()
+            self._hardware = detect_hardware(wake_gpus=True)
         return self._hardware
 
     def make_plan(self, model: LocalModel, policy: Policy) -> Plan:

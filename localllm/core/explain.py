@@ -123,6 +123,10 @@ def _placement_reasons(
     model: ModelSpec, hardware: Hardware, policy: Policy, solution: Solution
 ) -> Iterator[str]:
     n, total = solution.placement.n_gpu_layers, model.n_layer_total
+    for device in hardware.devices:
+        if device.visible and device.free_bytes is None and device.total_bytes is None:
+            why = device.unknown.get("total_bytes", "its memory could not be read")
+            yield f"{device.name} is left out: {why}."
     if not hardware.usable_devices:
         yield (
             f"llama.cpp has no GPU here: all {total} layers run on the CPU "

@@ -117,8 +117,20 @@ class Hardware:
 
     @property
     def usable_devices(self) -> tuple[Device, ...]:
-        """Devices that layers can be placed on."""
-        return tuple(d for d in self.devices if d.visible and d.backend != "none")
+        """Devices that layers can be placed on.
+
+        llama.cpp must see the device, its memory must be known, and integrated graphics count only
+        where there is no discrete card (llama.cpp's own default list is the same).
+        """
+        seen = tuple(
+            d
+            for d in self.devices
+            if d.visible
+            and d.backend != "none"
+            and (d.free_bytes is not None or d.total_bytes is not None)
+        )
+        discrete = tuple(d for d in seen if d.kind == "gpu")
+        return discrete or seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

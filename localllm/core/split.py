@@ -76,12 +76,14 @@ def _proportional(n: int, shares: list[int] | tuple[float, ...]) -> tuple[int, .
 
 
 def free_bytes(device: Device, policy: Policy) -> int | None:
-    """Memory of a device that a plan may use, headroom included: what is free, under the budget."""
+    """Memory of a device that a plan may use, headroom included: what is free, under the budget.
+
+    Where only the total is known, as of a device that sleeps, all of it counts as free.
+    """
+    free = device.total_bytes if device.free_bytes is None else device.free_bytes
     if policy.vram_budget_bytes is None:
-        return device.free_bytes
-    if device.free_bytes is None:
-        return policy.vram_budget_bytes
-    return min(device.free_bytes, policy.vram_budget_bytes)
+        return free
+    return policy.vram_budget_bytes if free is None else min(free, policy.vram_budget_bytes)
 
 
 def _budget(device: Device, policy: Policy) -> int | None:

@@ -184,3 +184,20 @@ def test_an_impossible_wish_is_a_usage_error_with_a_hint(policy: Policy) -> None
 def test_gpu_layers_without_a_gpu_are_refused() -> None:
     with pytest.raises(UsageError, match="no GPU"):
         make_plan(llama_3_8b(), machine(), Policy(n_gpu_layers=10))
+
+
+def test_integrated_graphics_are_left_out_beside_a_discrete_card() -> None:
+    integrated = replace(gpu("Vulkan1", free=30 * GiB), kind="igpu", backend="vulkan")
+    plan = make_plan(llama_3_8b(), machine(gpu(), integrated), Policy())
+    assert plan.device_names == ("CUDA0",)
+    alone = make_plan(llama_3_8b(), machine(integrated), Policy())
+    assert alone.device_names == ("Vulkan1",)
+
+
+def test_a_card_whose_memory_is_unknown_is_left_out_and_named() -> None:
+    unknown = replace(
+        gpu(), free_bytes=None, total_bytes=None, unknown={"total_bytes": "the GPU is lost"}
+    )
+    plan = make_plan(llama_3_8b(), machine(unknown), Policy())
+    assert plan.n_gpu_layers == 0
+    assert plan.reasons[0] == "CUDA0 is left out: the GPU is lost."

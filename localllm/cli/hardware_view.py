@@ -16,6 +16,15 @@ from localllm.core.text import printable
 from localllm.units import format_bytes
 
 _DIM = "bright_black"
+_WORDS = {
+    "total_bytes": "total memory",
+    "free_bytes": "free memory",
+    "reserved_bytes": "reserved memory",
+    "memory_bandwidth_gb_s": "memory bandwidth",
+    "power_limit_w": "power limit",
+    "n_multiprocessors": "multiprocessors",
+}
+"""Fields whose names are not what a person would call them."""
 
 
 def print_hardware(console: Console, hardware: Hardware) -> None:
@@ -27,7 +36,7 @@ def print_hardware(console: Console, hardware: Hardware) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    width = max(min(console.width - 50, 48), 16)
+    width = max(min(console.width - 56, 48), 16)
     for device in hardware.devices:
         _add(table, printable(device.name), _device_lines(device, width=width, unicode=unicode))
     if not hardware.devices:
@@ -69,12 +78,11 @@ def _unusable(device: Device) -> tuple[str, str]:
 
 def _memory_line(device: Device, *, width: int, unicode: bool) -> Text:
     total, free = device.total_bytes, device.free_bytes
-    shared = ", shared with the host" if device.unified else ""
+    shared = ", shared with RAM" if device.unified else ""
     if total is None or free is None:
         known = f"{format_bytes(total)}, free: ?" if total is not None else "memory: ?"
         return Text(f"{known}{shared}")
-    reserved = f", {format_bytes(device.reserved_bytes)} reserved" if device.reserved_bytes else ""
-    caption = f"  {format_bytes(free)} of {format_bytes(total)} free{reserved}{shared}"
+    caption = f"  {format_bytes(free)} of {format_bytes(total)} free{shared}"
     return _usage_bar(total - free, total, width=width, unicode=unicode).append(caption)
 
 
@@ -95,6 +103,8 @@ def _speed_facts(device: Device) -> Iterator[str]:
         yield f"PCIe {now or most}"
     if device.power_limit_w is not None:
         yield f"limit {device.power_limit_w:.0f} W"
+    if device.reserved_bytes:
+        yield f"{format_bytes(device.reserved_bytes)} reserved by the driver"
 
 
 def _identity_facts(device: Device) -> Iterator[str]:
@@ -161,7 +171,7 @@ def _unknown_lines(unknown: Mapping[str, str]) -> Iterator[Text]:
     """Yield what could not be read, grouped by why."""
     by_reason: dict[str, list[str]] = defaultdict(list)
     for name, reason in unknown.items():
-        by_reason[reason].append(name)
+        by_reason[reason].append(_WORDS.get(name, name.replace("_", " ")))
     for reason, names in by_reason.items():
         yield Text(printable(f"not known: {', '.join(names)} ({reason})"), style=_DIM)
 

@@ -9,6 +9,7 @@ Nothing heavy is imported here: ``localllm --help`` costs Python, click and this
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -46,7 +47,7 @@ COMMANDS = {
     "chat": LazyCommand(
         module="localllm.cli.chat",
         attribute="chat",
-        summary="Talk to a model, or answer once with -p.",
+        summary="Talk to MODEL at the terminal, or answer once.",
     ),
     "plan": LazyCommand(
         module="localllm.cli.plan",
@@ -154,6 +155,12 @@ def run(args: Sequence[str]) -> int:
     except LocalLLMError as error:
         show_error(error)
         return error.exit_code
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        silence_stdout()
+        show_error(LocalLLMError(f"cannot write the output: {error.strerror}"))
+        return LocalLLMError.exit_code
     return code
 
 
@@ -193,9 +200,9 @@ def _usage_hint(error: click.UsageError) -> str:
 
 
 def _end_line(text: str) -> None:
-    """Finish a line that ^C may have broken, and say why it ended."""
-    start = "\n" if sys.stderr.isatty() else ""
-    click.echo(f"{start}{text}", err=True)
+    """Say why it ended; on a terminal over what ^C has echoed."""
+    start = "\r\x1b[K" if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
+    click.echo(f"{start}{text}", err=True, color=bool(start))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def inject(request: FaultRequest, engine: Engine | None, wire: Wire) -> Event:
         case "segfault":  # a chain with a NULL sampler in it, as a bad grammar makes one
             chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
             C.llama_sampler_chain_add(chain, None)
-            C.llama_sampler_accept(chain, 0)
+            C.llama_sampler_apply(chain, ctypes.byref(C.llama_token_data_array()))
         case "limit_memory":
             resource.setrlimit(resource.RLIMIT_AS, (request.argument, request.argument))
         case "flood":
@@ -40,6 +40,10 @@ def inject(request: FaultRequest, engine: Engine | None, wire: Wire) -> Event:
             for _ in range(request.argument // len(line)):
                 os.write(sys.stdout.fileno(), line)
                 os.write(sys.stderr.fileno(), line)
+        case "bad_alloc":  # as C++ does where memory ends: operator new throws, nobody catches
+            new = ggml._Znwm
+            new.argtypes, new.restype = (ctypes.c_size_t,), ctypes.c_void_p
+            new(2**62)
         case "hang":  # in the main thread only: the beats go on
             time.sleep(request.argument)
         case "echo":

@@ -35,7 +35,7 @@ from localllm.engine.protocol import (
     LoadRequest,
     Request,
 )
-from localllm.engine.reasoning import Plain, marker_tokens, separator_for
+from localllm.engine.reasoning import HARMONY_MARKERS, TAG_MARKERS, Plain, is_harmony, separator_for
 from localllm.engine.templates import CHATML, CHATML_STOP, ChatTemplate, Renderer
 from localllm.engine.vocab import Vocab
 from localllm.engine.wire import Wire
@@ -64,6 +64,7 @@ class Host:
         self._engine: Engine | None = None
         self._template: ChatTemplate | None = None
         self._renderer: Renderer | None = None
+        self._markup = ""
 
     def answer(self, request: Request) -> Event | EngineInfo:
         """Work on a request and return its terminal event. Raises ``LocalLLMError``."""
@@ -133,7 +134,12 @@ class Host:
         self._template = ChatTemplate(
             source=text, bos_token=vocab.text(vocab.bos), eos_token=vocab.text(vocab.eos)
         )
-        vocab.print_markers(marker_tokens(text))
+        markers = vocab.find(TAG_MARKERS)
+        harmony = vocab.find(HARMONY_MARKERS)
+        if is_harmony("".join(harmony)):
+            markers |= harmony
+        vocab.print_always(markers.values())
+        self._markup = text + "".join(markers)
         return "built-in" if source is None else "model"
 
     def _ready(self) -> Engine:
@@ -156,7 +162,7 @@ class Host:
             sampling=request.sampling,
             max_tokens=request.max_tokens,
             stop=stop,
-            separator=separator_for(template.source, rendered),
+            separator=separator_for(self._markup, rendered),
             began_s=began_s,
         )
         if request.context_shift:

@@ -87,11 +87,18 @@ def load(
         check_file(path)
     keep_alive: list[Any] = []
     log.complaints.clear()
-    params = _model_params(request, progress, keep_alive)
+    gave_up = False
+
+    def go_on(fraction: float) -> bool:
+        nonlocal gave_up
+        gave_up = not progress(fraction)
+        return not gave_up
+
+    params = _model_params(request, go_on, keep_alive)
     paths = (ctypes.c_char_p * len(request.paths))(*map(os.fsencode, request.paths))
     model = C.llama_model_load_from_splits(paths, len(request.paths), params)
     if not model:
-        if any("cancelled" in line for line in log.complaints):
+        if gave_up:
             raise Cancelled("The load was cancelled.")
         raise refusal(log.complaints, "could not load the model")
     try:

@@ -74,7 +74,9 @@ def generate(engine: Engine, task: Task, wire: Wire) -> Finished:
     check_prompt(task.prompt, engine.memory.n_ctx)
     seed = seed_of(task.sampling)
     answer = _Answer(engine, task, wire)
-    with sampler_chain(task.sampling, seed, task.prompt) as chain:
+    with sampler_chain(
+        task.sampling, seed=seed, n_vocab=engine.vocab.n_tokens, prompt=task.prompt
+    ) as chain:
         try:
             answer.read_prompt()
             reason = answer.write(chain)

@@ -38,6 +38,8 @@ TAGS = (
     TagPair("<think:opensource>", "</think:opensource>"),  # Hy3
     TagPair("<|channel>thought", "<channel|>"),  # Gemma 4
 )
+TAG_MARKERS = (*(marker for pair in TAGS for marker in (pair.opening, pair.closing)), "<|channel>")
+"""Tokens that must be printed although they may be control tokens; Gemma 4's tag has two tokens."""
 HARMONY_MARKERS = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>", "<|call|>")
 
 
@@ -51,20 +53,20 @@ class Separator(Protocol):
         """Return what was held back."""
 
 
-def separator_for(template: str, prompt: str) -> Separator:
-    """Return the separator for a model, judged by its chat template and the rendered prompt."""
-    if "<|channel|>" in template and "<|message|>" in template:
+def separator_for(markup: str, prompt: str) -> Separator:
+    """Return the separator for a model.
+
+    ``markup``: its chat template and the texts of its marker tokens; ``prompt``: as rendered.
+    """
+    if is_harmony(markup):
         return HarmonySeparator(prompt)
-    pairs = [pair for pair in TAGS if pair is TAGS[0] or pair.opening in template]
+    pairs = [pair for pair in TAGS if pair is TAGS[0] or pair.opening in markup]
     return TagSeparator(pairs, prompt)
 
 
-def marker_tokens(template: str) -> tuple[str, ...]:
-    """Return the tokens of the markup, which must be printed although they are control tokens."""
-    if "<|channel|>" in template and "<|message|>" in template:
-        return HARMONY_MARKERS
-    markers = {marker for pair in TAGS for marker in (pair.opening, pair.closing)}
-    return tuple(sorted(markers | {"<|channel>"}))  # Gemma 4 writes its opening in two tokens
+def is_harmony(markup: str) -> bool:
+    """Return whether a model writes messages with channels."""
+    return "<|channel|>" in markup and "<|message|>" in markup
 
 
 class Plain:

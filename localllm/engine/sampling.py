@@ -38,7 +38,9 @@ def seed_of(sampling: Sampling) -> int:
 
 
 @contextmanager
-def sampler_chain(sampling: Sampling, seed: int, prompt: Sequence[int]) -> Iterator[int]:
+def sampler_chain(
+    sampling: Sampling, *, seed: int, n_vocab: int, prompt: Sequence[int]
+) -> Iterator[int]:
     """Build the chain, and free it at the end. The penalty also sees the end of the prompt."""
     chain = C.llama_sampler_chain_init(C.llama_sampler_chain_default_params())
     try:
@@ -47,7 +49,7 @@ def sampler_chain(sampling: Sampling, seed: int, prompt: Sequence[int]) -> Itera
             add(
                 chain,
                 C.llama_sampler_init_penalties(
-                    sampling.repeat_last_n, sampling.repeat_penalty, 0.0, 0.0
+                    n_vocab, sampling.repeat_last_n, sampling.repeat_penalty, 0.0, 0.0
                 ),
             )
         if sampling.temperature == 0:

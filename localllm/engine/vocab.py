@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from localllm.engine.llama import EMPTY_TOKEN, C
 
@@ -31,14 +31,18 @@ class Vocab:
             return ""
         return str(C.llama_vocab_get_text(self.pointer, token).decode("utf-8", "replace"))
 
-    def print_markers(self, texts: Sequence[str]) -> None:
-        """Print these tokens although they are control tokens, which otherwise have no bytes."""
-        found = set()
+    def find(self, texts: Iterable[str]) -> dict[str, int]:
+        """Return those of the texts that are one token."""
+        found = {}
         for text in texts:
             tokens = self.tokenize(text, special=True)
             if len(tokens) == 1 and self.text(tokens[0]) == text:
-                found.add(tokens[0])
-        self._printed = frozenset(found)
+                found[text] = tokens[0]
+        return found
+
+    def print_always(self, tokens: Iterable[int]) -> None:
+        """Print these tokens although they are control tokens, which otherwise have no bytes."""
+        self._printed = frozenset(tokens)
 
     def piece(self, token: int) -> bytes:
         """Return the bytes of a token; none for a control token that is not a marker."""

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from localllm.core.generation import (
     ChatRequest,
+    CompletionRequest,
     Event,
     Failed,
     Finished,
@@ -108,6 +109,16 @@ def ask(text: str, **changes: Any) -> ChatRequest:
 def only(kind: type[E], events: Iterable[Event]) -> list[E]:
     """The events of one kind."""
     return [event for event in events if isinstance(event, kind)]
+
+
+def long_answer(engine: EngineClient, n_tokens: int) -> CompletionRequest:
+    """A request that a random model answers with ``n_tokens``, drawing no end token before."""
+    for seed in range(100):
+        sampling = Sampling(temperature=1, top_k=0, top_p=1, min_p=0, seed=seed)
+        request = CompletionRequest(prompt="Hello", sampling=sampling, max_tokens=n_tokens)
+        if finish(engine.complete(request)).reason == "length":
+            return request
+    raise AssertionError(f"no answer of {n_tokens} tokens in 100")
 
 
 def text_of(events: Iterable[Event], channel: str | None = None) -> str:

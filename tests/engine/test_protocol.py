@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from localllm.core.generation import (
+    BenchDone,
     BenchSample,
     BenchTest,
     BufferMemory,
@@ -76,7 +77,7 @@ EXAMPLES: list[Reply] = [
     TextDelta(text='"\n\\\u2028\U0001f600\x00', channel="reasoning", n_tokens=1, tg_s=0.0),
     Finished(reason="stop_string", stats=STATS, stop_string="###"),
     BenchSample(test=TEST, repetition=0, ns=2**62),
-    EVENTS["BenchDone"](),
+    BenchDone(),
     Failed(error="UsageError", message="m", hint=None, code="prompt_too_long"),
     Died(
         message="m",

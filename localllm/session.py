@@ -6,7 +6,7 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -217,7 +217,7 @@ class Session:
     def memory_comparison(self) -> tuple[Comparison, ...]:
         """Planned against allocated bytes per device (model + context + compute); empty if unknown.
 
-        The host's mapped file is left out on both sides: llama.cpp counts the span of the file there,
+        The host's mapped file is left out on both sides: llama.cpp counts the file's whole span,
         repacked and offloaded tensors included, and the kernel may evict it.
         """
         if self.plan is None or self.loaded is None:

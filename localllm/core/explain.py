@@ -81,20 +81,27 @@ def counterfactuals(
     whole = solution.placement.n_gpu_layers == model.n_layer_total
     if solution.verdict == "fits" and (whole or not hardware.usable_devices):
         return
+    now = best_shorter = _score(solution)
     for change, changed in _changes(policy, solution):
         try:
             other = solve(model, hardware, changed)
         except UsageError:
             continue
-        rescued = solution.verdict != "fits" and other.verdict == "fits"
-        more = other.placement.n_gpu_layers > solution.placement.n_gpu_layers
-        if rescued or (more and other.verdict == "fits"):
+        shorter = changed.n_ctx != policy.n_ctx
+        bar = best_shorter if shorter else now
+        if other.verdict == "fits" and _score(other) > bar:
             yield Counterfactual(
                 change=f"{change}: {_layers_sentence(model, other)}",
                 n_gpu_layers=other.placement.n_gpu_layers,
                 tg_tok_s=None,
                 verdict=other.verdict,
             )
+        if shorter:  # ever shorter contexts are tried: each must gain over the one before
+            best_shorter = max(best_shorter, _score(other))
+
+
+def _score(solution: Solution) -> tuple[bool, int]:
+    return (solution.verdict == "fits", solution.placement.n_gpu_layers)
 
 
 def llama_args(

@@ -201,3 +201,17 @@ def test_a_card_whose_memory_is_unknown_is_left_out_and_named() -> None:
     plan = make_plan(llama_3_8b(), machine(unknown), Policy())
     assert plan.n_gpu_layers == 0
     assert plan.reasons[0] == "CUDA0 is left out: the GPU is lost."
+
+
+def test_a_shorter_context_is_offered_only_where_it_gains_over_a_longer_one() -> None:
+    plan = make_plan(llama_3_70b(), machine(gpu()), Policy(n_ctx=32768))
+    gains = [o.n_gpu_layers for o in plan.counterfactuals if o.change.startswith("context")]
+    assert gains == sorted(set(gains))
+    assert gains[0] > plan.n_gpu_layers
+
+
+def test_a_plan_that_does_not_fit_is_offered_what_would() -> None:
+    plan = make_plan(llama_3_8b(), machine(ram=8 * GiB), Policy(n_ctx=65536))
+    assert plan.verdict == "does-not-fit"
+    assert plan.counterfactuals
+    assert all(other.verdict == "fits" for other in plan.counterfactuals)

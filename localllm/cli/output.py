@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -117,6 +118,7 @@ class LiveLine:
         self._stream = sys.stderr if stream is None else stream
         self.live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._drawn = False
+        self._next_draw = 0.0
 
     def __enter__(self) -> Self:
         """Return the line itself."""
@@ -132,9 +134,11 @@ class LiveLine:
         self.wipe()
 
     def draw(self, text: str) -> None:
-        """Show ``text``, cut to the terminal's width."""
-        if not self.live:
+        """Show ``text``, cut to the terminal's width; more than 20 a second are not drawn."""
+        now = time.monotonic()
+        if not self.live or now < self._next_draw:
             return
+        self._next_draw = now + 0.05
         width = shutil.get_terminal_size().columns
         self._stream.write(f"\r{printable(text)[: width - 1]}\x1b[K")
         self._stream.flush()

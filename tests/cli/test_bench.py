@@ -1,0 +1,293 @@
+"""``localllm bench``: llama-bench's table and document, on a real engine and on a scripted one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from localllm import session
+from localllm.cli import bench_table
+from localllm.cli.bench import bench_policy, bench_tests
+from localllm.core.documents import bench_row
+from localllm.core.generation import (
+    BenchDone,
+    BenchSample,
+    BenchTest,
+    Died,
+    Event,
+    Failed,
+)
+from localllm.core.planner import make_plan
+from localllm.core.policy import Policy
+from localllm.errors import UsageError
+from tests.cli.conftest import Command
+from tests.core.test_documents import PP512, engine_device, names, plan_8b, setup
+from tests.support.specs import gpu, llama_3_8b, machine
+
+HEAD = """\
+| model                          |       size |     params | backend    | threads |\
+            test |                  t/s |
+| ------------------------------ | ---------: | ---------: | ---------- | ------: |\
+ --------------: | -------------------: |
+"""
+"""As llama-bench itself prints it for a CPU build."""
+
+
+def labels(tests: tuple[BenchTest, ...]) -> list[str]:
+    return [test.label for test in tests]
+
+
+def wanted(**changes: Any) -> tuple[BenchTest, ...]:
+    wishes: dict[str, Any] = {
+        "prompts": (512,),
+        "gens": (128,),
+        "pair": None,
+        "depths": (0,),
+        "repetitions": 5,
+    }
+    return bench_tests(**(wishes | changes))
+
+
+def test_tests_come_in_llama_benchs_order() -> None:
+    assert labels(wanted()) == ["pp512", "tg128"]
+    every = wanted(prompts=(512, 1024), gens=(128,), pair=(64, 16), depths=(0, 4096))
+    assert labels(every) == [
+        "pp512",
+        "pp1024",
+        "tg128",
+        "pp64+tg16",
+        "pp512 @ d4096",
+        "pp1024 @ d4096",
+        "tg128 @ d4096",
+        "pp64+tg16 @ d4096",
+    ]
+
+
+def test_a_zero_leaves_a_test_out() -> None:
+    assert labels(wanted(prompts=(0,))) == ["tg128"]
+    with pytest.raises(UsageError):
+        wanted(prompts=(0,), gens=(0,))
+
+
+def test_the_context_is_what_the_largest_test_needs() -> None:
+    policy = bench_policy(Policy(), wanted(prompts=(512,), gens=(128,), depths=(0, 4096)))
+    assert (policy.n_ctx, policy.n_batch, policy.n_ubatch) == (4608, 2048, 512)
+
+
+def test_what_the_person_fixed_is_kept() -> None:
+    wishes = Policy(n_ctx=8192, n_batch=256, n_ubatch=128, n_gpu_layers=7)
+    assert bench_policy(wishes, wanted()) == wishes
+    with pytest.raises(UsageError):
+        bench_policy(Policy(n_ctx=256), wanted())
+
+
+def test_the_table_is_llama_benchs() -> None:
+    row = bench_row(setup(plan_8b()), PP512, [4 * 10**9, 5 * 10**9], test_time="")
+    shown = bench_table.columns(row)
+    assert bench_table.head(shown) + "\n" == HEAD
+    assert bench_table.line(shown, row) == (
+        "| llama 8B Q4_K - Medium         |   4.58 GiB |     8.03 B | CPU        |       8 |"
+        "           pp512 |       115.20 ± 18.10 |"
+    )
+
+
+def headings(row: dict[str, Any]) -> list[str]:
+    return [column.heading for column in bench_table.columns(row)]
+
+
+def test_a_gpu_shows_its_layers_in_place_of_threads() -> None:
+    cuda = engine_device("CUDA0", "RTX", "gpu")
+    row = bench_row(setup(plan_8b(gpu()), cuda), PP512, [10**9], test_time="")
+    assert headings(row) == ["model", "size", "params", "backend", "ngl", "test", "t/s"]
+
+
+def test_a_setting_is_a_column_only_where_it_is_not_the_default() -> None:
+    policy = Policy(
+        n_ctx=512, type_k="q8_0", type_v="q4_0", flash_attn="on", use_mmap=False, repack=False
+    )
+    plan = make_plan(llama_3_8b(), machine(gpu(), gpu("CUDA1")), policy)
+    cuda = engine_device("CUDA0", "RTX", "gpu")
+    common = replace(setup(plan, cuda), n_batch=256, n_ubatch=128)
+    row = bench_row(common, PP512, [10**9], test_time="")
+    assert headings(row)[4:-2] == names("ngl n_batch n_ubatch type_k type_v fa lm rpk")
+
+
+def test_sizes_below_a_gigabyte_and_a_billion_have_their_units() -> None:
+    row = bench_row(setup(plan_8b()), PP512, [10**9], test_time="")
+    small = row | {"model_size": 660_000, "model_n_params": 330_000}
+    assert "|   0.63 MiB |     0.33 M |" in bench_table.line(bench_table.columns(small), small)
+
+
+def test_the_engine_is_measured_and_printed(localllm: Command, toy_model: Path) -> None:
+    outcome = localllm("bench", str(toy_model), "-p", "32", "-n", "8", "-r", "2", "-t", "1")
+    assert (outcome.code, outcome.err) == (0, "")
+    head, rule, pp, tg, _, build, memory = outcome.out.splitlines()
+    assert head + "\n" + rule + "\n" == HEAD
+    assert "| pp32 |" in " ".join(pp.split())
+    assert "| tg8 |" in " ".join(tg.split())
+    assert build.startswith("build: ")
+    assert memory.startswith("RAM: planned ")
+
+
+def test_the_document_holds_what_was_measured(localllm: Command, toy_model: Path) -> None:
+    outcome = localllm(
+        *("bench", str(toy_model), "-p", "32", "-n", "8", "-d", "0,16"),
+        *("-r", "3", "-t", "1", "--json"),
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = json.loads(outcome.out)
+    assert [(r["n_prompt"], r["n_gen"], r["n_depth"]) for r in rows] == [
+        (32, 0, 0),
+        (0, 8, 0),
+        (32, 0, 16),
+        (0, 8, 16),
+    ]
+    for row in rows:
+        assert len(row["samples_ns"]) == len(row["samples_ts"]) == 3
+        assert min(row["samples_ns"]) > 0
+        assert row["measured_bytes"] > 0
+        assert (row["n_batch"], row["n_ubatch"]) == (2048, 512)
+        assert row["model_filename"] == str(toy_model)
+
+
+def test_lines_of_json_are_one_per_test(localllm: Command, toy_model: Path) -> None:
+    outcome = localllm(
+        "bench", str(toy_model), "-p", "8", "-n", "4", "-r", "1", "-t", "1", "-o", "jsonl"
+    )
+    assert [json.loads(line)["n_gen"] for line in outcome.out.splitlines()] == [0, 4]
+
+
+def test_what_does_not_fit_is_not_loaded(localllm: Command, llama_3_8b_file: Path) -> None:
+    outcome = localllm("bench", str(llama_3_8b_file), "--ram-budget", "1G")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert "does not fit: short of" in outcome.err
+
+
+@pytest.fixture
+def llama_3_8b_file(request: pytest.FixtureRequest) -> Path:
+    path = request.getfixturevalue("llama_3_8b")
+    assert isinstance(path, Path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["-p", "0", "-n", "0"], "Nothing to measure."),
+        (["-c", "64"], "The tests need a context of 512 tokens; --ctx allows 64."),
+        (["-p", "x"], "--n-prompt: 'x' is not a list of numbers, such as 512,2048."),
+        (["-pg", "512"], "--n-prompt-gen: '512' is not a pair of numbers, such as 512,128."),
+        (["-r", "0"], "--repetitions: '0' is not a number above 0."),
+    ],
+)
+def test_wishes_that_make_no_sense_are_usage_errors(
+    localllm: Command, toy_model: Path, flags: list[str], message: str
+) -> None:
+    outcome = localllm("bench", str(toy_model), *flags)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {message}\nhint: ")
+
+
+PP, TG = BenchTest(n_prompt=32, n_gen=0, repetitions=2), BenchTest(n_prompt=0, n_gen=8)
+DONE_PP = tuple(BenchSample(test=PP, repetition=i, ns=10**6) for i in range(3))
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, end: Event | BaseException) -> None:
+    """Bench ends this way after one test and half of the next; loading is real."""
+
+    def bench(self: session.Session, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
+        yield from DONE_PP
+        yield BenchSample(test=TG, repetition=0, ns=10**6)
+        yield BenchSample(test=TG, repetition=1, ns=10**6)
+        if isinstance(end, BaseException):
+            raise end
+        yield end
+
+    monkeypatch.setattr(session.Session, "bench", bench)
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (Failed(error="EngineError", message="llama_decode failed"), 6, "error: llama_decode"),
+        (
+            Died(
+                message="It was killed.",
+                hint="h",
+                phase="bench",
+                signal="SIGKILL",
+                out_of_memory=True,
+            ),
+            6,
+            "error: It was killed.\nhint: h\n",
+        ),
+    ],
+)
+@pytest.mark.parametrize("form", ["md", "json", "jsonl"])
+def test_finished_tests_survive_an_early_end(
+    localllm: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    toy_model: Path,
+    end: Event | BaseException,
+    code: int,
+    message: str,
+    form: str,
+) -> None:
+    scripted(monkeypatch, end)
+    outcome = localllm("bench", str(toy_model), "-p", "32", "-n", "8", "-r", "2", "-o", form)
+    assert outcome.code == code
+    assert outcome.err.startswith(message)
+    if form == "md":
+        assert [line for line in outcome.out.splitlines() if "pp32" in line]
+        assert "tg8" not in outcome.out
+    else:
+        rows = json.loads(outcome.out) if form == "json" else [json.loads(outcome.out)]
+        assert [row["samples_ns"] for row in rows] == [[10**6, 10**6]]
+
+
+def test_a_complete_run_ends_with_the_engines_word(
+    localllm: Command, monkeypatch: pytest.MonkeyPatch, toy_model: Path
+) -> None:
+    scripted(monkeypatch, BenchDone())
+    assert localllm("bench", str(toy_model), "-p", "32", "-n", "8", "-r", "2").code == 0
+
+
+def test_an_engine_that_is_killed_is_exit_6_with_its_rows_kept(toy_model: Path) -> None:
+    command = [sys.executable, "-m", "localllm", "bench", str(toy_model)]
+    with subprocess.Popen(
+        [*command, "-p", "8", "-n", "2000", "-r", "100", "-t", "1", "-o", "jsonl"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        # The first line says that the engine is in the middle of its tests.
+        assert running.stdout is not None
+        first = running.stdout.readline()
+        time.sleep(0.1)
+        (child,) = psutil.Process(running.pid).children()
+        child.kill()
+        rest, complaint = running.communicate(timeout=30)
+    assert running.returncode == 6
+    assert json.loads(first)["n_prompt"] == 8
+    assert rest == ""
+    assert complaint.startswith("error: ")
+    assert "\nhint: " in complaint
+
+
+def test_the_depth_counts_when_the_plan_is_checked(
+    localllm: Command, llama_3_8b_file: Path
+) -> None:
+    """128 KiB of KV a token: 7,168 tokens more take 896 MiB more."""
+    model, budget = str(llama_3_8b_file), ("--ram-budget", "5200MiB", "-ngl", "0")
+    assert localllm("plan", model, "-c", "512", *budget).code == 0
+    assert localllm("bench", model, "-d", "7000", *budget).code == 3

@@ -1,0 +1,98 @@
+"""Completion: what bash really offers, and that the other shells' scripts carry our changes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from localllm import session
+from localllm.core.policy import KV_TYPES
+from tests.cli.conftest import Command
+
+ASK = """\
+eval "$(localllm completion bash)"
+compopt() { printf 'OPTION %s %s\\n' "$1" "$2"; }
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+_localllm_completion localllm
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def offered(folder: Path, *words: str) -> list[str]:
+    """What bash would offer for the last word, and the options that it is told to set."""
+    scripts = folder / "bin"
+    scripts.mkdir(exist_ok=True)
+    command = scripts / "localllm"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m localllm "$@"\n')
+    command.chmod(0o755)
+    bash = shutil.which("bash")
+    assert bash is not None
+    done = subprocess.run(
+        [bash, "--norc", "-c", ASK, "bash", "localllm", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env=os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}"},
+    )
+    assert done.stderr == ""
+    return [line for line in done.stdout.splitlines() if line]
+
+
+needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+
+
+@needs_bash
+def test_bash_completes_commands_options_and_values(tmp_path: Path) -> None:
+    assert offered(tmp_path, "pl") == ["plan"]
+    assert "--n-gpu-layers" in offered(tmp_path, "plan", "demo", "--n-")
+    assert offered(tmp_path, "plan", "demo", "--kv", "q") == ["q8_0", "q4_0"]
+    assert offered(tmp_path, "plan", "demo", "-fa", "o") == ["on", "off"]
+
+
+@needs_bash
+def test_bash_walks_into_folders_without_a_space(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "a model.gguf").touch()
+    assert offered(tmp_path, "plan", "mo") == ["OPTION -o nospace", "models/"]
+    assert offered(tmp_path, "plan", "models/") == ["models/a model.gguf"]
+    assert offered(tmp_path, "plan", "de") == ["demo"]
+
+
+@needs_bash
+def test_bash_completes_hardware_by_name(tmp_path: Path) -> None:
+    assert offered(tmp_path, "plan", "demo", "--hardware", "rtx-409") == ["rtx-4090"]
+
+
+def test_words_are_the_planners_own() -> None:
+    assert set(KV_TYPES) == {"f16", "bf16", "q8_0", "q4_0", "f32"}
+    assert "rtx-4090" in session.hardware_names()
+
+
+@pytest.mark.parametrize(
+    ("shell", "change"),
+    [
+        ("bash", "compopt -o nospace"),
+        ("zsh", "-S '' -- ${(M)completions:#*/}"),
+        ("fish", "complete --no-files --command localllm"),
+    ],
+)
+def test_a_script_is_printed_for_each_shell(localllm: Command, shell: str, change: str) -> None:
+    outcome = localllm("completion", shell)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert change in outcome.out
+    assert "_LOCALLLM_COMPLETE" in outcome.out
+
+
+def test_a_request_that_no_script_makes_is_an_error(
+    localllm: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_LOCALLLM_COMPLETE", "tcsh_complete")
+    outcome = localllm("plan")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.err.startswith("error: _LOCALLLM_COMPLETE=tcsh_complete")

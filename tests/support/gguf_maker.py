@@ -11,6 +11,7 @@ import random
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from localllm.core.ggml import TYPES_BY_NAME
 from tests.support.gguf_writer import (
@@ -26,20 +27,31 @@ from tests.support.gguf_writer import (
 )
 from tests.support.shapes import Shape, metadata, tensors
 
-# Where the half-precision scales lie in a block, and the largest integer that they multiply.
-_SCALES: dict[str, tuple[tuple[int, ...], int]] = {
-    "q4_0": ((0,), 8),
-    "q4_1": ((0, 2), 15),
-    "q5_0": ((0,), 16),
-    "q5_1": ((0, 2), 31),
-    "q8_0": ((0,), 127),
-    "q2_K": ((80, 82), 15 * 3),
-    "q3_K": ((108,), 32 * 4),
-    "q4_K": ((0, 2), 63 * 15),
-    "q5_K": ((0, 2), 63 * 31),
-    "q6_K": ((208,), 127 * 32),
-    "iq4_nl": ((0,), 127),
-    "iq4_xs": ((0,), 32 * 127),
+
+class _Block(NamedTuple):
+    """Where the half-precision scale of a block lies, and what else its values are made of."""
+
+    scale_at: int
+    largest: int
+    """Of the integers that the scale multiplies, the sub-block's scale included."""
+    minimum_at: int | None = None
+    minimum: float = 0.0
+    """What the offset must be, in scales, for the values to be zero on average."""
+
+
+_BLOCKS = {
+    "q4_0": _Block(0, 8),
+    "q4_1": _Block(0, 15, 2, -7.5),
+    "q5_0": _Block(0, 16),
+    "q5_1": _Block(0, 31, 2, -15.5),
+    "q8_0": _Block(0, 127),
+    "q2_K": _Block(80, 15 * 3, 82, 1.5),
+    "q3_K": _Block(108, 32 * 4),
+    "q4_K": _Block(0, 63 * 15, 2, 7.5),
+    "q5_K": _Block(0, 63 * 31, 2, 15.5),
+    "q6_K": _Block(208, 127 * 32),
+    "iq4_nl": _Block(0, 127),
+    "iq4_xs": _Block(0, 32 * 127),
 }
 
 
@@ -71,9 +83,13 @@ def _random_blocks(tensor: Tensor, rng: random.Random, amplitude: float) -> byte
         # one exponent a block: 2^(e - 128) times at most 12
         data[0::block_bytes] = bytes([128 - round(12 / amplitude).bit_length()]) * n_blocks
         return bytes(data)
-    offsets, largest = _SCALES[kind]
-    low, high = struct.pack("<e", amplitude / largest)
-    for offset in offsets:
+    block = _BLOCKS[kind]
+    scale = amplitude / block.largest
+    halves = {block.scale_at: scale}
+    if block.minimum_at is not None:
+        halves[block.minimum_at] = scale * block.minimum
+    for offset, value in halves.items():
+        low, high = struct.pack("<e", value)
         data[offset::block_bytes] = bytes([low]) * n_blocks
         data[offset + 1 :: block_bytes] = bytes([high]) * n_blocks
     return bytes(data)

@@ -45,7 +45,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
         r"Read-only file system",
         "the file system is read-only",
-        "Copy the checkout to a folder that can be written, or: pipx install PATH",
+        "Copy the checkout to a folder that can be written, or: pipx install 'PATH[engine]'",
     ),
     (
         r"CERTIFICATE_VERIFY_FAILED|invalid peer certificate|UnknownIssuer",

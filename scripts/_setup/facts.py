@@ -52,7 +52,7 @@ def nvidia(proc: Path = Path("/proc")) -> tuple[tuple[int, int] | None, str | No
                 "(a container needs --gpus all)",
             )
         return None, None
-    status = nvml.nvmlInit_v2()
+    status = nvml.nvmlInitWithFlags(0)
     if status != 0:
         # 9: no driver loaded, as on a machine that only has the library.
         return (
@@ -91,14 +91,13 @@ def _load_nvml() -> ctypes.CDLL | None:
 
 
 def find_nvcc(environ: Mapping[str, str]) -> str | None:
-    """CUDA's compiler: on PATH, in CUDA_HOME or CUDA_PATH, or where NVIDIA's packages put it."""
+    """CUDA's compiler: on PATH, in CUDA_HOME or CUDA_PATH, else where NVIDIA's packages put it."""
     on_path = shutil.which("nvcc", path=environ.get("PATH"))
     if on_path is not None:
         return on_path
-    for root in (environ.get("CUDA_HOME"), environ.get("CUDA_PATH"), "/usr/local/cuda"):
-        if root and os.access(candidate := os.path.join(root, "bin", "nvcc"), os.X_OK):
-            return candidate
-    return None
+    root = environ.get("CUDA_HOME") or environ.get("CUDA_PATH") or "/usr/local/cuda"
+    candidate = os.path.join(root, "bin", "nvcc")
+    return candidate if os.access(candidate, os.X_OK) else None
 
 
 def has_amd_gpu(sys_root: Path) -> bool:

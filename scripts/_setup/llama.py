@@ -106,6 +106,7 @@ class Engine:
         first = choice.builds[0]
         if first.how == "source" and self.wheels.cached(first) is None:
             require_compiler(self.venv.environ)
+            self.talk.say("(llama.cpp is compiled for this machine, once: minutes, 5 on two cores)")
         return choice
 
     def install(self, choice: Choice) -> Installed:

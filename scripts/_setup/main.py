@@ -159,7 +159,7 @@ def _of_os(error: OSError, *, root: Path) -> SetupError | None:
         return SetupError(
             f"cannot write {where}: {error.strerror}",
             hint="The set-up makes .venv in the checkout. Copy that to a folder of yours, or: "
-            "pipx install PATH",
+            "pipx install 'PATH[engine]'",
         )
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SetupError(

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _setup.choose import Build, Facts, source_build
@@ -123,6 +126,22 @@ class Checkout:
         key = cache_key(build, version=self.version, environ=clean(self.environ))
         return Path(self.environ["XDG_CACHE_HOME"], "localllm", "wheels", key)
 
+    def record(self) -> dict[str, Any]:
+        """What the set-up wrote down for ``localllm doctor``."""
+        text = (self.root / ".venv" / "localllm-build.json").read_text()
+        record: dict[str, Any] = json.loads(text)
+        return record
+
+    def forget(self, *names: str) -> None:
+        """Takes finished steps back: the next set-up has them to do."""
+        venv = self.root / ".venv"
+        steps = json.loads((venv / "localllm-setup.json").read_text())
+        for name in names:
+            steps["steps"].pop(name, None)
+        (venv / "localllm-setup.json").write_text(json.dumps(steps))
+        for stamp in venv.glob("*.stamp"):
+            stamp.unlink()
+
     def files(self) -> dict[str, tuple[int, int]]:
         """Every file of the checkout with its size and its time of change."""
         return {
@@ -135,31 +154,38 @@ def _system() -> str:
     return "darwin" if sys.platform == "darwin" else "linux"
 
 
-def shim_wheel(folder: Path, *, version: str) -> Path:
-    """A wheel named llama-cpp-python that loads the libllama of this very interpreter."""
-    found = find_spec("llama_cpp")
-    assert found is not None and found.origin is not None, "llama-cpp-python is not installed"
-    suffix = "dylib" if sys.platform == "darwin" else "so"
-    library = Path(found.origin).parent / "lib" / f"libllama.{suffix}"
-    info = f"llama_cpp_python-{version}.dist-info"
+def shim_wheel(folder: Path, *, version: str, library: Path | None = None) -> Path:
+    """A wheel named llama-cpp-python around a libllama, by default this very interpreter's."""
+    if library is None:
+        found = find_spec("llama_cpp")
+        assert found is not None and found.origin is not None, "llama-cpp-python is not installed"
+        suffix = "dylib" if sys.platform == "darwin" else "so"
+        library = Path(found.origin).parent / "lib" / f"libllama.{suffix}"
     files = {
-        "llama_cpp/__init__.py": "",
-        "llama_cpp/llama_cpp.py": f"import ctypes\n_lib = ctypes.CDLL({str(library)!r})\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: llama_cpp_python\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "llama_cpp/__init__.py": b"",
+        "llama_cpp/llama_cpp.py": f"import ctypes\n_lib = ctypes.CDLL({str(library)!r})\n".encode(),
     }
-    record = [f"{name},{_digest(text)},{len(text)}" for name, text in files.items()]
-    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""])
+    return make_wheel(folder, "llama_cpp_python", version, files)
+
+
+def make_wheel(folder: Path, name: str, version: str, files: Mapping[str, bytes]) -> Path:
+    """A wheel of these files that pip takes."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    tag = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    contents = {**files, f"{info}/METADATA": metadata.encode(), f"{info}/WHEEL": tag.encode()}
+    record = [f"{path},{_digest(data)},{len(data)}" for path, data in contents.items()]
+    contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
     folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / f"llama_cpp_python-{version}-py3-none-any.whl"
+    wheel = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
+        for path, data in contents.items():
+            archive.writestr(path, data)
     return wheel
 
 
-def _digest(text: str) -> str:
-    raw = hashlib.sha256(text.encode()).digest()
+def _digest(data: bytes) -> str:
+    raw = hashlib.sha256(data).digest()
     return "sha256=" + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
@@ -169,6 +195,8 @@ class Ready:
 
     checkout: Checkout
     first: subprocess.CompletedProcess[str]
+    record: dict[str, Any]
+    """What the set-up wrote down for ``localllm doctor``."""
 
 
 @pytest.fixture
@@ -177,11 +205,13 @@ def checkout(tmp_path: Path) -> Checkout:
     return make_checkout(tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Ready:
-    """A checkout whose scripts/localllm has run once; the tests of a module share it."""
+    """A checkout whose scripts/localllm has run once. The tests share it, and change its engine."""
     made = make_checkout(tmp_path_factory.mktemp("ready"))
-    return Ready(checkout=made, first=made.run("chat", "two words", ""))
+    first = made.run("chat", "two words", "")
+    assert first.returncode == 0, first.stderr
+    return Ready(checkout=made, first=first, record=made.record())
 
 
 def make_checkout(tmp_path: Path) -> Checkout:

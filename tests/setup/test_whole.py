@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -56,11 +55,10 @@ def test_one_command_sets_up_says_which_devices_there_are_and_runs(ready: Ready)
     assert ready.first.stdout == "localllm got ['chat', 'two words', '']\n"
     assert ready.first.returncode == 0
 
-    checkout = ready.checkout
-    record = json.loads((checkout.root / ".venv" / "localllm-build.json").read_text())
+    record = ready.record
     assert record["schema"] == "localllm.build/1"
     assert (record["backend"], record["how"]) == ("cpu", "source")
-    assert record["version"] == checkout.version
+    assert record["version"] == ready.checkout.version
     assert "-DGGML_RPC=ON" in record["cmake_args"]
     assert [device["type"] for device in record["devices"]] == ["cpu"]
 
@@ -68,6 +66,7 @@ def test_one_command_sets_up_says_which_devices_there_are_and_runs(ready: Ready)
 def test_the_next_command_starts_no_python_of_its_own_and_touches_nothing(ready: Ready) -> None:
     # Through a link, from elsewhere, with a python3 that must not be called.
     checkout = ready.checkout
+    assert checkout.run().returncode == 0
     before = checkout.files()
     bin_folder = checkout.root.parent / "bin"
     tools(bin_folder, "sh", "cksum", "readlink")
@@ -76,14 +75,13 @@ def test_the_next_command_starts_no_python_of_its_own_and_touches_nothing(ready:
         (bin_folder / name).chmod(0o755)
     link = checkout.root.parent / "link"
     link.symlink_to(Path("a checkout", "scripts", "localllm"))
-    again = subprocess.run(
-        [str(link), "x"],
-        env=checkout.environ | {"PATH": str(bin_folder), "PYTHON": "python3", "CDPATH": "/"},
-        cwd="/",
-        capture_output=True,
-        text=True,
-    )
-    assert (again.stdout, again.stderr, again.returncode) == ("localllm got ['x']\n", "", 0)
+    environ = checkout.environ | {"PATH": str(bin_folder), "PYTHON": "python3", "CDPATH": "/"}
+    for command, folder in (([str(link)], Path("/")), (["sh", "link"], link.parent)):
+        again = subprocess.run(
+            [*command, "x"], env=environ, cwd=folder, capture_output=True, text=True
+        )
+        assert (again.stdout, again.stderr) == ("localllm got ['x']\n", "")
+        assert again.returncode == 0
     assert checkout.files() == before
 
 
@@ -119,10 +117,11 @@ def test_ctrl_c_ends_the_children_and_says_that_the_command_continues(checkout: 
     assert processes_of(checkout) == []
 
 
-def test_two_at_once_do_the_work_once(checkout: Checkout) -> None:
-    first = checkout.start("one")
-    wait_for(first, "in .venv")
-    second = checkout.start("two")
+def test_two_at_once_do_the_work_once(ready: Ready) -> None:
+    ready.checkout.forget("packages", "engine")
+    first = ready.checkout.start("one")
+    wait_for(first, "its packages")
+    second = ready.checkout.start("two")
     said = wait_for(second, "another set-up of this checkout is at work")
     assert "process " in said
     texts: list[str] = []
@@ -132,6 +131,7 @@ def test_two_at_once_do_the_work_once(checkout: Checkout) -> None:
     reader.join()
     assert (first.returncode, second.returncode) == (0, 0)
     assert "its packages" not in texts[0]
+    assert "devices" not in texts[0]
 
 
 def test_another_backend_changes_the_engine_alone_and_is_kept(ready: Ready) -> None:
@@ -209,12 +209,19 @@ def test_a_compiler_that_cannot_link_is_told_apart_from_none(checkout: Checkout)
     assert "cannot build" in done.stderr
 
 
-def test_without_a_network_there_is_one_sentence_and_a_hint(checkout: Checkout) -> None:
-    project = checkout.root / "pyproject.toml"
-    project.write_text(project.read_text().replace("requires = []", 'requires = ["hatchling"]'))
-    environ = checkout.environ | {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
+def test_without_a_network_there_is_one_sentence_and_a_hint(ready: Ready) -> None:
+    project = ready.checkout.root / "pyproject.toml"
+    text = project.read_text()
+    project.write_text(text.replace("requires = []", 'requires = ["hatchling"]'))
+    environ = ready.checkout.environ | {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_RETRIES": "0",
+    }
     del environ["PIP_NO_INDEX"]
-    done = Checkout(root=checkout.root, environ=environ).run()
+    try:
+        done = Checkout(root=ready.checkout.root, environ=environ).run()
+    finally:
+        project.write_text(text)
     assert done.returncode == 1
     assert "error: installing localllm's packages failed: the package index" in done.stderr
     assert "hint: The first set-up needs PyPI" in done.stderr

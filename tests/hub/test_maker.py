@@ -28,6 +28,9 @@ TOYS = {
     "toy-qwen3": "F32",
     "toy-gemma3": "BF16",
     "toy-gpt-oss": "MXFP4",
+    "toy-mla": "F16",
+    "toy-lfm2": "F16",
+    "toy-mamba": "F16",
 }
 
 

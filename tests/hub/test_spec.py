@@ -92,6 +92,9 @@ def test_llama_3_8b_at_q4_k_m_has_the_size_of_the_published_file() -> None:
         ("qwen3-30b-a3b", 30_532_122_624),
         ("gpt-oss-20b", 20_914_757_184),
         ("gpt-oss-120b", 116_829_156_672),
+        ("deepseek-v2-lite", 15_706_484_224),
+        ("lfm2-1.2b", 1_170_340_608),
+        ("mamba-130m", 129_135_360),
     ],
 )
 def test_the_shapes_have_the_published_numbers_of_parameters(name: str, n_params: int) -> None:
@@ -138,6 +141,30 @@ def test_windows_follow_the_architecture_or_the_file() -> None:
     ]
     none = spec_of(shapes.GEMMA_3_4B, {"gemma3.attention.sliding_window": u32(0)})
     assert none.swa_type == "none" and not any(layer.is_swa for layer in none.layers)
+
+
+def test_latent_attention_caches_one_row_for_all_heads() -> None:
+    spec = spec_of(shapes.DEEPSEEK_V2_LITE)
+    assert spec.is_mla and spec.n_lora_kv == 512
+    assert spec.n_embd_k_gqa(0) == 512 + 64
+    assert [layer.n_expert_used for layer in spec.layers][:2] == [0, 6]
+    assert spec.n_expert_shared == 2
+    assert not spec_of(shapes.LLAMA_3_8B).is_mla
+
+
+def test_a_hybrid_has_a_cache_only_where_it_attends() -> None:
+    spec = spec_of(shapes.LFM2_1_2B)
+    attending = [i for i, layer in enumerate(spec.layers) if layer.has_kv]
+    assert attending == [2, 5, 8, 10, 12, 14]
+    assert all(layer.is_recurrent != layer.has_kv for layer in spec.layers)
+    assert spec.n_shortconv_l_cache == 3
+
+
+def test_a_state_space_model_has_no_cache() -> None:
+    spec = spec_of(shapes.MAMBA_130M)
+    assert all(layer.is_recurrent and not layer.has_kv for layer in spec.layers)
+    assert (spec.n_embd_head_k, spec.n_embd_k_gqa(0)) == (0, 0)
+    assert (spec.ssm_d_conv, spec.ssm_d_inner, spec.ssm_d_state) == (4, 1536, 16)
 
 
 def test_per_layer_heads_come_back_layer_by_layer() -> None:

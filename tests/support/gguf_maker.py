@@ -60,13 +60,18 @@ def random_weights(seed: int) -> Fill:
 
     def fill(tensor: Tensor) -> bytes:
         rng = random.Random(f"{seed} {tensor.name}")
-        if tensor.name.endswith("_norm.weight"):
-            return struct.pack("<f", 1.0) * tensor.n_elements
-        if tensor.name == "rope_freqs.weight":
-            return struct.pack("<f", 1.0) * tensor.n_elements
+        if constant := _constant(tensor.name):
+            return struct.pack("<f", constant) * tensor.n_elements
         return _random_blocks(tensor, rng, (3 / tensor.shape[0]) ** 0.5)
 
     return fill
+
+
+def _constant(name: str) -> float | None:
+    """What a tensor holds that must not be random: norms, rotary factors, decays of a state."""
+    if name.endswith(("_norm.weight", "rope_freqs.weight", "ssm_d")):
+        return 1.0
+    return -1.0 if name.endswith("ssm_a") else None
 
 
 def _random_blocks(tensor: Tensor, rng: random.Random, amplitude: float) -> bytes:

@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from tests.support.blocks import LFM2_ATTENTION, block
 from tests.support.gguf_vocab import vocabulary
-from tests.support.gguf_writer import (
-    Tensor,
-    Value,
-    f32,
-    string,
-    u32,
-)
+from tests.support.gguf_writer import I32, Tensor, Value, array, f32, string, u32
 from tests.support.quant_mix import FILE_TYPE_IDS, Mix, quantised
 
 
@@ -47,6 +42,8 @@ class Shape:
     post_norm: bool = False
     vocab: str = "llama-3"
     """A style of ``gguf_vocab.STYLES``, or ``none``."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Sizes that only this architecture has, by llama.cpp's names; see ``blocks.py``."""
     extra: Mapping[str, Value] = field(default_factory=dict)
     """More metadata; keys that start with ``.`` get the architecture in front."""
 
@@ -89,6 +86,7 @@ def metadata(shape: Shape, quant: str) -> dict[str, Value]:
         keys[f"{arch}.expert_feed_forward_length"] = u32(shape.n_ff_exp)
     if shape.n_swa:
         keys[f"{arch}.attention.sliding_window"] = u32(shape.n_swa)
+    keys |= {f"{arch}.{key}": u32(value) for key, value in shape.sizes.items()}
     keys |= vocabulary(shape.vocab, shape.n_vocab)
     for key, value in shape.extra.items():
         keys[arch + key if key.startswith(".") else key] = value
@@ -102,70 +100,20 @@ def tensors(shape: Shape, quant: str) -> list[Tensor]:
         plain.append(Tensor("rope_freqs.weight", "f32", (shape.n_embd_head // 2,)))
     for layer in range(shape.n_layer):
         plain += [
-            Tensor(f"blk.{layer}.{name}", "f32", dims) for name, dims in _block(shape).items()
+            Tensor(f"blk.{layer}.{name}", "f32", dims) for name, dims in block(shape, layer).items()
         ]
-    plain.append(Tensor("output_norm.weight", "f32", (shape.n_embd,)))
+    norm = "token_embd_norm" if shape.arch == "lfm2" else "output_norm"
+    plain.append(Tensor(f"{norm}.weight", "f32", (shape.n_embd,)))
     if not shape.tied:
         plain.append(Tensor("output.weight", "f32", (shape.n_embd, shape.n_vocab)))
     mix = Mix(
         quant=quant,
         n_layer=shape.n_layer,
-        n_gqa=shape.n_head // shape.n_head_kv,
+        n_gqa=shape.n_head // max(shape.n_head_kv, 1),
         n_expert=shape.n_expert,
         is_70b=shape.arch == "llama" and shape.n_layer == 80 and shape.n_head > shape.n_head_kv,
     )
     return quantised(plain, mix)
-
-
-def _block(shape: Shape) -> dict[str, tuple[int, ...]]:
-    n_embd, head = shape.n_embd, shape.n_embd_head
-    n_q, n_kv = shape.n_head * head, shape.n_head_kv * head
-    block: dict[str, tuple[int, ...]] = {
-        "attn_norm.weight": (n_embd,),
-        "attn_q.weight": (n_embd, n_q),
-        "attn_k.weight": (n_embd, n_kv),
-        "attn_v.weight": (n_embd, n_kv),
-        "attn_output.weight": (n_q, n_embd),
-    }
-    if shape.qk_norm:
-        block["attn_q_norm.weight"] = (head,)
-        block["attn_k_norm.weight"] = (head,)
-    if shape.arch == "gpt-oss":
-        block |= {
-            "attn_q.bias": (n_q,),
-            "attn_k.bias": (n_kv,),
-            "attn_v.bias": (n_kv,),
-            "attn_output.bias": (n_embd,),
-            "attn_sinks.weight": (shape.n_head,),
-        }
-    if shape.post_norm:
-        block["post_attention_norm.weight"] = (n_embd,)
-        block["post_ffw_norm.weight"] = (n_embd,)
-    if shape.arch == "gpt-oss":
-        block["post_attention_norm.weight"] = (n_embd,)
-    else:
-        block["ffn_norm.weight"] = (n_embd,)
-    if not shape.n_expert:
-        return block | {
-            "ffn_gate.weight": (n_embd, shape.n_ff),
-            "ffn_up.weight": (n_embd, shape.n_ff),
-            "ffn_down.weight": (shape.n_ff, n_embd),
-        }
-    n_ff = shape.n_ff_exp or shape.n_ff
-    block |= {
-        "ffn_gate_inp.weight": (n_embd, shape.n_expert),
-        "ffn_gate_exps.weight": (n_embd, n_ff, shape.n_expert),
-        "ffn_down_exps.weight": (n_ff, n_embd, shape.n_expert),
-        "ffn_up_exps.weight": (n_embd, n_ff, shape.n_expert),
-    }
-    if shape.arch == "gpt-oss":
-        block |= {
-            "ffn_gate_inp.bias": (shape.n_expert,),
-            "ffn_gate_exps.bias": (n_ff, shape.n_expert),
-            "ffn_down_exps.bias": (n_embd, shape.n_expert),
-            "ffn_up_exps.bias": (n_ff, shape.n_expert),
-        }
-    return block
 
 
 LLAMA_3_8B = Shape(
@@ -308,6 +256,70 @@ GPT_OSS_20B = Shape(
 )
 GPT_OSS_120B = replace(GPT_OSS_20B, name="gpt-oss 120B Shape", n_layer=36, n_expert=128)
 
+DEEPSEEK_V2_LITE = Shape(
+    name="DeepSeek V2 Lite Shape",
+    arch="deepseek2",
+    n_layer=27,
+    n_embd=2048,
+    n_ff=10944,
+    n_head=16,
+    n_head_kv=1,
+    head_dim=64,
+    n_vocab=102_400,
+    n_ctx_train=163_840,
+    n_expert=64,
+    n_expert_used=6,
+    n_ff_exp=1408,
+    sizes={
+        "attention.kv_lora_rank": 512,
+        "attention.key_length": 576,
+        "attention.value_length": 512,
+        "attention.key_length_mla": 192,
+        "attention.value_length_mla": 128,
+        "leading_dense_block_count": 1,
+        "expert_shared_count": 2,
+    },
+)
+"""Latent attention: the cache holds 576 numbers a token and block, for all heads together."""
+LFM2_1_2B = Shape(
+    name="LFM2 1.2B Shape",
+    arch="lfm2",
+    n_layer=16,
+    n_embd=2048,
+    n_ff=8192,
+    n_head=32,
+    n_head_kv=8,
+    n_vocab=65_536,
+    n_ctx_train=128_000,
+    tied=True,
+    rope_freq_base=1_000_000.0,
+    qk_norm=True,
+    vocab="chatml",
+    sizes={"shortconv.l_cache": 3},
+    extra={".attention.head_count_kv": array(I32, [8 * (i in LFM2_ATTENTION) for i in range(16)])},
+)
+"""Short convolutions, and attention in six of sixteen blocks."""
+MAMBA_130M = Shape(
+    name="Mamba 130M Shape",
+    arch="mamba",
+    n_layer=24,
+    n_embd=768,
+    n_ff=0,
+    n_head=0,
+    n_head_kv=0,
+    head_dim=1,
+    n_vocab=50_280,
+    n_ctx_train=1_048_576,
+    tied=True,
+    sizes={
+        "ssm.conv_kernel": 4,
+        "ssm.inner_size": 1536,
+        "ssm.state_size": 16,
+        "ssm.time_step_rank": 48,
+    },
+)
+"""A state and no attention: nothing of it grows with the context."""
+
 TOY = Shape(
     name="Toy",
     n_layer=4,
@@ -351,6 +363,58 @@ TOY_GPT_OSS = replace(
     vocab="harmony",
 )
 
+TOY_MLA = replace(
+    DEEPSEEK_V2_LITE,
+    name="Toy latent attention",
+    n_layer=3,
+    n_embd=128,
+    n_ff=256,
+    n_head=4,
+    n_vocab=1024,
+    n_ctx_train=4096,
+    head_dim=32,
+    n_expert=4,
+    n_expert_used=2,
+    n_ff_exp=64,
+    sizes={
+        "attention.q_lora_rank": 64,
+        "attention.kv_lora_rank": 64,
+        "attention.key_length": 96,
+        "attention.value_length": 64,
+        "attention.key_length_mla": 64,
+        "attention.value_length_mla": 32,
+        "leading_dense_block_count": 1,
+        "expert_shared_count": 1,
+    },
+)
+TOY_LFM2 = replace(
+    LFM2_1_2B,
+    name="Toy LFM2",
+    n_layer=4,
+    n_embd=64,
+    n_ff=192,
+    n_head=4,
+    n_head_kv=2,
+    n_vocab=1024,
+    n_ctx_train=4096,
+    extra={".attention.head_count_kv": array(I32, [0, 0, 2, 0])},
+)
+"""A state beside a cache: its memory cannot be cut back to a prefix."""
+TOY_MAMBA = replace(
+    MAMBA_130M,
+    name="Toy Mamba",
+    n_layer=3,
+    n_embd=64,
+    n_vocab=1024,
+    n_ctx_train=4096,
+    sizes={
+        "ssm.conv_kernel": 4,
+        "ssm.inner_size": 128,
+        "ssm.state_size": 16,
+        "ssm.time_step_rank": 8,
+    },
+)
+
 SHAPES = {
     "llama-3-8b": LLAMA_3_8B,
     "llama-3-70b": LLAMA_3_70B,
@@ -369,6 +433,9 @@ SHAPES = {
     "gemma-3-27b": GEMMA_3_27B,
     "gpt-oss-20b": GPT_OSS_20B,
     "gpt-oss-120b": GPT_OSS_120B,
+    "deepseek-v2-lite": DEEPSEEK_V2_LITE,
+    "lfm2-1.2b": LFM2_1_2B,
+    "mamba-130m": MAMBA_130M,
     "toy": TOY,
     "toy-256": TOY_K_QUANT,
     "toy-128k": TOY_128K,
@@ -376,5 +443,8 @@ SHAPES = {
     "toy-qwen3": TOY_QWEN3,
     "toy-gemma3": TOY_GEMMA3,
     "toy-gpt-oss": TOY_GPT_OSS,
+    "toy-mla": TOY_MLA,
+    "toy-lfm2": TOY_LFM2,
+    "toy-mamba": TOY_MAMBA,
 }
 """Every shape by the name that ``scripts/make_gguf.py`` takes."""

@@ -80,6 +80,14 @@ def test_our_figures_of_a_toy_are_llama_cpp_s(
     agree(toys[name], decoded[name])
 
 
+@pytest.mark.parametrize("name", TOYS)
+def test_the_blocks_with_a_cache_are_those_that_llama_cpp_gives_one(
+    name: str, toys: dict[str, Path], decoded: dict[str, dict[str, Any]]
+) -> None:
+    spec = resolve(str(toys[name])).spec
+    assert sum(layer.has_kv for layer in spec.layers) == decoded[name]["n_cached"]
+
+
 def agree(path: Path, theirs: dict[str, Any]) -> None:
     spec = resolve(str(path)).spec
     ours = {

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import sys
 
 import llama_cpp.llama_cpp as lib
 
 TEXT = "Hello world, which command shows the plan? größer 中 🙂".encode()
+
+LOG: list[str] = []
+CACHED_LAYERS = re.compile(r"llama_kv_cache: size =.*?, +(\d+) layers")
 
 
 def decode(path: str) -> dict[str, object]:
@@ -33,6 +37,7 @@ def decode(path: str) -> dict[str, object]:
     context_params = lib.llama_context_default_params()
     context_params.n_ctx, context_params.n_threads, context_params.n_threads_batch = 512, 1, 1
     context = lib.llama_init_from_model(model, context_params)
+    cached = sum(int(found) for found in CACHED_LAYERS.findall("".join(LOG)))
     codes = [lib.llama_decode(context, lib.llama_batch_get_one(tokens, n))]
     chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
     lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
@@ -48,6 +53,7 @@ def decode(path: str) -> dict[str, object]:
         "text": text.decode(errors="replace").lstrip(" "),
         "codes": codes,
         "drawn": drawn,
+        "n_cached": cached,
         **figures(model),
     }
     lib.llama_sampler_free(chain)
@@ -87,20 +93,19 @@ def figures(model: object) -> dict[str, object]:
 
 def main() -> None:
     """Answer for every file, and stop at none."""
-    log: list[str] = []
 
     @lib.llama_log_callback  # type: ignore[untyped-decorator]
     def keep(level: int, text: bytes, user_data: object) -> None:
-        log.append(text.decode(errors="replace"))
+        LOG.append(text.decode(errors="replace"))
 
     lib.llama_log_set(keep, None)
     lib.llama_backend_init()
     work = {"decode": decode, "shape": shape}[sys.argv[1]]
     for path in sys.argv[2:]:
-        log.clear()
+        LOG.clear()
         answer = work(path)
         if not answer["loaded"]:
-            answer["log"] = "".join(log)[-1000:]
+            answer["log"] = "".join(LOG)[-1000:]
         print(json.dumps(answer), flush=True)
 
 

@@ -110,16 +110,16 @@ def kv_layer_bytes(model: ModelSpec, layer: int, shape: RunShape) -> int:
     Latent attention keeps K alone. Without flash attention V is stored transposed, its rows as wide
     as the widest layer's (``src/llama-kv-cache.cpp``).
     """
-    if model.layers[layer].is_recurrent:
-        return recurrent_layer_bytes(model, shape)
-    n_k = model.n_embd_k_gqa(layer)
+    block = model.layers[layer]
+    state = recurrent_layer_bytes(model, shape) if block.is_recurrent else 0
+    n_k = model.n_embd_k_gqa(layer) if block.has_kv else 0
     if n_k == 0:
-        return 0
-    n_v = 0 if model.n_lora_kv else model.n_embd_v_gqa(layer)
+        return state
+    n_v = 0 if model.is_mla else model.n_embd_v_gqa(layer)
     if n_v and not shape.flash_attn:
         n_v = max(model.n_embd_v_gqa(i) for i in range(model.n_layer))
     cells = kv_cells(model, layer, shape)
-    return cells * (row_bytes(shape.type_k, n_k) + row_bytes(shape.type_v, n_v))
+    return state + cells * (row_bytes(shape.type_k, n_k) + row_bytes(shape.type_v, n_v))
 
 
 def recurrent_layer_bytes(model: ModelSpec, shape: RunShape) -> int:

@@ -124,7 +124,7 @@ Examples:
   localllm bench model.gguf --json
 
 A model is a path to a .gguf file (of a split file, its first part), or demo, a small
-model that comes with localllm. Every command takes --json.
+model that comes with localllm. With --json a command prints a document for scripts.
 """,
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")

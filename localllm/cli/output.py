@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import IO, TYPE_CHECKING, Any, Self, TextIO, cast
 
 import click
 
@@ -69,9 +70,24 @@ def stdout_console() -> Console:
     """Return a rich console for results. Colours only on a terminal and never with NO_COLOR."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    file = None if sys.stdout.isatty() else cast(IO[str], _Trimmed(sys.stdout))
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
     console.width = max(MIN_WIDTH, min(console.width, MAX_WIDTH))
     return console
+
+
+class _Trimmed:
+    """Standard output without the blanks that rich fills the ends of lines with."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write whole lines; rich never splits one."""
+        return self._stream.write(re.sub(r" +$", "", text, flags=re.MULTILINE))
 
 
 def unicode_output(stream: TextIO | None = None) -> bool:

@@ -19,6 +19,9 @@ from localllm.units import format_bytes, format_count
 
 _TERMS = (draw.MODEL, draw.CONTEXT, draw.COMPUTE, draw.OVERHEAD, draw.HEADROOM, draw.SPARE)
 _ROOMY_COLUMNS = 96
+THIS_MACHINE = "this machine"
+"""``Hardware.source`` of what was detected here."""
+
 _BASIS = {
     "exact": ("exact", "green", "llama.cpp's own allocator says so"),
     "formula": ("formula", "cyan", "our formulas over the file's header"),
@@ -30,6 +33,8 @@ def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
     """Print one plan; ``explain`` adds how its figures were counted."""
     unicode = unicode_output()
     console.print(_title(plan))
+    if plan.hardware.source != THIS_MACHINE:
+        console.print(_elsewhere(plan))
     console.print(_verdict(plan, unicode=unicode))
     console.print()
     console.print(_sums(console, plan, unicode=unicode))
@@ -73,6 +78,14 @@ def _title(plan: Plan) -> Text:
         "  ",
         (f"[{word}]", style),
     )
+
+
+def _elsewhere(plan: Plan) -> Text:
+    """A plan for a machine that is not this one says so before anything else."""
+    hardware = plan.hardware
+    name, source = printable(hardware.name), printable(hardware.source)
+    named = name if source == f"profile {name}" else f"{name} ({source})"
+    return Text(f"planned for {named}, not for this machine", style="yellow")
 
 
 def _verdict(plan: Plan, *, unicode: bool) -> Text:

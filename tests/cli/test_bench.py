@@ -29,6 +29,7 @@ from localllm.core.generation import (
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
 from localllm.errors import UsageError
+from localllm.units import MiB
 from tests.cli.conftest import Command
 from tests.core.test_documents import PP512, engine_device, names, plan_8b, setup
 from tests.support.specs import gpu, llama_3_8b, machine
@@ -288,6 +289,11 @@ def test_the_depth_counts_when_the_plan_is_checked(
     localllm: Command, llama_3_8b_file: Path
 ) -> None:
     """128 KiB of KV a token: 7,168 tokens more take 896 MiB more."""
-    model, budget = str(llama_3_8b_file), ("--ram-budget", "5200MiB", "-ngl", "0")
+    model = str(llama_3_8b_file)
+    document = json.loads(localllm("plan", model, "-c", "512", "-ngl", "0", "--json").out)
+    host = document["devices"][-1]
+    terms = ("model", "context", "compute", "overhead", "headroom")
+    needed = sum(host[f"{term}_bytes"] for term in terms)
+    budget = ("-ngl", "0", "--ram-budget", str(needed + 300 * MiB))
     assert localllm("plan", model, "-c", "512", *budget).code == 0
     assert localllm("bench", model, "-d", "7000", *budget).code == 3

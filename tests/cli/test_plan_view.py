@@ -22,7 +22,7 @@ from localllm.core.plan import (
 )
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
-from localllm.units import GiB, MiB
+from localllm.units import GiB, MiB, format_bytes
 from tests.support.specs import gpu, llama, llama_3_8b, llama_3_70b, machine, mixtral
 
 
@@ -72,6 +72,7 @@ def written_by_hand() -> Plan:
 
 WHOLE = """\
 llama-3-8b  Q4_K_M, 8.03 B parameters, 4.58 GiB, llama  [formula]
+planned for test (test), not for this machine
 ✓ fits  33 of 33 layers on CUDA0, context 8,192, KV f16
 
 MiB   layers model context compute overhead headroom  spare free now
@@ -91,6 +92,14 @@ llama-server -m '/models/llama 3.gguf' -ngl 33"""
 
 def test_a_plan_is_printed_whole() -> None:
     assert printed(written_by_hand()) == WHOLE
+
+
+def test_only_another_machine_is_named() -> None:
+    here = make_plan(llama_3_8b(), replace(machine(), source="this machine"), Policy())
+    assert "planned for" not in printed(here)
+    profile = replace(machine(), name="2x rtx-3090", source="profile 2x rtx-3090")
+    there = printed(make_plan(llama_3_8b(), profile, Policy()))
+    assert there.splitlines()[1] == "planned for 2x rtx-3090, not for this machine"
 
 
 @pytest.mark.parametrize("width", [80, 96, 110])
@@ -131,9 +140,10 @@ def test_what_is_missing_is_said_in_words_and_in_the_error() -> None:
     plan = make_plan(llama_3_70b(), machine(ram=16 * GiB), Policy())
     text = printed(plan)
     assert "✗ does not fit" in text
-    assert "26.7 GiB short" in text
+    missing = format_bytes(-(plan.host.spare_bytes or 0))
+    assert f"{missing} short" in text
     error = does_not_fit(plan)
-    assert error.message == "llama-3-70b does not fit: short of 26.7 GiB in RAM."
+    assert error.message == f"llama-3-70b does not fit: short of {missing} in RAM."
     assert error.exit_code == 3
 
 

@@ -21,6 +21,10 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|9[0-7])[0-9;]*m")
 """SGR codes that set a foreground colour."""
 
 
+LONG_BENCH = ["-t", "1", "-p", "8", "-n", "2000", "-r", "100"]
+"""One test that is over at once, and one that is not."""
+
+
 def on_terminal(*arguments: str, **variables: str) -> tuple[str, list[str], int]:
     """Run a command line on a terminal: raw output, the screen's lines, the exit code."""
     environ = {
@@ -96,7 +100,7 @@ def test_progress_leaves_no_trace_on_the_screen(toy_model: Path) -> None:
 def test_ctrl_c_keeps_the_finished_tests_and_ends_cleanly(toy_model: Path) -> None:
     child = pexpect.spawn(
         sys.executable,
-        [*["-m", "localllm", "bench", "-t", "1", "-p", "8", "-n", "2000", "-r", "100"], str(toy_model)],
+        ["-m", "localllm", "bench", str(toy_model), *LONG_BENCH],
         dimensions=(ROWS, 120),
         encoding="utf-8",
         timeout=60,

@@ -25,13 +25,13 @@ class Part:
         return self.glyph if unicode else self.ascii
 
 
-IN_USE = Part(name="in use", glyph="╱", ascii="/", style="bright_black")
+IN_USE = Part(name="in use", glyph="╱", ascii="/", style="dim")
 MODEL = Part(name="model", glyph="█", ascii="#", style="blue")
 CONTEXT = Part(name="context", glyph="▓", ascii="=", style="cyan")
 COMPUTE = Part(name="compute", glyph="▒", ascii="+", style="magenta")
 OVERHEAD = Part(name="overhead", glyph="░", ascii="~", style="yellow")
 HEADROOM = Part(name="headroom", glyph="┈", ascii="-", style="green")
-SPARE = Part(name="spare", glyph="·", ascii=".", style="bright_black")
+SPARE = Part(name="spare", glyph="·", ascii=".", style="dim")
 
 
 def bar(sizes: Sequence[tuple[Part, int]], *, total: int, width: int, unicode: bool = True) -> Text:

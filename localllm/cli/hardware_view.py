@@ -15,7 +15,7 @@ from localllm.core.hardware import Device, Hardware, Host
 from localllm.core.text import printable
 from localllm.units import format_bytes
 
-_DIM = "bright_black"
+_DIM = "dim"
 _WORDS = {
     "total_bytes": "total memory",
     "free_bytes": "free memory",

@@ -47,7 +47,7 @@ def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
     console.print()
     # Never wrapped by us: a terminal's own wrapping leaves one line to copy.
     command = printable(shlex.join(["llama-server", *plan.llama_args]))
-    console.print(Text(command, style="bright_black"), soft_wrap=True)
+    console.print(Text(command), soft_wrap=True)
 
 
 def place_name(row: DeviceMemory) -> str:
@@ -99,7 +99,7 @@ def _sums(console: Console, plan: Plan, *, unicode: bool) -> Table:
     """One row per device. The terms, headroom and spare add up to what is free."""
     gap = 2 if console.width >= _ROOMY_COLUMNS else 1
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="")
-    table.add_column(Text("MiB\n", style="bright_black"))
+    table.add_column(Text("MiB\n", style="dim"))
     table.add_column("layers\n", justify="right")
     for part in _TERMS:
         glyph = part.shown(unicode=unicode)
@@ -158,7 +158,7 @@ def _bar_caption(row: DeviceMemory, *, unicode: bool) -> Text:
     in_use = total - (row.free_bytes or 0)
     glyph = draw.IN_USE.shown(unicode=unicode)
     used = f" ({glyph} {format_bytes(in_use)} used)" if in_use > 0 else ""
-    return Text(f"of {format_bytes(total)}{used}", style="bright_black")
+    return Text(f"of {format_bytes(total)}{used}", style="dim")
 
 
 def _facts(plan: Plan, *, explain: bool) -> Table:

@@ -56,8 +56,7 @@ class Facts:
     """The newest CUDA that the NVIDIA driver runs, None without a usable NVIDIA GPU."""
 
     nvidia_trouble: str | None = None
-    """Why an NVIDIA GPU that is there cannot be used from here, as a clause; None where nothing is
-    wrong."""
+    """Why an NVIDIA GPU that is there cannot be used, as a clause; None where nothing is wrong."""
 
     nvcc: str | None = None
     """Path of CUDA's compiler; None where there is none."""
@@ -100,8 +99,7 @@ class Choice:
     builds: tuple[Build, ...]
 
     gpu_left_out: str | None = None
-    """A GPU that the last of ``builds`` does not use, as a clause; None where the CPU is all there
-    is or was asked for."""
+    """A GPU that the last of ``builds`` leaves out, as a clause; None where it leaves none out."""
 
     mend: str | None = None
     """What the person can do about ``gpu_left_out``."""
@@ -136,8 +134,7 @@ def _cuda_wheel(major: int, minor: int) -> Build:
 
 
 def source_build(backend: str, facts: Facts) -> Build:
-    """A build from the source distribution; the user's own CMAKE_ARGS come last, so that they
-    win."""
+    """A build from the source distribution; the user's own CMAKE_ARGS come last and win."""
     compiler: Sequence[str] = ()
     if backend == "cuda" and facts.nvcc is not None and not facts.nvcc_on_path:
         compiler = (f"-DCMAKE_CUDA_COMPILER={facts.nvcc}",)

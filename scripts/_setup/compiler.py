@@ -1,5 +1,4 @@
-"""Whether C++ can be compiled here, and with how many jobs: asked before a build, not found out by
-one."""
+"""Whether C and C++ can be compiled here, and with how many jobs: asked before a build begins."""
 
 from __future__ import annotations
 
@@ -105,8 +104,7 @@ def build_jobs(backend: str) -> int:
 def available_memory(
     proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")
 ) -> int | None:
-    """Bytes that can be used without swapping, under the container's limit; None where nobody
-    says."""
+    """Bytes free to use under the container's limit, without swapping; None where unknown."""
     amounts: list[int] = []
     try:
         found = re.search(r"(?m)^MemAvailable:\s+(\d+) kB", (proc / "meminfo").read_text())

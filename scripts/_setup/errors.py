@@ -72,8 +72,7 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 
 
 def explain(tail: str) -> tuple[str, str] | None:
-    """The cause that the end of a command's output names, and a hint; None where it names none we
-    know."""
+    """The cause that the end of a command's output names, and a hint; None for an unknown one."""
     for pattern, cause, hint in _CAUSES:
         if re.search(pattern, tail):
             return cause, hint

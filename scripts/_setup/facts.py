@@ -30,7 +30,7 @@ def gather(environ: Mapping[str, str]) -> Facts:
         machine=platform.machine(),
         glibc=not on_linux or platform.libc_ver()[0] == "glibc",
         asked=environ.get("LOCALLLM_BACKEND") or None,
-        cmake_args=tuple(shlex.split(environ.get("CMAKE_ARGS", ""))),
+        cmake_args=_words(environ.get("CMAKE_ARGS", "")),
         cuda_driver=driver,
         nvidia_trouble=trouble,
         nvcc=nvcc,
@@ -79,6 +79,13 @@ def nvidia(proc: Path = Path("/proc")) -> tuple[tuple[int, int] | None, str | No
             "a container: NVIDIA_DRIVER_CAPABILITIES=compute,utility)",
         )
     return (version.value // 1000, version.value % 1000 // 10), None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:  # a quotation mark without its partner
+        return tuple(text.split())
 
 
 def _load_nvml() -> ctypes.CDLL | None:

@@ -6,7 +6,8 @@ The set-up holds the other end of the pipe FD. When that end closes, by kill -9 
 Ctrl-C, the command's process group gets SIGTERM (ninja passes it on to its compilers, which have
 groups of their own, and removes half-written objects), then SIGKILL. The guard inherits the
 set-up's locks, so they are held until that is done: no later set-up meets a pip that is still
-writing."""
+writing.
+"""
 
 from __future__ import annotations
 

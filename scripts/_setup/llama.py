@@ -1,9 +1,9 @@
-"""llama-cpp-python in the .venv: got, installed, asked which devices it really has, and put on
-record.
+"""llama-cpp-python in the .venv: got, installed, asked for its devices, and put on record.
 
 The record, ``.venv/localllm-build.json``, is what ``localllm doctor`` reads. Every build is judged
 by what it says of itself in a process of its own, so a prebuilt wheel that does not load here, or
-that sees no GPU, makes room for the next choice instead of failing later."""
+that sees no GPU, makes room for the next choice instead of failing later.
+"""
 
 from __future__ import annotations
 
@@ -79,8 +79,7 @@ class Engine:
         self.wheels = Wheels(venv, version=version)
 
     def is_ready(self) -> bool:
-        """Whether the engine that is installed is still the one that is wanted; what is not said
-        again is kept."""
+        """Whether the installed engine is the one that is wanted; a wish not repeated is kept."""
         done = self.venv.steps.get("engine")
         return (
             isinstance(done, dict)

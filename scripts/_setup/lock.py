@@ -2,7 +2,8 @@
 
 ``flock`` belongs to the open file, so the kernel lets go of it when the last process that holds the
 file ends; there is no stale lock to clean up, and the file itself stays. It is inherited by the
-guards in ``run.py`` alone."""
+guards in ``run.py`` alone.
+"""
 
 from __future__ import annotations
 

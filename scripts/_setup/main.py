@@ -61,7 +61,7 @@ def main(arguments: list[str], *, root: Path) -> int:
     except SetupError as error:
         return _tell(error)
     except OSError as error:
-        told = _of_os(error, root=root)
+        told = of_os(error, root=root)
         if told is None:
             raise
         return _tell(told)
@@ -152,7 +152,7 @@ def _tell(error: SetupError) -> int:
     return error.exit_code
 
 
-def _of_os(error: OSError, *, root: Path) -> SetupError | None:
+def of_os(error: OSError, *, root: Path) -> SetupError | None:
     """What the file system refused, in words; None for what would be a bug."""
     where = error.filename or root
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -76,8 +76,8 @@ def run(
 def _lines(guard: subprocess.Popen[bytes]) -> Iterator[str | None]:
     """Lines of output until the guard ends, and None at least twice a second.
 
-    Ends with the guard, not with the pipe: a compiler cache's server may inherit the pipe and keep
-    it open."""
+    Ends with the guard, not with the pipe: a compiler cache's server may keep that open.
+    """
     assert guard.stdout is not None
     fd = guard.stdout.fileno()
     os.set_blocking(fd, False)

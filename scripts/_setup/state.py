@@ -1,8 +1,8 @@
-"""What is done: a file of finished steps beside the packages, and the stamp that the scripts
-compare.
+"""What is done: a file of finished steps in .venv, and what pyproject.toml asks for.
 
 A step is struck out before it begins and entered when it has ended, so what an interruption leaves
-is always redone, and nothing else is. The stamp is written last."""
+is always redone, and nothing else is. The stamp is written last.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 class Steps:
-    """The finished steps of one .venv: name to key, where the key is what the step was made
-    from."""
+    """The finished steps of one .venv: name to key, the key being what it was made from."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -50,8 +50,7 @@ class Talk:
             self._print(f"  {text}\n")
 
     def tick(self, detail: str = "") -> None:
-        """Says that the step is alive: redraws the live line, or now and then prints a plain
-        one."""
+        """Shows that the step is alive: redraws the live line, or rarely prints a plain one."""
         if self._step is None:
             return
         now = time.monotonic()

@@ -59,19 +59,22 @@ class Venv:
         return Path(printed.strip().splitlines()[-1]).resolve() == self.path.resolve()
 
     def change(self, step: str) -> None:
-        """Before a step changes anything: the fast path is closed, and the step counts as not
-        done."""
+        """Before a step changes anything: closes the fast path and strikes the step out."""
         for stamp in self.path.glob("localllm-*.stamp"):
             stamp.unlink(missing_ok=True)
         self.steps.begin(step)
 
     def check(self) -> None:
-        """Forgets the finished steps of a .venv that was moved, half made, or whose Python is
-        gone."""
+        """Clears away a .venv of ours that was moved, half made, or whose Python is gone.
+
+        Raises:
+            SetupError: for a broken one that a person made: it is not ours to delete.
+        """
         self._sweep()
         if self.steps.get("venv") == str(self.root) and self.works():
             return
-        if self.steps.path.exists():
+        ours = self.steps.path.exists() and not self.steps.get("adopted")
+        if ours:
             self._discard()
         elif self.path.exists() and not self.works() and not _is_empty(self.path):
             raise SetupError(
@@ -91,6 +94,7 @@ class Venv:
         if self.works():
             self.talk.say("  using the .venv that is there")
             self._require_pip()
+            self.steps.finish("adopted", True)
         else:
             self.talk.step(
                 f"Python {platform.python_version()} in .venv{', by uv' if self.uv else ''}"
@@ -101,8 +105,7 @@ class Venv:
         self.talk.done()
 
     def _begin(self) -> None:
-        """Puts .venv there with its file of steps already in it, so that a half-made one is known
-        as ours."""
+        """Puts .venv there with its file of steps in it: a half-made one is known as ours."""
         staged = Path(tempfile.mkdtemp(dir=self.root, prefix=".venv-old-")) / "venv"
         staged.mkdir()
         Steps(staged / MARKER).finish("begun", str(self.root))
@@ -115,12 +118,13 @@ class Venv:
         try:
             self.pip("--version")
         except CommandFailed:
+            if self.uv is not None:
+                self.install(["pip"], doing="installing pip failed")
+                return
             try:
                 self.run([str(self.python), "-I", "-m", "ensurepip", "--default-pip"])
             except CommandFailed as error:
-                self.install(
-                    ["pip"], doing="installing pip failed"
-                ) if self.uv else self._no_ensurepip(error)
+                self._no_ensurepip(error)
 
     def _make(self) -> None:
         # The resolved interpreter: after an upgrade of the system's Python the link dangles, which
@@ -128,17 +132,8 @@ class Venv:
         base = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
         if self.uv is not None:
             try:
-                self.run(
-                    [
-                        self.uv,
-                        "venv",
-                        "--seed",
-                        "--allow-existing",
-                        "--python",
-                        base,
-                        str(self.path),
-                    ]
-                )
+                make = [self.uv, "venv", "--seed", "--allow-existing", "--python", base]
+                self.run([*make, str(self.path)])
                 return
             except CommandFailed as error:
                 self._uv_failed(error)
@@ -178,22 +173,11 @@ class Venv:
 
     def pip(self, command: str, *arguments: str) -> str:
         """pip of the .venv, which never asks a question."""
-        return self.run(
-            [
-                str(self.python),
-                "-I",
-                "-m",
-                "pip",
-                command,
-                "--no-input",
-                "--disable-pip-version-check",
-                *arguments,
-            ]
-        )
+        pip = [str(self.python), "-I", "-m", "pip", command]
+        return self.run([*pip, "--no-input", "--disable-pip-version-check", *arguments])
 
     def _uv_failed(self, error: CommandFailed) -> None:
-        """uv knows neither pip's configuration nor its certificates, so pip has its turn before we
-        give up."""
+        """uv knows neither pip's configuration nor its certificates, so pip gets its turn too."""
         known = explain(error.tail)
         if known is not None and "disk" in known[0]:
             raise failure("uv failed", error) from error
@@ -231,13 +215,8 @@ def clean(environ: Mapping[str, str]) -> dict[str, str]:
 def _detail(line: str) -> str | None:
     """A word about the progress, from a line of pip's or uv's output."""
     words = line.split()
-    if len(words) >= 2 and words[0] in (
-        "Collecting",
-        "Downloading",
-        "Building",
-        "Resolved",
-        "Prepared",
-    ):
+    telling = {"Collecting", "Downloading", "Building", "Resolved", "Prepared"}
+    if len(words) >= 2 and words[0] in telling:
         return " ".join(words[:2])
     return "installing" if line.startswith("Installing collected packages") else None
 

@@ -1,13 +1,12 @@
-"""A wheel of llama-cpp-python for one Build: from our cache, from its project's index, or compiled
-here.
+"""A wheel of llama-cpp-python for one Build: from our cache, from its project's index, or compiled.
 
 pip keeps wheels that it built by name and version alone, whatever CMAKE_ARGS were, so a CPU wheel
 would come back when CUDA is asked for. Our cache, shared by all checkouts, is keyed by all that
 matters:
 
-    ~/.cache/localllm/wheels/KEY/*.whl     moved there whole ~/.cache/localllm/build/KEY/
-    sources and objects of a build that has not ended; it is continued
-    ~/.cache/localllm/sdist/*.tar.gz
+    ~/.cache/localllm/wheels/KEY/*.whl    moved there whole
+    ~/.cache/localllm/build/KEY/          sources and objects of a build that has not ended yet
+    ~/.cache/localllm/sdist/*.tar.gz      the source distribution
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ def cache_folder(environ: dict[str, str], *, root: Path) -> Path:
 
 
 def cache_key(build: Build, *, version: str, environ: dict[str, str]) -> str:
-    """Names a wheel by all that it depends on: a source build is made for this very CPU, GPU, libc
-    and flags."""
+    """Names a wheel by all that it depends on: for a source build this CPU, GPU, libc and flags."""
     name = f"{version}-{build.backend}-py3-{platform.machine()}"
     if build.how == "wheel":
         return f"{name}-{(build.index or '').rpartition('/')[2]}"
@@ -128,8 +126,7 @@ class Wheels:
         return wheels / key / made.name
 
     def _download(self, build: Build, work: Path) -> Path:
-        """A prebuilt wheel. ``--only-binary``: pip must not take the source distribution instead
-        and compile a CPU build."""
+        """A prebuilt wheel; without ``--only-binary`` pip would compile a CPU build instead."""
         out = _empty(work / "out")
         self.venv.pip(
             "download", "--no-deps", "--only-binary", PACKAGE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from _setup import compiler, facts
 from _setup.choose import Build, Facts, choose
 from _setup.errors import CommandFailed, explain, failure, last_words
 from _setup.lock import is_free, locked
+from _setup.main import of_os
 from _setup.run import run
 from _setup.state import (
     Steps,
@@ -87,6 +89,7 @@ def test_a_lock_dies_with_its_process_and_says_who_has_it(tmp_path: Path) -> Non
 RUN = """
 import os
 from pathlib import Path
+from _setup.main import of_os
 from _setup.run import run
 from _setup.talk import Talk
 code = "import os, time; print('child', os.getpid(), flush=True); time.sleep(600)"
@@ -374,6 +377,22 @@ def test_the_cause_is_read_from_what_the_command_said(said: str, cause: str) -> 
     error = failure("it failed", CommandFailed(command=["pip"], returncode=1, tail=said))
     assert error.message == f"it failed: {cause}"
     assert error.hint is not None
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EROFS, "cannot write /x/.venv: Read-only file system"),
+        (errno.EACCES, "cannot write /x/.venv: Permission denied"),
+        (errno.ENOSPC, "the disk is full (/x/.venv)"),
+    ],
+)
+def test_what_the_file_system_refuses_is_said_in_words(number: int, said: str) -> None:
+    error = of_os(OSError(number, os.strerror(number), "/x/.venv"), root=Path("/x"))
+    assert error is not None
+    assert (error.message, error.exit_code) == (said, 1)
+    assert error.hint is not None
+    assert of_os(OSError(errno.EBADF, "a bug"), root=Path("/x")) is None
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,12 @@ from tests.support.gguf_writer import (
     U32,
     Tensor,
     Value,
+    array,
     header_bytes,
     packed_string,
     scalar,
     string,
+    strings,
     u32,
     write_gguf,
 )
@@ -343,6 +345,44 @@ def test_reading_a_shrinking_file_ends_in_a_sentence(
     with pytest.raises(GGUFError, match=r"toy\.gguf: the file became shorter") as caught:
         read_header(path)
     assert "Another program" in str(caught.value.hint)
+
+
+def test_much_metadata_is_walked_and_not_kept(tmp_path: Path) -> None:
+    """Arrays just short enough to keep, in such numbers that keeping them would take 300 MiB."""
+    numbers = array(U8, [7] * 4096)
+    texts = strings(["x" * 200] * 4000)
+    keys = {f"numbers.{i}": numbers for i in range(1500)} | {"texts": texts, "texts.2": texts}
+    path = write_gguf(tmp_path / "much.gguf", keys)
+    tracemalloc.start()
+    header = read_header(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * MiB
+    assert len(header.arrays) == 1502
+    assert "numbers.0" in header.metadata and "numbers.1499" not in header.metadata
+
+
+def test_a_million_tensors_are_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "many.gguf"
+    with path.open("wb") as file:
+        file.write(start(2**20, 0))
+        file.truncate(64 * MiB)
+    with pytest.raises(GGUFError, match="1,048,576 tensors and 0 metadata keys are no model's"):
+        read_header(path)
+
+
+def test_a_header_without_end_is_given_up(tmp_path: Path) -> None:
+    """17 GB of nothing but empty strings, sparse on the disk."""
+    path = tmp_path / "endless.gguf"
+    n_keys = 1000
+    with path.open("wb") as file:
+        file.write(start(0, n_keys))
+        for i in range(n_keys):
+            file.write(key(b"%d" % i, ARRAY) + struct.pack("<iQ", U8, 2**24))
+            file.seek(2**24, os.SEEK_CUR)
+        file.truncate(file.tell() + 1)
+    with pytest.raises(GGUFError, match="the header is larger than 256"):
+        read_header(path)
 
 
 def test_a_template_of_megabytes_is_refused(tmp_path: Path) -> None:

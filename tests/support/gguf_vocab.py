@@ -245,13 +245,14 @@ def _bpe_steps(n_tokens: int) -> Iterator[tuple[str, str]]:
             for length in range(1, 128):
                 yield char[byte] * length, char[byte]
         # UTF-8 comes apart between tokens: the first two bytes of Chinese characters and of emoji
-        for lead, second in product(range(0xE4, 0xEA), range(0x80, 0xC0)):
-            yield char[lead], char[second]
+        trail = range(0x80, 0xC0)
+        for byte_1, byte_2 in product(range(0xE4, 0xEA), trail):
+            yield char[byte_1], char[byte_2]
         yield char[0xF0], char[0x9F]
-        for third in range(0x80, 0xC0):
-            yield char[0xF0] + char[0x9F], char[third]
-        for second, third in product(range(0x80, 0xA0), range(0x80, 0xC0)):
-            yield char[0xE4] + char[second], char[third]
+        for byte_3 in trail:
+            yield char[0xF0] + char[0x9F], char[byte_3]
+        for byte_2, byte_3 in product(range(0x80, 0xA0), trail):
+            yield char[0xE4] + char[byte_2], char[byte_3]
     syllables = [c + v for c in "bcdfghjklmnpqrstvwxz" for v in "aeiou"]
     for syllable in syllables:
         yield syllable[0], syllable[1]

@@ -165,6 +165,7 @@ class _Metadata:
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._seen: set[str] = set()
+        self._n_key_bytes = 0
         self._n_left = KEPT_IN_ALL_BYTES
         self.values: dict[str, MetadataValue] = {}
         self.arrays: dict[str, ArrayRef] = {}
@@ -199,7 +200,8 @@ class _Metadata:
         if key in self._seen:
             raise cursor.error(f'the metadata key "{printable(key[:64])}" occurs twice')
         self._seen.add(key)
-        if not self._affords(len(raw) + 128):
+        self._n_key_bytes += len(raw)
+        if self._n_key_bytes > KEPT_BYTES:
             raise cursor.error("the metadata keys are longer than any model's")
         return key
 

@@ -362,6 +362,12 @@ def test_much_metadata_is_walked_and_not_kept(tmp_path: Path) -> None:
     assert "numbers.0" in header.metadata and "numbers.1499" not in header.metadata
 
 
+def test_megabytes_of_keys_are_refused(tmp_path: Path) -> None:
+    keys = {f"{i}".ljust(60_000, "k"): u32(i) for i in range(20)}
+    with pytest.raises(GGUFError, match="the metadata keys are longer than any model's"):
+        read_header(write_gguf(tmp_path / "keys.gguf", keys))
+
+
 def test_a_million_tensors_are_no_model(tmp_path: Path) -> None:
     path = tmp_path / "many.gguf"
     with path.open("wb") as file:

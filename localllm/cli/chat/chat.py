@@ -11,7 +11,7 @@ from pathlib import Path
 from localllm.cli.chat.pump import Pump
 from localllm.cli.chat.settings import Settings, recommended_sampling
 from localllm.cli.chat.status import Status
-from localllm.cli.chat.terminal import Interrupts
+from localllm.cli.chat.terminal import Interrupts, quiet_keyboard
 from localllm.cli.chat.turn import Answer, run
 from localllm.cli.chat.view import View
 from localllm.cli.output import LiveLine, failure
@@ -40,8 +40,8 @@ from localllm.session import (
 from localllm.units import format_bytes
 
 _SHOW_LOAD_AFTER_S = 0.15
-_BAR = 24
-_MAX_NAME = 32
+_BAR = 16
+_MAX_NAME = 28
 
 
 @dataclass(slots=True)
@@ -97,11 +97,11 @@ class Chat:
         require_fit(plan)
         self._needs_load = True
         began_s = time.monotonic()
-        with self.interrupts.handled(), LiveLine() as line:
+        with self.interrupts.handled(), quiet_keyboard(), LiveLine() as line:
             for event in self._pump.events(lambda: self.session.load(model, plan)):
                 if isinstance(event, LoadProgress):
                     if time.monotonic() - began_s > _SHOW_LOAD_AFTER_S:
-                        line.draw(_progress(event.fraction, model.spec.name, model.spec.file_bytes))
+                        line.draw(_progress(event.fraction, model))
                 elif isinstance(event, Loaded):
                     self._needs_load = False
                     wishes = recommended_sampling(model.spec.metadata)
@@ -209,6 +209,8 @@ class Chat:
         compared = session.memory_comparison()
         planned = sum(row.planned_bytes for row in compared) if compared else None
         measured = sum(row.measured_bytes for row in compared) if compared else None
+        if self._needs_load:
+            measured = None
         if plan is not None and planned is None:
             planned = sum(device.self_bytes for device in plan.devices)
         return Status(
@@ -218,6 +220,7 @@ class Chat:
             tok_s=stats.tg_tok_s if stats is not None else None,
             planned_bytes=planned,
             measured_bytes=measured,
+            phase="not loaded" if self._needs_load else None,
         )
 
     def write_error(self) -> str | None:
@@ -308,7 +311,9 @@ def require_fit(plan: Plan) -> None:
     )
 
 
-def _progress(fraction: float, name: str, n_bytes: int) -> str:
+def _progress(fraction: float, model: LocalModel) -> str:
     filled = round(_BAR * fraction)
+    n_bytes = model.spec.file_bytes
     done = f"{format_bytes(round(fraction * n_bytes))} of {format_bytes(n_bytes)}"
-    return f"loading {name} {'█' * filled}{'░' * (_BAR - filled)} {fraction:4.0%}  {done}"
+    bar = "█" * filled + "░" * (_BAR - filled)
+    return f"loading {label(model)} {bar} {fraction:4.0%} · {done}"

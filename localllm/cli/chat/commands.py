@@ -35,7 +35,8 @@ def run_command(chat: Chat, line: str, write: Callable[[str], None]) -> Outcome:
     if command is None:
         near = difflib.get_close_matches(name, [*COMMANDS, *ALIASES], n=2, cutoff=0.5)
         starts = [c for c in COMMANDS if name and c.startswith(name)]
-        offers = " or ".join(f"/{c}" for c in starts or near)
+        offered = dict.fromkeys(ALIASES.get(c, c) for c in starts or near)
+        offers = " or ".join(f"/{c}" for c in offered)
         raise UsageError(
             f"There is no command {word}.",
             hint=f"Did you mean {offers}?" if offers else "/help lists them.",

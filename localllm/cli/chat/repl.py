@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 
@@ -11,7 +12,7 @@ from localllm.cli.chat.commands import run_command
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MarkdownStream
 from localllm.cli.chat.prompt import PROMPT, Prompt
-from localllm.cli.chat.styled import BOLD, CYAN, DIM, Row, Run, merge, paint, wrap
+from localllm.cli.chat.styled import BOLD, CYAN, DIM, Row, Run, merge, paint, row, wrap
 from localllm.cli.chat.terminal import quiet_keyboard, rich_terminal, safe
 from localllm.cli.chat.turn import Answer
 from localllm.cli.chat.view import stdout_view
@@ -21,6 +22,7 @@ from localllm.errors import LocalLLMError
 from localllm.session import input_history_path
 
 _TWICE_S = 2.0
+_COLUMN = re.compile(r" *\S+(?: \S+)* {2,}")
 
 
 class Repl:
@@ -83,7 +85,7 @@ class Repl:
             self._chat.say(text)
             self._answer(again=False)
             return True
-        outcome = run_command(self._chat, text, lambda line: print(safe(line)))
+        outcome = run_command(self._chat, text, self._write)
         if outcome == "regenerate":
             self._answer(again=True)
         elif outcome == "replay":
@@ -125,7 +127,7 @@ class Repl:
             show_error(failure(answer.fault))
             if isinstance(answer.fault, Died):
                 kept = "What was said is kept" if answer.content else "Your question is kept"
-                note(f"{kept}; your next message loads the model again, /regen asks anew.")
+                note(f"{kept}. /regen answers it anew.")
         if ending or figures:
             print()
             self._dim("— " + " · ".join(part for part in (ending, figures) if part))
@@ -167,6 +169,17 @@ class Repl:
         conversation = self._chat.conversation
         if conversation.entries and conversation.path is not None:
             self._dim(f"kept: localllm chat --resume {conversation.header.id}")
+
+    def _write(self, line: str) -> None:
+        """Write a line of a command; what does not fit goes on under its second column."""
+        line = safe(line)
+        if not self._rich or "\n" in line:
+            print(line)
+            return
+        column = _COLUMN.match(line)
+        rest = row(" " * column.end()) if column else Row(())
+        region = LiveRegion(sys.stdout)
+        region.paint(wrap([Run(char) for char in line], region.width, Row(()), rest))
 
     def _dim(self, text: str, *, before: str = "") -> None:
         if not self._rich:

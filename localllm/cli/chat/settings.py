@@ -213,6 +213,7 @@ def setting_name(text: str) -> str:
     name = _ALIASES.get(name, name)
     if name not in SETTINGS:
         near = difflib.get_close_matches(name, [*SETTINGS, *_ALIASES], n=3, cutoff=0.5)
+        near = list(dict.fromkeys(_ALIASES.get(n, n) for n in near))
         raise UsageError(
             f"There is no setting {text!r}.",
             hint=f"Did you mean {' or '.join(near)}?" if near else "/set lists them all.",

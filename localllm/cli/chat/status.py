@@ -31,8 +31,8 @@ class Status:
         used = "–" if self.n_ctx_used is None else f"{self.n_ctx_used:,}"
         context = f"{used}/{self.n_ctx:,}"
         wanted = [
-            (0, self.model, BOLD),
-            (1, speed, merge(BOLD, CYAN)),
+            (1, self.model, BOLD),
+            (0, speed, merge(BOLD, CYAN)),
             (2, f"context {context}", DIM),
             (4, self._memory(), DIM),
             (3, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", DIM),

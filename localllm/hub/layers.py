@@ -114,7 +114,7 @@ def read_blocks(
     n_loops = 1
     if hparams.arch == "nanbeige":  # the same blocks are run through several times
         n_loops = hparams.integer("num_loops", 1, low=1, high=MAX_LAYERS // n_layer)
-    if n_loops > 1:
+    if n_loops > 1 and n_main:
         layers = layers[:n_main] * n_loops
     if hparams.arch == "graniteswitch":  # one more block, with one head, routes between adapters
         layers = (*layers[:n_main], LayerHparams(n_head=1, n_head_kv=1, n_ff=0))

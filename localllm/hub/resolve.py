@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import islice
 from pathlib import Path
 
@@ -66,6 +64,8 @@ def resolve(name: str) -> LocalModel:
 
 
 def _demo() -> LocalModel:
+    from importlib import resources  # 30 ms, for nothing but this
+
     path = Path(str(resources.files("localllm") / "_demo" / "demo.gguf"))
     if not path.is_file():
         raise NotFoundError(
@@ -120,7 +120,7 @@ def _is_path(name: str, path: Path) -> bool:
 
 def _unknown(name: str) -> NotFoundError:
     shown = printable(name[:200])
-    near = difflib.get_close_matches(name.lower(), [DEMO], n=1, cutoff=0.5)
+    near = _nearest(name.lower(), [DEMO], cutoff=0.5)
     files = _similar(name, ".")
     if near:
         hint = f"Did you mean `{DEMO}`?"
@@ -153,7 +153,13 @@ def _similar(name: str, folder: str) -> list[str]:
         return []
     by_key = {each.lower().removesuffix(".gguf"): each for each in sorted(names)}
     wanted = name.lower().removesuffix(".gguf")
-    return [by_key[key] for key in difflib.get_close_matches(wanted, by_key, n=3, cutoff=0.6)]
+    return [by_key[key] for key in _nearest(wanted, list(by_key), cutoff=0.6)]
+
+
+def _nearest(wanted: str, names: list[str], *, cutoff: float) -> list[str]:
+    import difflib
+
+    return difflib.get_close_matches(wanted, names, n=3, cutoff=cutoff)
 
 
 def _listed(names: Sequence[str]) -> str:

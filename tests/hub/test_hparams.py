@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from localllm.core.model import ModelSpec
+from localllm.core.model import MetadataValue, ModelSpec
+from localllm.errors import LocalLLMError
 from localllm.hub.gguf import parse_buffer
 from localllm.hub.spec import model_spec
 from tests.support.hparam_cases import ARCHITECTURES, VARIANTS, case_header, digest
@@ -73,6 +76,55 @@ def test_we_read_what_llama_cpp_reads(variant: str) -> None:
                 differences.append(f"{arch}.{name}: llama.cpp {expected}, ours {ours}")
     assert differences == []
     assert n_compared > 125
+
+
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    12,
+    64,
+    255,
+    511,
+    512,
+    513,
+    4096,
+    2**16,
+    2**24,
+    2**31,
+    2**32 - 1,
+    2**64 - 1,
+)
+ODD_VALUES: tuple[MetadataValue, ...] = (-1, 0.5, True, "text", "", (), (0,), (1,) * 12, (0,) * 12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_figures_lead_to_anything_but_a_spec_or_a_sentence(seed: int) -> None:
+    rng = random.Random(seed)
+    n_specs = 0
+    for _ in range(500):
+        arch, variant = rng.choice(ARCHITECTURES), rng.choice(list(VARIANTS))
+        header = parse_buffer(case_header(arch, variant))
+        metadata = dict(header.metadata)
+        for key in rng.sample(sorted(metadata), rng.randint(1, 6)):
+            change = rng.random()
+            if change < 0.2:
+                del metadata[key]
+            elif change < 0.7:
+                metadata[key] = rng.choice(NUMBERS)
+            else:
+                metadata[key] = rng.choice(ODD_VALUES)
+        try:
+            spec = model_spec(replace(header, metadata=metadata), source="", stem="")
+        except LocalLLMError as error:
+            assert error.hint or error.exit_code == 2
+            continue
+        n_specs += 1
+        assert 1 <= spec.n_layer <= 513
+        assert all(spec.n_embd_k_gqa(i) >= 0 for i in range(spec.n_layer))
+    assert n_specs > 50
 
 
 def comparison(spec: ModelSpec, theirs: dict[str, Any]) -> list[tuple[str, object, object]]:

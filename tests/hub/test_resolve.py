@@ -48,7 +48,7 @@ def test_the_home_folder_is_understood(
 def test_demo_is_the_model_in_the_package(
     toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("localllm.hub.resolve.resources.files", lambda name: tmp_path / name)
+    monkeypatch.setattr("importlib.resources.files", lambda name: tmp_path / name)
     with pytest.raises(NotFoundError, match="demo model is missing from this installation"):
         resolve("demo")
     (tmp_path / "localllm" / "_demo").mkdir(parents=True)

@@ -1,4 +1,14 @@
-"""Trains the demo model and writes its GGUF file."""
+"""Trains the demo model and writes its GGUF file.
+
+Needs the dependency group `train` (PyTorch for the CPU, numpy, gguf). The shipped file was made by
+
+    python scripts/train_demo.py --out localllm/_demo/demo.gguf --steps 3000 --threads 1
+
+on one busy core of an AMD EPYC (Zen 4, bfloat16) in 43 minutes: 6.3 million tokens, final loss 0.153
+(answers and, with a tenth of the weight, questions), perplexity of the answers in unseen dialogues
+1.055, 53 of 54 tuning questions and 60 of 60 held-out ones right. With the same seed, steps, threads
+and precision the same machine gives the same file; `--minutes` depends on its speed.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="the GGUF file to write")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, default=3600, help="training steps (reproducible)")
+    length.add_argument("--steps", type=int, default=3000, help="training steps (reproducible)")
     length.add_argument("--minutes", type=float, help="train for a time instead")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
+from localllm.cli.chat.names import label, now_text, progress_text, reference
 from localllm.cli.chat.pump import Pump
 from localllm.cli.chat.settings import Settings, recommended_sampling
 from localllm.cli.chat.status import Status
 from localllm.cli.chat.terminal import Interrupts, quiet_keyboard
 from localllm.cli.chat.turn import Answer, run
 from localllm.cli.chat.view import View
-from localllm.cli.output import LiveLine, failure
+from localllm.cli.output import LiveLine, does_not_fit, failure
 from localllm.core.generation import (
     ChatRequest,
     CompletionRequest,
@@ -25,10 +25,8 @@ from localllm.core.generation import (
     LoadProgress,
     Message,
 )
-from localllm.core.plan import Plan
 from localllm.core.policy import Policy
-from localllm.core.text import printable
-from localllm.errors import DoesNotFitError, EngineError
+from localllm.errors import EngineError
 from localllm.session import (
     Conversation,
     ConversationStore,
@@ -37,11 +35,8 @@ from localllm.session import (
     Session,
     resolve_model,
 )
-from localllm.units import format_bytes
 
 _SHOW_LOAD_AFTER_S = 0.15
-_BAR = 16
-_MAX_NAME = 28
 
 
 @dataclass(slots=True)
@@ -94,14 +89,15 @@ class Chat:
         """
         model = model or resolve_model(self.model_name)
         plan = self.session.make_plan(model, self.policy)
-        require_fit(plan)
+        if plan.verdict != "fits":
+            raise does_not_fit(plan)
         self._needs_load = True
         began_s = time.monotonic()
         with self.interrupts.handled(), quiet_keyboard(), LiveLine() as line:
             for event in self._pump.events(lambda: self.session.load(model, plan)):
                 if isinstance(event, LoadProgress):
                     if time.monotonic() - began_s > _SHOW_LOAD_AFTER_S:
-                        line.draw(_progress(event.fraction, model))
+                        line.draw(progress_text(event.fraction, model))
                 elif isinstance(event, Loaded):
                     self._needs_load = False
                     wishes = recommended_sampling(model.spec.metadata)
@@ -174,16 +170,16 @@ class Chat:
         try:
             self._run(lambda: self.session.chat(request), view, answer)
         finally:
-            self._finish(answer)
+            self._finish(answer, replaces=len(messages) < len(self.messages))
         return answer
 
     def start_over(self) -> None:
         """Begin a new conversation with the same system prompt."""
-        system = self.system
+        system, model = self.system, self.session.model
         self.conversation.close()
         self.conversation = self.store.start(
             model=self.model_name,
-            content_id=self.conversation.header.content_id,
+            content_id=model.content_id if model is not None else None,
             system=system,
             now=datetime.now(),
         )
@@ -218,6 +214,7 @@ class Chat:
             n_ctx=loaded.n_ctx if loaded is not None else plan.n_ctx if plan is not None else 0,
             n_ctx_used=stats.n_ctx_used if stats is not None else None,
             tok_s=stats.tg_tok_s if stats is not None else None,
+            predicted_tok_s=plan.speed.tg_tok_s if plan is not None and plan.speed else None,
             planned_bytes=planned,
             measured_bytes=measured,
             phase="not loaded" if self._needs_load else None,
@@ -232,7 +229,7 @@ class Chat:
         with self.interrupts.handled():
             return run(self._pump, start, view, answer)
 
-    def _finish(self, answer: Answer) -> None:
+    def _finish(self, answer: Answer, *, replaces: bool) -> None:
         self.last = answer
         if isinstance(answer.fault, Died):
             self._needs_load = True
@@ -248,7 +245,6 @@ class Chat:
                 prompt_s=self.totals.prompt_s + stats.prompt_s,
             )
         if answer.content or answer.reason == "stop":
-            entries = self.conversation.entries
             self._append(
                 Entry(
                     role="assistant",
@@ -258,7 +254,7 @@ class Chat:
                     finish_reason=answer.finish_reason,
                     stats=stats,
                     model=self.model_name,
-                    replaces_last=bool(entries) and entries[-1].role == "assistant",
+                    replaces_last=replaces,
                 )
             )
 
@@ -271,49 +267,3 @@ class Chat:
         except OSError as error:
             self.conversation.forget_file()
             self._write_error = error.strerror or str(error)
-
-
-def label(model: LocalModel) -> str:
-    """Return a model's name and quantisation for a line that has little room."""
-    name = printable(model.name).replace("\n", " ")
-    name = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
-    quant = model.spec.quant
-    return name if quant.lower() in name.lower() else f"{name} {quant}"
-
-
-def reference(name: str) -> str:
-    """Return a model's name so that it finds the same model from any folder."""
-    path = Path(name).expanduser()
-    return str(path.absolute()) if name != "demo" and path.is_file() else name
-
-
-def now_text() -> str:
-    """Return the time of an entry."""
-    return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def require_fit(plan: Plan) -> None:
-    """Raise DoesNotFitError, with what would help, unless the plan fits."""
-    if plan.verdict == "fits":
-        return
-    short = [d for d in plan.devices if d.spare_bytes is not None and d.spare_bytes < 0]
-    missing = "; ".join(
-        f"{'RAM' if d.kind == 'host' else d.name} is short of {format_bytes(-(d.spare_bytes or 0))}"
-        for d in short
-    )
-    ways = [f.change for f in plan.counterfactuals if f.verdict == "fits"]
-    raise DoesNotFitError(
-        f"{plan.model.name} does not fit{': ' if missing else ''}{missing}.",
-        hint=f"Would fit: {'; or '.join(ways[:3])}."
-        if ways
-        else "Try a smaller context (--ctx), --kv q8_0 or a smaller quantisation; "
-        "`localllm plan` shows the whole plan.",
-    )
-
-
-def _progress(fraction: float, model: LocalModel) -> str:
-    filled = round(_BAR * fraction)
-    n_bytes = model.spec.file_bytes
-    done = f"{format_bytes(round(fraction * n_bytes))} of {format_bytes(n_bytes)}"
-    bar = "█" * filled + "░" * (_BAR - filled)
-    return f"loading {label(model)} {bar} {fraction:4.0%} · {done}"

@@ -166,7 +166,8 @@ def _run(
     raw: bool,
     as_json: bool,
 ) -> None:
-    from localllm.cli.chat.chat import Chat, reference
+    from localllm.cli.chat.chat import Chat
+    from localllm.cli.chat.names import reference
     from localllm.cli.chat.oneshot import answer_once, question
     from localllm.cli.chat.terminal import ended_by_signals
     from localllm.session import Session, conversation_store, resolve_model
@@ -214,7 +215,7 @@ def _conversation(
     """Return the conversation to go on with, or a new one."""
     from datetime import datetime
 
-    from localllm.cli.chat.chat import now_text, reference
+    from localllm.cli.chat.names import now_text, reference
 
     if resume is None:
         assert model is not None and local is not None

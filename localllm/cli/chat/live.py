@@ -27,11 +27,16 @@ class LiveRegion:
         self._stream, self._size = stream, size
         self._widths: list[int] = []
         self._cursor = (0, 0)
+        self._below = False
 
     @property
     def width(self) -> int:
         """Cells for a live row: one less than the terminal has, so that no row wraps by itself."""
         return max(10, self._size().columns - 1)
+
+    def start_below(self) -> None:
+        """Leave what is painted where it is: others have written below it. Safe in a handler."""
+        self._below = True
 
     def paint(
         self, final: Sequence[Row], live: Sequence[Row] = (), status: Sequence[Row] = ()
@@ -57,6 +62,9 @@ class LiveRegion:
 
     def _back_to_top(self, columns: int) -> str:
         """Go to the first live row, also when the terminal has become narrower and wrapped some."""
+        if self._below:
+            self._below = False
+            return "\n"
         row, column = self._cursor
         up = sum(_rows(width, columns) for width in self._widths[:row]) + column // columns
         return "\r" + (f"\x1b[{up}A" if up else "") + "\x1b[J"

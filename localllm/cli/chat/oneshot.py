@@ -44,6 +44,9 @@ class OnceView:
     def tick(self) -> None:
         """Nothing moves."""
 
+    def start_below(self) -> None:
+        """Nothing is repainted."""
+
     def end(self) -> None:
         """End the last line."""
         self._line.wipe()

@@ -13,7 +13,7 @@ from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MarkdownStream
 from localllm.cli.chat.prompt import PROMPT, Prompt
 from localllm.cli.chat.styled import BOLD, CYAN, DIM, Row, Run, merge, paint, row, wrap
-from localllm.cli.chat.terminal import quiet_keyboard, rich_terminal, safe
+from localllm.cli.chat.terminal import Leave, quiet_keyboard, rich_terminal, safe
 from localllm.cli.chat.turn import Answer
 from localllm.cli.chat.view import stdout_view
 from localllm.cli.output import failure, note, show_error
@@ -45,39 +45,31 @@ class Repl:
         self._dim("".join(rest), before=name)
         self._dim(report.load_line(chat))
         self._dim("/help lists the commands · Ctrl-C stops an answer · Ctrl-D leaves")
-        for warning in chat.session.loaded.warnings if chat.session.loaded is not None else ():
-            note(warning)
-        self._show_unreadable()
+        self._show_warnings()
         if chat.conversation.entries:
+            self._show_changes()
             self._replay()
         while True:
-            print()
             try:
+                print()
                 text = self._prompt.ask()
-            except EOFError:
-                break
-            except KeyboardInterrupt:
-                if self._left_by_interrupt():
-                    break
-                continue
-            try:
                 if text and not self._handle(text):
                     break
+            except (EOFError, Leave):
+                break
             except LocalLLMError as error:
                 show_error(error)
             except KeyboardInterrupt:
-                if chat.interrupts.stopped:  # the second one, while an answer was being stopped
+                if self._twice():
                     break
-                self._dim("interrupted")
+                self._dim("Ctrl-C again, or Ctrl-D, leaves")
         self._say_goodbye()
 
-    def _left_by_interrupt(self) -> bool:
+    def _twice(self) -> bool:
+        """Whether this Ctrl-C follows another one, which may have stopped an answer."""
         now_s = time.monotonic()
         before_s, self._chat.interrupts.at_s = self._chat.interrupts.at_s, now_s
-        if now_s - before_s < _TWICE_S:
-            return True
-        self._dim("Ctrl-C again, or Ctrl-D, leaves")
-        return False
+        return now_s - before_s < _TWICE_S
 
     def _handle(self, text: str) -> bool:
         """Take one message; return whether to go on."""
@@ -85,7 +77,10 @@ class Repl:
             self._chat.say(text)
             self._answer(again=False)
             return True
+        model = self._chat.session.model
         outcome = run_command(self._chat, text, self._write)
+        if self._chat.session.model is not model:
+            self._show_warnings()
         if outcome == "regenerate":
             self._answer(again=True)
         elif outcome == "replay":
@@ -111,7 +106,7 @@ class Repl:
             chat.settings.reasoning,
             rich=self._rich and chat.settings.markdown,
         )
-        with quiet_keyboard():
+        with quiet_keyboard(view.start_below):
             return chat.answer(view, again=again)
 
     def _reload(self) -> None:
@@ -138,8 +133,19 @@ class Repl:
         if error is not None:
             note(f"This conversation is no longer being kept: {error}.")
 
-    def _show_unreadable(self) -> None:
-        n = self._chat.conversation.n_bad_lines
+    def _show_warnings(self) -> None:
+        loaded = self._chat.session.loaded
+        for warning in loaded.warnings if loaded is not None else ():
+            note(warning)
+
+    def _show_changes(self) -> None:
+        """Say what is not as it was when the conversation was kept."""
+        chat = self._chat
+        header, model = chat.conversation.header, chat.session.model
+        began_with = header.content_id if header.model == chat.model_name else None
+        if model is not None and began_with not in (None, model.content_id):
+            note("The model's file has changed since this conversation began.")
+        n = chat.conversation.n_bad_lines
         if n:
             note(
                 f"{n} line{'s' * (n != 1)} of the conversation could not be read and were skipped."
@@ -150,7 +156,9 @@ class Repl:
         messages = [m for m in self._chat.messages if m.role in ("user", "assistant")]
         n = len(messages)
         print()
-        self._dim(f"{self._chat.conversation.header.id}: {n} message{'s' * (n != 1)} so far")
+        header = self._chat.conversation.header
+        began = "" if header.model == self._chat.model_name else f", begun with {header.model}"
+        self._dim(f"{header.id}: {n} message{'s' * (n != 1)} so far{began}")
         for message in messages[-2:]:
             print()
             text = safe(message.content.strip())

@@ -19,6 +19,8 @@ class Status:
     n_ctx: int
     n_ctx_used: int | None = None
     tok_s: float | None = None
+    predicted_tok_s: float | None = None
+    """What the plan expects, shown beside what is measured."""
     planned_bytes: int | None = None
     measured_bytes: int | None = None
     power_w: float | None = None
@@ -33,9 +35,10 @@ class Status:
         wanted = [
             (1, self.model, BOLD),
             (0, speed, merge(BOLD, CYAN)),
+            (3, self._predicted(), DIM),
             (2, f"context {context}", DIM),
-            (4, self._memory(), DIM),
-            (3, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", DIM),
+            (5, self._memory(), DIM),
+            (4, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", DIM),
         ]
         shown = [part for part in wanted if part[1]]
         while len(shown) > 1 and _width(shown) > width:
@@ -48,6 +51,10 @@ class Status:
         for text, style in self.parts(width):
             runs += [Run(_SEPARATOR if runs else " ", DIM), Run(text, style)]
         return Row(tuple(runs))
+
+    def _predicted(self) -> str:
+        known = self.predicted_tok_s is not None and self.phase is None
+        return f"{rate(self.predicted_tok_s)} predicted" if known else ""
 
     def _memory(self) -> str:
         if self.planned_bytes is None:

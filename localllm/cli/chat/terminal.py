@@ -41,10 +41,14 @@ def rich_terminal() -> bool:
     )
 
 
-class Interrupts:
-    """Ctrl-C while an answer is written: the first asks it to stop, the second leaves.
+class Leave(KeyboardInterrupt):
+    """The second Ctrl-C: the person does not want to wait for the answer to stop."""
 
-    Use it in ``with``, in the main thread. ``KeyboardInterrupt`` is raised for the second only.
+
+class Interrupts:
+    """Ctrl-C while an answer is written: the first asks it to stop, the second raises ``Leave``.
+
+    Use it in ``with``, in the main thread.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -67,7 +71,7 @@ class Interrupts:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.at_s = time.monotonic()
         if self.stopped:
-            raise KeyboardInterrupt
+            raise Leave
         self.stopped = True
         self._stop()
 
@@ -89,10 +93,12 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def quiet_keyboard() -> Iterator[None]:
+def quiet_keyboard(continued: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep typed characters off the screen; they wait for the next prompt.
 
-    Set again after the process was stopped and continued (Ctrl-Z), when the shell has reset it.
+    After a stop (Ctrl-Z) and its end, when the shell has reset the terminal and written on it, the
+    keyboard is made quiet again and ``continued`` is called. A process in the background leaves
+    the terminal alone: setting it would stop the process.
     """
     if termios is None or not sys.stdin.isatty():
         yield
@@ -100,15 +106,22 @@ def quiet_keyboard() -> Iterator[None]:
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
 
-    def quiet(number: int = 0, frame: FrameType | None = None) -> None:
-        mode = termios.tcgetattr(fd)
-        mode[3] &= ~(termios.ECHO | termios.ICANON)
-        termios.tcsetattr(fd, termios.TCSANOW, mode)
+    def quiet() -> None:
+        if os.tcgetpgrp(fd) == os.getpgrp():
+            mode = termios.tcgetattr(fd)
+            mode[3] &= ~(termios.ECHO | termios.ICANON)
+            termios.tcsetattr(fd, termios.TCSANOW, mode)
+
+    def on_continue(number: int, frame: FrameType | None) -> None:
+        quiet()
+        continued()
 
     quiet()
-    continued = signal.signal(signal.SIGCONT, quiet)
+    handler = signal.signal(signal.SIGCONT, on_continue)
     try:
         yield
     finally:
-        signal.signal(signal.SIGCONT, continued)
-        termios.tcsetattr(fd, termios.TCSANOW, before)
+        signal.signal(signal.SIGCONT, handler)
+        with contextlib.suppress(OSError, termios.error):  # the terminal may be gone
+            if os.tcgetpgrp(fd) == os.getpgrp():
+                termios.tcsetattr(fd, termios.TCSANOW, before)

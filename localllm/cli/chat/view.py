@@ -32,6 +32,9 @@ class View(Protocol):
     def tick(self) -> None:
         """Take notice that a moment has passed."""
 
+    def start_below(self) -> None:
+        """Go on below what others have written on the terminal meanwhile."""
+
     def end(self) -> None:
         """Leave the terminal as an answer should: its last row complete, nothing live."""
 
@@ -67,6 +70,9 @@ class PlainView:
 
     def tick(self) -> None:
         """Nothing moves."""
+
+    def start_below(self) -> None:
+        """Nothing is repainted, so nothing can be overwritten."""
 
     def end(self) -> None:
         """End the last line."""
@@ -144,6 +150,11 @@ class RichView:
         due_s = PAINT_S if self._dirty else _CLOCK_S if not self._answering else float("inf")
         if now_s - self._painted_s >= due_s:
             self._paint(now_s)
+
+    def start_below(self) -> None:
+        """Paint the open rows again below what others have written."""
+        self._region.start_below()
+        self._dirty = True
 
     def end(self) -> None:
         """Make everything permanent and take the status line away."""

@@ -21,6 +21,12 @@ def slow_model(models_dir: Path) -> Path:
     return make_model(models_dir / "slow.gguf", SLOW, quant="F16")
 
 
+@pytest.fixture(scope="session")
+def hollow_model(models_dir: Path) -> Path:
+    """A hollow model that takes well under a millisecond a token."""
+    return make_model(models_dir / "hollow.gguf", shapes.TOY, quant="F16")
+
+
 @pytest.fixture
 def state_dir(tmp_path: Path) -> Path:
     folder = tmp_path / "state"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from localllm.cli.chat.chat import Chat, now_text
+from localllm.cli.chat.chat import Chat
 from localllm.cli.chat.commands import ALIASES, COMMANDS, run_command
+from localllm.cli.chat.names import now_text
 from localllm.cli.chat.prompt import CommandCompleter, goes_on, unquoted
 from localllm.cli.chat.settings import (
     SETTINGS,

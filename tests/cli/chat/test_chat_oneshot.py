@@ -14,8 +14,6 @@ import pytest
 
 from tests.cli.chat.conftest import ENDLESS
 from tests.cli.chat.pty import COMMAND, ROOT, children, environment, gone, kill
-from tests.support import shapes
-from tests.support.gguf_maker import make_model
 
 QUESTION = "Which command shows the plan?"
 
@@ -205,20 +203,19 @@ def refused(process: subprocess.CompletedProcess[str], code: int) -> None:
 
 
 def test_a_terminal_gets_no_control_characters_of_the_model(
-    state_dir: Path, models_dir: Path
+    state_dir: Path, hollow_model: Path
 ) -> None:
     # Every token is as likely, bytes included: on a pipe they pass as they are.
-    model = make_model(models_dir / "hollow-toy.gguf", shapes.TOY, quant="F16")
     args = ("-p", "go", *ENDLESS, "-n", "150")
     piped = subprocess.run(
-        [*COMMAND, "chat", str(model), *args],
+        [*COMMAND, "chat", str(hollow_model), *args],
         stdin=subprocess.DEVNULL, capture_output=True, env=environment(state_dir), cwd=ROOT,
         timeout=60,
     ).stdout  # fmt: skip
     assert any(byte < 32 and byte not in b"\n\t\r" for byte in piped)
     master, slave = os.openpty()
     with subprocess.Popen(
-        [*COMMAND, "chat", str(model), *args],
+        [*COMMAND, "chat", str(hollow_model), *args],
         stdin=subprocess.DEVNULL, stdout=slave, stderr=subprocess.DEVNULL,
         env=environment(state_dir), cwd=ROOT,
     ):  # fmt: skip

@@ -183,3 +183,51 @@ def test_a_terminal_of_a_few_columns_is_enough(slow_model: Path, state_dir: Path
         terminal.type("\x04")
         assert terminal.end() == 0
         assert "Traceback" not in terminal.text()
+
+
+def test_a_full_context_ends_the_answer_with_the_ways_on(
+    hollow_model: Path, state_dir: Path
+) -> None:
+    args = ("--ctx", "256", *ENDLESS)
+    with Terminal("chat", str(hollow_model), *args, state_dir=state_dir) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("go\r")
+        terminal.wait_for(r"(?s)the context is full \(256 tokens\).*/clear.*--ctx")
+        terminal.wait_for(r"context 25\d/256")
+        terminal.type("more\r")  # no room for a question either
+        terminal.wait_for(
+            r"(?s)error: The prompt has \d+ tokens, but the context holds 256.*hint: "
+        )
+        terminal.type("/clear\r")
+        terminal.wait_for("A new conversation")
+        terminal.type("/set max_tokens 3\r")
+        terminal.type("again\r")  # typed ahead: it waits for its turn
+        terminal.wait_for(r"cut at max_tokens 3: /set max_tokens none · 3 tokens")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+
+
+def test_what_is_typed_during_an_answer_waits_for_the_prompt(
+    slow_model: Path, state_dir: Path
+) -> None:
+    args = (*ENDLESS, "-n", "40")
+    with Terminal("chat", str(slow_model), *args, state_dir=state_dir) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("go\r")
+        terminal.wait_for(r"(?m)^ slow F16 · [\d.]+ tok/s")
+        terminal.type("typed ahead")
+        terminal.rest(0.2)
+        assert "typed ahead" not in terminal.text()
+        terminal.wait_for(r"(?m)^\S typed ahead\n slow F16")
+        terminal.type("\x03\x04")
+        assert terminal.end() == 0
+
+
+def test_ctrl_c_while_loading_leaves_with_130(llama_32_1b: Path, state_dir: Path) -> None:
+    with Terminal("chat", str(llama_32_1b), "--ctx", "512", state_dir=state_dir) as terminal:
+        terminal.wait_for(r"loading llama-3.2-1b-q4_k_m")
+        (engine,) = terminal.children()
+        terminal.type("\x03")
+        assert terminal.end() == 130
+        assert terminal.text().strip() == "interrupted"
+        assert gone(engine)

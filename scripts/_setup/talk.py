@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 PLAIN_EVERY_S = 15.0
-"""Without a terminal: how often a running step is mentioned again."""
+"""Without a terminal: how often a running step is mentioned again; less often as it grows long."""
 
 
 def format_seconds(seconds: float) -> str:
@@ -58,7 +58,7 @@ class Talk:
             if now - self._spoke >= 0.1:
                 self._spoke = now
                 self._draw(detail)
-        elif now - self._spoke >= PLAIN_EVERY_S:
+        elif now - self._spoke >= max(PLAIN_EVERY_S, (now - self._began) / 8):
             self._spoke = now
             self._print(
                 f"    {detail + ', ' if detail else ''}{format_seconds(now - self._began)}\n"

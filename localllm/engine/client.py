@@ -1,21 +1,11 @@
 """``core.generation.Engine`` over a child process: requests out, events in, deaths explained.
 
-Life and death. The child sends a ``Beat`` when it has nothing else to say, with a counter of its
-work. Three things end a child that has not ended by itself:
-
-- silence: nothing at all for ``watchdog_s`` (it is stopped, or the machine is);
-- a standstill: it beats, but its counter has not moved for that long, or for five times the
-  predicted time of one prompt chunk where that is longer (a hung GPU);
-- a cancellation that it ignores: no sign of life for ``cancel_grace_s``, or 15 s of work after
-  it.
-
-Only time spent waiting for the child counts, so a consumer may pause for as long as it likes.
+What ends a child that does not end by itself is decided in ``watch``.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
@@ -46,10 +36,9 @@ from localllm.engine.protocol import (
     Request,
     encode_request,
 )
+from localllm.engine.turns import Ticket, Turn
+from localllm.engine.watch import Watch, no_sign
 from localllm.errors import EngineError
-
-_MAX_CANCEL_S = 15.0
-_NO_SIGN = "it gave no sign of life for {:.3g} s"
 
 
 class EngineClient:
@@ -73,7 +62,7 @@ class EngineClient:
         """Id of the running request; 0 between requests."""
         self._cancelled = 0
         """Id of the last request that was asked to stop."""
-        self._turn = _Turn()
+        self._turn = Turn()
 
     # -- Engine --------------------------------------------------------------------------------
 
@@ -168,7 +157,7 @@ class EngineClient:
                 self._abandon(open_process, request_id, phase)
             self._end(request_id, ticket)
 
-    def _end(self, request_id: int, ticket: _Ticket) -> None:
+    def _end(self, request_id: int, ticket: Ticket) -> None:
         if self._running == request_id:
             self._running = 0
         ticket.release()
@@ -195,7 +184,7 @@ class EngineClient:
         """Send one request and yield every event up to the terminal one."""
         process.ring.clear()
         if not process.send(encode_request(request_id, request), timeout_s=self._watchdog_s):
-            hung = _NO_SIGN.format(self._watchdog_s) if process.alive else None
+            hung = no_sign(self._watchdog_s) if process.alive else None
             yield self._bury(process, "idle", hung)
             return
         if self._cancelled == request_id:  # asked for while the process was starting
@@ -204,7 +193,7 @@ class EngineClient:
 
     def _events(self, process: EngineProcess, request_id: int, phase: Phase) -> Iterator[Event]:
         """Yield the events of one request, watching over the child meanwhile."""
-        watch = _Watch(self._watchdog_s, self._stall_s, self._cancel_grace_s)
+        watch = Watch(self._watchdog_s, self._stall_s, self._cancel_grace_s)
         while True:
             began = time.monotonic()
             try:
@@ -258,76 +247,3 @@ def _phase_after(event: Event, phase: Phase) -> Phase:
     if isinstance(event, PromptProgress) and event.n_done == event.n_total:
         return "generate"
     return phase
-
-
-class _Watch:
-    """Decides when a child has to be ended. Time counts only while it is waited for."""
-
-    def __init__(self, silence_s: float, stall_s: float, cancel_grace_s: float) -> None:
-        self.slice_s = min(0.25, silence_s / 8)
-        self._silence_s, self._stall_s = silence_s, stall_s
-        self._cancel_grace_s = cancel_grace_s
-        self._silent_s = self._stalled_s = self._since_cancel_s = 0.0
-        self._progress = -1
-
-    def judge(self, event: object, waited_s: float, *, cancelled: bool) -> str | None:
-        """Return why the child has to be ended now, or None."""
-        waited_s = min(waited_s, 2 * self.slice_s)  # a parent that was stopped waited for nobody
-        if cancelled:
-            self._since_cancel_s += waited_s
-        self._stalled_s += waited_s
-        if event is None:
-            self._silent_s += waited_s
-        else:
-            self._silent_s = 0.0
-            if not isinstance(event, Beat):
-                self._stalled_s = 0.0
-            elif event.progress != self._progress:
-                self._progress = event.progress
-                self._stalled_s = 0.0
-        if self._silent_s >= self._silence_s:
-            return _NO_SIGN.format(self._silence_s)
-        if self._stalled_s >= self._stall_s:
-            return f"it made no progress for {self._stall_s:.3g} s"
-        if cancelled and self._silent_s >= self._cancel_grace_s:
-            return f"it ignored a cancellation for {self._cancel_grace_s:.3g} s"
-        if self._since_cancel_s >= _MAX_CANCEL_S:
-            return f"it ignored a cancellation for {_MAX_CANCEL_S:.3g} s"
-        return None
-
-
-class _Ticket:
-    """The right to talk to the child, given back once."""
-
-    def __init__(self, turn: _Turn) -> None:
-        self._turn: _Turn | None = turn
-
-    def release(self) -> None:
-        """Give the turn back; a second call does nothing."""
-        turn, self._turn = self._turn, None
-        if turn is not None:
-            turn.owner = None
-            turn.lock.release()
-
-
-class _Turn:
-    """One request at a time."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.owner: int | None = None
-
-    def take(self, *, timeout_s: float = -1) -> _Ticket | None:
-        """Wait for the turn; None when the time is over."""
-        if not self.lock.acquire(timeout=timeout_s):
-            return None
-        self.owner = threading.get_ident()
-        return _Ticket(self)
-
-    def take_or_raise(self) -> _Ticket:
-        """Wait for the turn. Raises ``RuntimeError`` where waiting would never end."""
-        if self.owner == threading.get_ident():
-            raise RuntimeError("a request is running: exhaust or close its iterator first")
-        ticket = self.take()
-        assert ticket is not None
-        return ticket

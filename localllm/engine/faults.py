@@ -11,16 +11,16 @@ import resource
 import sys
 import time
 
-from localllm.core.generation import Event, Failed, Finished, RunStats, Sampling
+from localllm.core.generation import Event, Failed, Finished, Sampling
 from localllm.engine.llama import C, ggml
-from localllm.engine.loop import Engine, Task, _Answer
+from localllm.engine.loop import Answer, Task
 from localllm.engine.protocol import FaultRequest
-from localllm.engine.reasoning import Plain
+from localllm.engine.talker import Talker
 from localllm.engine.wire import Wire
 from localllm.errors import UsageError
 
 
-def inject(request: FaultRequest, engine: Engine | None, wire: Wire) -> Event:
+def inject(request: FaultRequest, talker: Talker | None, wire: Wire) -> Event:
     """Do what the request names, and return if that is survived. Raises ``UsageError``."""
     if os.environ.get("LOCALLLM_ENGINE_TEST") != "1":
         raise UsageError("Faults are injected only in tests.")
@@ -47,26 +47,28 @@ def inject(request: FaultRequest, engine: Engine | None, wire: Wire) -> Event:
         case "hang":  # in the main thread only: the beats go on
             time.sleep(request.argument)
         case "echo":
-            assert engine is not None
-            return _echo(engine, request.tokens, wire)
+            assert talker is not None
+            return _echo(talker, request.tokens, wire)
+        case "act_like_a_gpu":  # text after the next decode
+            assert talker is not None
+            talker.engine.on_gpu_only = True
         case other:
             raise UsageError(f"There is no fault {other!r}.")
     return Failed(error="EngineError", message=f"{request.fault} was survived")
 
 
-def _echo(engine: Engine, tokens: tuple[int, ...], wire: Wire) -> Finished:
+def _echo(talker: Talker, tokens: tuple[int, ...], wire: Wire) -> Finished:
     """Send tokens through the whole path from token to event, as if the model had drawn them."""
     task = Task(
         prompt=[],
         sampling=Sampling(),
         max_tokens=None,
         stop=(),
-        separator=Plain(),
+        separator=talker.separator(""),
         began_s=time.perf_counter(),
     )
-    answer = _Answer(engine, task, wire)
+    answer = Answer(talker.engine, task, wire)
     for token in tokens:
-        answer._send(token)
+        answer.send(token)
     answer.flush()
-    stats: RunStats = answer.stats(0)
-    return Finished(reason="stop", stats=stats)
+    return Finished(reason="stop", stats=answer.stats(0))

@@ -181,6 +181,20 @@ CACHE_TYPES: dict[str, int] = {
 """Types that a KV cache may have (``--cache-type-k``), and ggml's numbers, which never change."""
 
 
+CACHE_BITS: dict[str, float] = {
+    "f32": 32,
+    "f16": 16,
+    "bf16": 16,
+    "q8_0": 8.5,
+    "q5_1": 6,
+    "q5_0": 5.5,
+    "q4_1": 5,
+    "q4_0": 4.5,
+    "iq4_nl": 4.5,
+}
+"""Bits per element of the same types, scales included."""
+
+
 def devices() -> dict[str, int]:
     """Return llama.cpp's devices by name, in its order; values are ``ggml_backend_dev_t``."""
     found = {}
@@ -195,3 +209,16 @@ def device_props(device: int) -> DeviceProps:
     props = DeviceProps()
     ggml.ggml_backend_dev_get_props(device, ctypes.byref(props))
     return props
+
+
+def metadata(model: int, key: str) -> str:
+    """Return a scalar of the file's metadata as text; empty without one."""
+    buffer = ctypes.create_string_buffer(256)
+    n = C.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace") if n >= 0 else ""
+
+
+def metadata_number(model: int, key: str) -> int | None:
+    """Return a number of the file's metadata, or None without one."""
+    text = metadata(model, key)
+    return int(text) if text.isdigit() else None

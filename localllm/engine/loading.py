@@ -1,19 +1,14 @@
-"""From a ``LoadRequest`` to a model and a context, with every argument checked before C sees it.
-
-llama.cpp answers several wrong arguments with ``abort()``, and an absurd context with a machine
-that swaps itself to death; so what can be judged beforehand is judged here. What it refuses
-politely comes back as an error that quotes its log.
-"""
+"""From a ``LoadRequest`` to a model and a context in llama.cpp. Limits are in ``checks``."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from localllm.engine.checks import check_file, check_model, check_numbers, refusal
 from localllm.engine.llama import (
     CACHE_TYPES,
     AbortFlag,
@@ -22,38 +17,22 @@ from localllm.engine.llama import (
     Log,
     devices,
     ggml,
+    metadata,
+    metadata_number,
 )
 from localllm.engine.protocol import LoadRequest
-from localllm.engine.refusals import Cancelled, OutOfMemory
+from localllm.engine.refusals import Cancelled
 from localllm.errors import (
-    DoesNotFitError,
     EngineError,
-    IntegrityError,
     LocalLLMError,
-    NotFoundError,
     UsageError,
 )
-from localllm.units import format_bytes
 
 _FLASH_ATTN = {
     "auto": C.LLAMA_FLASH_ATTN_TYPE_AUTO,
     "on": C.LLAMA_FLASH_ATTN_TYPE_ENABLED,
     "off": C.LLAMA_FLASH_ATTN_TYPE_DISABLED,
 }
-_MAX_N_CTX = 2**27
-_OUT_OF_MEMORY = ("failed to allocate", "unable to allocate", "out of memory", "bad_alloc")
-_CORRUPT = (
-    "invalid magic",
-    "corrupt",
-    "not within the file bounds",
-    "failed to read",
-    "wrong number of tensors",
-    "has wrong shape",
-    "missing tensor",
-    "key not found",
-    "duplicated",
-    "invalid split",
-)
 
 
 @dataclass(slots=True)
@@ -102,7 +81,7 @@ def load(
             raise Cancelled("The load was cancelled.")
         raise refusal(log.complaints, "could not load the model")
     try:
-        _check_model(model, request)
+        check_model(model, request)
         if not progress(1.0):
             raise Cancelled("The load was cancelled.")
         context = C.llama_init_from_model(model, _context_params(request, flag))
@@ -113,67 +92,6 @@ def load(
         raise
     _attach_threads(context, request.n_threads, keep_alive)
     return LoadedModel(model, context, request, _warnings(model, context, request), keep_alive)
-
-
-def check_numbers(request: LoadRequest) -> None:
-    """Refuse numbers on which llama.cpp aborts or runs wild. Raises ``UsageError``."""
-    for ok, message in (
-        (0 < request.n_ctx <= _MAX_N_CTX, f"The context size {request.n_ctx:,} makes no sense."),
-        (0 < request.n_ubatch <= request.n_batch, "The micro-batch must be 1 to the batch size."),
-        (request.n_batch <= 2**20, f"The batch size {request.n_batch:,} makes no sense."),
-        (1 <= request.n_threads <= 512, f"{request.n_threads} threads make no sense."),
-        (1 <= request.n_seq <= C.llama_max_parallel_sequences(), "Too many sequences."),
-        (
-            request.n_outputs_max == 0 or request.n_outputs_max >= request.n_seq,
-            "Fewer outputs than sequences: llama.cpp would abort.",
-        ),
-        (bool(request.paths), "No model file was given."),
-        (
-            len(request.device_names) < C.llama_max_devices()
-            and len(request.tensor_split) <= C.llama_max_devices(),
-            f"llama.cpp drives at most {C.llama_max_devices()} devices.",
-        ),
-        (
-            all(share >= 0 for share in request.tensor_split)
-            and (not request.tensor_split or sum(request.tensor_split) > 0),
-            "The shares of --tensor-split must be 0 or more, and not all 0.",
-        ),
-    ):
-        if not ok:
-            raise UsageError(message)
-    for name in (request.type_k, request.type_v):
-        if name.lower() not in CACHE_TYPES:
-            raise UsageError(
-                f"llama.cpp has no KV cache of type {name!r}.",
-                hint=f"Use one of {', '.join(CACHE_TYPES)}.",
-            )
-    if request.flash_attn == "off" and request.type_v.lower() not in ("f32", "f16", "bf16"):
-        raise UsageError(
-            f"A V cache of type {request.type_v} needs flash attention.",
-            hint="Use --flash-attn auto, or --type-v f16.",
-        )
-
-
-def check_file(path: str) -> None:
-    """Refuse what is no readable GGUF file. The header's reader looks more closely."""
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise UsageError(f"{path} is a directory.", hint="Name the .gguf file in it.")
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"{path} is not a regular file.")
-        with open(path, "rb") as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        raise NotFoundError(f"There is no file {path}.", hint="Check the path.") from None
-    except OSError as error:
-        raise LocalLLMError(
-            f"{path} cannot be read: {error.strerror}.", hint="Check its permissions."
-        ) from None
-    if magic != b"GGUF":
-        raise IntegrityError(
-            f"{path} is not a GGUF file.", hint="Download the model again, as a .gguf file."
-        )
 
 
 def _model_params(
@@ -252,49 +170,14 @@ def _context_params(request: LoadRequest, flag: AbortFlag) -> Any:
     return params
 
 
-def _check_model(model: int, request: LoadRequest) -> None:
-    """Refuse a model that cannot talk, and a context that no machine of this size can hold."""
-    if C.llama_model_has_encoder(model) or not C.llama_model_has_decoder(model):
-        raise EngineError(
-            "This model encodes text and cannot write any.", hint="Choose a chat or base model."
-        )
-    if C.llama_model_is_diffusion(model):
-        raise EngineError("Diffusion language models are not supported.")
-    if request.device_names:
-        return
-    ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    n_head = max(C.llama_model_n_head(model), 1)
-    # A lower bound of an ordinary cache in llama.cpp's smallest type (4.5 bits an element).
-    row = C.llama_model_n_embd(model) * max(C.llama_model_n_head_kv(model), 0) // n_head
-    per_token = 2 * row * 4.5 / 8 if C.llama_model_n_swa(model) == 0 else 0
-    cache_bytes = int(request.n_ctx * per_token) * C.llama_model_n_layer(model)
-    if not C.llama_model_is_recurrent(model) and cache_bytes > 4 * ram_bytes:
-        raise DoesNotFitError(
-            f"A context of {request.n_ctx:,} tokens needs more than {format_bytes(cache_bytes)}.",
-            hint="Use a smaller --ctx.",
-        )
-
-
 def widest_product(model: int) -> int | None:
     """Return the width of the feed-forward product of a token, or None where it is not said."""
     arch = metadata(model, "general.architecture")
-    n_ff = _number(model, f"{arch}.feed_forward_length")
-    n_ff_exp = _number(model, f"{arch}.expert_feed_forward_length") or n_ff
-    n_used = _number(model, f"{arch}.expert_used_count")
+    n_ff = metadata_number(model, f"{arch}.feed_forward_length")
+    n_ff_exp = metadata_number(model, f"{arch}.expert_feed_forward_length") or n_ff
+    n_used = metadata_number(model, f"{arch}.expert_used_count")
     widths = [n_ff, n_ff_exp * n_used if n_ff_exp and n_used else None]
     return max((width for width in widths if width), default=None)
-
-
-def metadata(model: int, key: str) -> str:
-    """Return a scalar of the file's metadata as text; empty without one."""
-    buffer = ctypes.create_string_buffer(256)
-    n = C.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
-    return buffer.value.decode("utf-8", "replace") if n >= 0 else ""
-
-
-def _number(model: int, key: str) -> int | None:
-    text = metadata(model, key)
-    return int(text) if text.isdigit() else None
 
 
 def _warnings(model: int, context: int, request: LoadRequest) -> tuple[str, ...]:
@@ -308,41 +191,6 @@ def _warnings(model: int, context: int, request: LoadRequest) -> tuple[str, ...]
     if request.use_mmap and not C.llama_supports_mmap():
         warnings.append("This llama.cpp cannot map files; the model was read into memory.")
     return tuple(warnings)
-
-
-def refusal(complaints: Sequence[str], failed: str) -> LocalLLMError:
-    """Turn what llama.cpp logged while it refused into a typed error."""
-    lines = [line for line in complaints if not line.endswith("failed to load model")]
-    cause = next((line for line in reversed(lines) if "error" in line.lower()), None)
-    cause = cause or (lines[-1] if lines else "it gave no reason")
-    text = " ".join(lines).lower()
-    memory = next((line for line in lines if _has(line, _OUT_OF_MEMORY)), None)
-    if memory is not None:
-        return OutOfMemory(
-            f"llama.cpp {failed}: not enough memory ({_brief(memory)}).",
-            hint="Use a smaller context (--ctx), fewer GPU layers (--n-gpu-layers) or a smaller "
-            "quantisation (--quant).",
-        )
-    if "unknown model architecture" in text or "unknown pre-tokenizer" in text:
-        return EngineError(
-            f"The installed llama.cpp does not know this model: {_brief(cause)}.",
-            hint="Update localllm: support for new models comes with new versions of llama.cpp.",
-        )
-    if _has(text, _CORRUPT):
-        return IntegrityError(
-            f"llama.cpp {failed}: {_brief(cause)}.", hint="Download the model again."
-        )
-    return EngineError(f"llama.cpp {failed}: {_brief(cause)}.", hint="Run `localllm doctor`.")
-
-
-def _has(line: str, phrases: Sequence[str]) -> bool:
-    return any(phrase in line.lower() for phrase in phrases)
-
-
-def _brief(line: str) -> str:
-    """Return a log line without the name of the function that logged it."""
-    name, colon, rest = line.partition(": ")
-    return (rest if colon and " " not in name else line).strip().rstrip(".")
 
 
 def _attach_threads(context: int, n_threads: int, keep_alive: list[Any]) -> None:

@@ -68,12 +68,10 @@ class _Interrupted(Exception):
 def generate(engine: Engine, task: Task, wire: Wire) -> Finished:
     """Evaluate the prompt, stream the answer, and return how it ended.
 
-    Raises ``UsageError`` when the prompt does not fit the context, ``EngineError`` when llama.cpp
-    cannot go on.
+    The prompt must have passed ``check_prompt``. Raises ``EngineError`` when llama.cpp gives up.
     """
-    check_prompt(task.prompt, engine.memory.n_ctx)
     seed = seed_of(task.sampling)
-    answer = _Answer(engine, task, wire)
+    answer = Answer(engine, task, wire)
     with sampler_chain(
         task.sampling, seed=seed, n_vocab=engine.vocab.n_tokens, prompt=task.prompt
     ) as chain:
@@ -97,8 +95,11 @@ def check_prompt(prompt: list[int], n_ctx: int) -> None:
         )
 
 
-class _Answer:
+class Answer:
+    """An answer in the making: what was read, drawn and sent so far."""
+
     def __init__(self, engine: Engine, task: Task, wire: Wire) -> None:
+        """Nothing is done yet."""
         self._engine, self._task, self._wire = engine, task, wire
         self._utf8 = Utf8()
         self.stops = StopStrings(task.stop)
@@ -145,7 +146,7 @@ class _Answer:
             self._n_gen += 1
             self._tg_s = now - first_s
             if not engine.on_gpu_only:
-                self._send(token)
+                self.send(token)
                 if stops.hit is not None:
                     return "stop_string"
             last = self._n_gen >= limit
@@ -162,7 +163,7 @@ class _Answer:
                     memory.resync([token])
                     self._expect(code)
             if engine.on_gpu_only:
-                self._send(token)
+                self.send(token)
                 if stops.hit is not None:
                     return "stop_string"
             if reason is not None:
@@ -188,7 +189,7 @@ class _Answer:
             )
         raise EngineError(f"llama.cpp could not evaluate the tokens (llama_decode: {code}).")
 
-    def _send(self, token: int) -> None:
+    def send(self, token: int) -> None:
         """Send a token's text as far as it is certain."""
         text = self._utf8.feed(self._engine.vocab.piece(token))
         if text:

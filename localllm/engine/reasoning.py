@@ -126,6 +126,8 @@ class TagSeparator:
                 return []
         if not text or any(pair.opening.startswith(text) for pair in self._pairs):
             return None
+        if self._buffer.startswith(" ") and not self._buffer[1].isspace():
+            self._take(1)  # SentencePiece starts every text with a space
         self._state = self._outside
         return []
 

@@ -7,6 +7,8 @@ import pytest
 
 from localllm.engine.client import EngineClient
 from tests.engine.support import load
+from tests.support import shapes
+from tests.support.gguf_maker import make_model
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -15,6 +17,28 @@ def _faults_on_request() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOCALLLM_ENGINE_TEST", "1")
         yield
+
+
+@pytest.fixture(scope="session")
+def endless_model(models_dir: Path) -> Path:
+    """Weights of zeros: every logit is equal, greedy always draws token 0, an answer never ends."""
+    return make_model(models_dir / "endless.gguf", shapes.TOY, quant="F16")
+
+
+@pytest.fixture(scope="module")
+def endless_client() -> Iterator[EngineClient]:
+    with EngineClient() as client:
+        yield client
+
+
+@pytest.fixture
+def endless(endless_client: EngineClient, endless_model: Path) -> Iterator[EngineClient]:
+    """An engine whose answers go on until they are stopped, loaded once for many tests."""
+    if endless_client.pid is None:
+        load(endless_client, endless_model, n_ctx=4096)
+    pid = endless_client.pid
+    yield endless_client
+    assert endless_client.pid == pid, "the engine did not survive this test"
 
 
 @pytest.fixture(scope="module")

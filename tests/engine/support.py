@@ -27,6 +27,22 @@ E = TypeVar("E")
 
 GREEDY = Sampling(temperature=0)
 
+
+def device(name: str) -> DeviceMemory:
+    """A row of a plan's memory; every name but ``host`` is a GPU."""
+    return DeviceMemory(
+        name=name,
+        kind="host" if name == "host" else "gpu",
+        total_bytes=2**34,
+        free_bytes=2**34,
+        model_bytes=0,
+        context_bytes=0,
+        compute_bytes=0,
+        overhead_bytes=0,
+        headroom_bytes=0,
+    )
+
+
 _HOST = Host(cpu="test", os="linux", machine="x86_64", total_bytes=2**34, available_bytes=2**34)
 _MODEL = ModelSpec(
     name="toy",
@@ -65,19 +81,7 @@ _PLAN = Plan(
     n_threads=1,
     use_mmap=True,
     repack=False,
-    devices=(
-        DeviceMemory(
-            name="host",
-            kind="host",
-            total_bytes=2**34,
-            free_bytes=2**34,
-            model_bytes=0,
-            context_bytes=0,
-            compute_bytes=0,
-            overhead_bytes=0,
-            headroom_bytes=0,
-        ),
-    ),
+    devices=(device("host"),),
     speed=None,
     power=None,
     cost=None,

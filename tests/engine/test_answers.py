@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import os
+import signal
 import struct
 import threading
 import time
@@ -25,12 +28,14 @@ from localllm.core.generation import (
     Sampling,
     TextDelta,
 )
+from localllm.core.plan import TensorOverride
 from localllm.engine.client import EngineClient
 from localllm.engine.protocol import FaultRequest
 from tests.engine.support import (
     GREEDY,
     ask,
     cpu_plan,
+    device,
     failure,
     finish,
     load,
@@ -41,7 +46,7 @@ from tests.engine.support import (
 from tests.support import shapes
 from tests.support.gguf_maker import make_model, make_split_model
 from tests.support.gguf_vocab import byte_characters, vocabulary
-from tests.support.gguf_writer import Value
+from tests.support.gguf_writer import I32, Value, array, string
 
 DEMO = Path(localllm.__file__).parent / "_demo" / "demo.gguf"
 
@@ -49,6 +54,9 @@ DEMO = Path(localllm.__file__).parent / "_demo" / "demo.gguf"
 def complete(prompt: str, **changes: object) -> CompletionRequest:
     values: dict[str, object] = {"sampling": GREEDY, "max_tokens": 32, **changes}
     return CompletionRequest(prompt=prompt, **values)  # type: ignore[arg-type]
+
+
+ENDLESS = complete("Hello", max_tokens=None)
 
 
 class TestLoading:
@@ -96,10 +104,10 @@ class TestLoading:
             finish(engine.chat(ask("Hello")))
 
     def test_a_load_is_cancelled_at_once_and_the_next_one_works(
-        self, llama_3_8b: Path, toy_model: Path
+        self, llama_32_1b: Path, toy_model: Path
     ) -> None:
         with EngineClient() as engine:
-            events = engine.load(cpu_plan(use_mmap=False), (str(llama_3_8b),))
+            events = engine.load(cpu_plan(use_mmap=False), (str(llama_32_1b),))
             for event in events:
                 if isinstance(event, LoadProgress) and event.fraction > 0:
                     break
@@ -120,6 +128,94 @@ class TestLoading:
         with EngineClient() as engine:
             assert load(engine, path).template == "built-in"
             assert finish(engine.chat(ask("Hello"))).stats.n_gen > 0
+
+
+REFUSED: list[tuple[dict[str, object], str, str]] = [
+    ({"n_ctx": 0}, "UsageError", "context"),
+    ({"n_ctx": 2_000_000_000}, "UsageError", "context"),
+    ({"n_ctx": 2**27}, "DoesNotFitError", "GiB"),
+    ({"n_batch": 0, "n_ubatch": 0}, "UsageError", "batch"),
+    ({"n_batch": 64, "n_ubatch": 128}, "UsageError", "batch"),
+    ({"n_threads": 0}, "UsageError", "threads"),
+    ({"n_seq": 4, "n_outputs_max": 1}, "UsageError", "outputs"),
+    ({"type_k": "q3_K"}, "UsageError", "q3_K"),
+    ({"type_v": "q8_0", "flash_attn": "off"}, "UsageError", "flash attention"),
+    ({"tensor_split": (0.0, 0.0)}, "UsageError", "tensor-split"),
+    (
+        {"tensor_overrides": (TensorOverride(pattern="exps", buffer_type="CUDA7"),)},
+        "UsageError",
+        "CUDA7",
+    ),
+    ({"devices": (device("CUDA0"), device("host"))}, "EngineError", "CUDA0"),
+]
+
+
+class TestRefusals:
+    """Wrong arguments end in typed errors, where llama.cpp would abort or swap."""
+
+    @pytest.mark.parametrize(("changes", "error", "part"), REFUSED, ids=lambda v: str(v)[:30])
+    def test_what_llama_cpp_must_not_see(
+        self, toy_model: Path, changes: dict[str, object], error: str, part: str
+    ) -> None:
+        with EngineClient() as engine:
+            refused = failure(engine.load(cpu_plan(**changes), (str(toy_model),)))
+        assert (refused.error, part in refused.message) == (error, True), refused
+
+    def test_files_that_are_no_models(self, tmp_path: Path) -> None:
+        html, cut, closed = tmp_path / "a.gguf", tmp_path / "b.gguf", tmp_path / "c.gguf"
+        html.write_text("<!doctype html>")
+        cut.write_bytes(b"GGUF\3\0\0\0")
+        closed.write_bytes(b"GGUF")
+        closed.chmod(0)
+        cases = {
+            str(tmp_path / "missing.gguf"): "NotFoundError",
+            str(tmp_path): "UsageError",
+            "/dev/null": "UsageError",
+            str(html): "IntegrityError",
+            str(cut): "IntegrityError",
+        }
+        if os.geteuid() != 0:
+            cases[str(closed)] = "LocalLLMError"
+        with EngineClient() as engine:
+            for path, error in cases.items():
+                refused = failure(engine.load(cpu_plan(), (path,)))
+                assert refused.error == error, refused
+                assert refused.hint or path == "/dev/null"
+
+    def test_a_model_of_an_unknown_architecture_says_what_to_do(self, tmp_path: Path) -> None:
+        path = make_model(
+            tmp_path / "new.gguf",
+            shapes.TOY,
+            quant="F16",
+            extra={"general.architecture": string("llama9")},
+        )
+        with EngineClient() as engine:
+            refused = failure(engine.load(cpu_plan(), (str(path),)))
+        assert "does not know this model" in refused.message and "Update" in str(refused.hint)
+
+    def test_a_template_that_loops_costs_two_seconds_and_the_engine_lives_on(
+        self, tmp_path: Path
+    ) -> None:
+        loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+        path = make_model(
+            tmp_path / "loops.gguf",
+            shapes.TOY,
+            quant="F16",
+            extra={"tokenizer.chat_template": string(loops)},
+        )
+        with EngineClient() as engine:
+            load(engine, path)
+            began = time.monotonic()
+            refused = failure(engine.chat(ask("Hello")))
+            assert time.monotonic() - began < 10
+            assert (refused.error, refused.code) == ("EngineError", "template")
+            finish(engine.complete(complete("Hello", max_tokens=3)))
+
+    def test_a_context_longer_than_the_training_is_a_warning(self, toy_model: Path) -> None:
+        with EngineClient() as engine:
+            assert load(engine, toy_model, n_ctx=4096).warnings == ()
+            [warning] = load(engine, toy_model, n_ctx=8192).warnings
+        assert "8,192" in warning and "4,096" in warning
 
 
 class TestAnswering:
@@ -276,14 +372,80 @@ class TestText:
         assert "<|" not in text_of(engine.inject_fault(echo))
 
 
+def token_ids(style: str, n_tokens: int, *parts: str) -> tuple[int, ...]:
+    """Ids of a text given in parts: a special token each, or spelled out in single characters."""
+    tokens = strings_of(vocabulary(style, n_tokens)["tokenizer.ggml.tokens"])
+    index = {token: number for number, token in enumerate(tokens)}
+    ids: list[int] = []
+    for part in parts:
+        ids += [index[part]] if part in index else [index[character] for character in part]
+    return tuple(ids)
+
+
 class TestReasoning:
-    def test_think_tokens_open_and_close_the_reasoning(self, toy_qwen3_model: Path) -> None:
+    def test_template_arguments_reach_the_template(self, toy_qwen3_model: Path) -> None:
         with EngineClient() as engine:
             load(engine, toy_qwen3_model)
-            request = ask("Hello", template_kwargs={"enable_thinking": False}, max_tokens=8)
-            with_flag = finish(engine.chat(request)).stats.n_prompt
-            without = finish(engine.chat(ask("Hello", max_tokens=8))).stats.n_prompt
-            assert with_flag > without  # the template wrote <think>\n\n</think>
+            off = ask("Hello", template_kwargs={"enable_thinking": False}, max_tokens=1)
+            n_without = finish(engine.chat(ask("Hello", max_tokens=1))).stats.n_prompt
+            assert finish(engine.chat(off)).stats.n_prompt > n_without  # <think>\n\n</think>
+
+    def test_think_tokens_keep_reasoning_apart(self, toy_qwen3_model: Path) -> None:
+        ids = token_ids("chatml", 1024, "<think>", "hm", "</think>", "Yes", "<|im_start|>", "!")
+        with EngineClient() as engine:
+            load(engine, toy_qwen3_model)
+            events = list(engine.inject_fault(FaultRequest(fault="echo", tokens=ids)))
+        assert text_of(events, "reasoning") == "hm"
+        assert text_of(events, "answer") == "Yes!"  # other control tokens have no text
+
+    def test_think_tokens_of_control_type_are_seen_too(self, tmp_path: Path) -> None:
+        keys = vocabulary("chatml", 1024)
+        types = numbers_of(keys["tokenizer.ggml.token_type"])
+        tokens = strings_of(keys["tokenizer.ggml.tokens"])
+        for marker in ("<think>", "</think>"):
+            types[tokens.index(marker)] = 3
+        path = make_model(
+            tmp_path / "control.gguf",
+            shapes.TOY_QWEN3,
+            quant="F16",
+            sparse=False,
+            extra={"tokenizer.ggml.token_type": array(I32, types)},
+        )
+        ids = token_ids("chatml", 1024, "<think>", "hm", "</think>", "Yes")
+        with EngineClient() as engine:
+            load(engine, path)
+            events = list(engine.inject_fault(FaultRequest(fault="echo", tokens=ids)))
+        assert (text_of(events, "reasoning"), text_of(events, "answer")) == ("hm", "Yes")
+
+    def test_channels_of_gpt_oss(self, toy_gpt_oss_model: Path) -> None:
+        parts = (
+            *("<|channel|>", "analysis", "<|message|>", "hm", "<|end|>"),
+            *("<|start|>", "assistant", "<|channel|>", "final", "<|message|>", "Yes"),
+        )
+        ids = token_ids("harmony", 1024, *parts)
+        with EngineClient() as engine:
+            load(engine, toy_gpt_oss_model)
+            events = list(engine.inject_fault(FaultRequest(fault="echo", tokens=ids)))
+            assert (text_of(events, "reasoning"), text_of(events, "answer")) == ("hm", "Yes")
+            finish(engine.chat(ask("Hello")))
+
+
+class TestOrder:
+    def test_text_sent_after_the_next_decode_is_the_same_text(self, toy_model: Path) -> None:
+        """On GPUs a token is sent when the next one is being computed."""
+        with EngineClient() as engine:
+            load(engine, toy_model)
+            request = long_answer(engine, 60)
+            on_cpu = list(engine.complete(request))
+            list(engine.inject_fault(FaultRequest(fault="act_like_a_gpu")))
+            as_on_gpu = list(engine.complete(request))
+            assert text_of(as_on_gpu) == text_of(on_cpu)
+            assert finish(as_on_gpu).stats.n_gen == finish(on_cpu).stats.n_gen == 60
+            stop = text_of(on_cpu)[-4:-1]
+            stopped = list(engine.complete(dataclasses.replace(request, stop=(stop,))))
+            assert finish(stopped).stop_string == stop
+            assert text_of(on_cpu).startswith(text_of(stopped) + stop)
+            finish(engine.complete(request))
 
 
 class TestContext:
@@ -338,53 +500,73 @@ class TestContext:
 
 class TestCancelling:
     def test_a_cancelled_answer_keeps_its_text_and_costs_no_reload(
-        self, engine: EngineClient
+        self, endless: EngineClient
     ) -> None:
-        pid = engine.pid
         events = []
-        for event in engine.complete(complete("Hello", max_tokens=900)):
+        for event in endless.complete(ENDLESS):
             events.append(event)
             if len(events) == 20:
-                engine.cancel()
-        assert finish(events).reason == "cancelled"
-        assert text_of(events) and finish(events).stats.n_gen < 900
-        finish(engine.chat(ask("Hello")))
-        assert engine.pid == pid
+                endless.cancel()
+        end = finish(events)
+        assert end.reason == "cancelled" and end.stats.n_gen < 4000
+        assert text_of(events) == "!" * end.stats.n_gen
+        again = finish(endless.complete(complete("Hello", max_tokens=5)))
+        assert again.stats.n_gen == 5
+        assert again.stats.n_cached == again.stats.n_prompt - 1
 
-    def test_closing_the_iterator_cancels(self, engine: EngineClient) -> None:
-        pid = engine.pid
-        events = engine.complete(complete("Hello", max_tokens=900))
+    def test_closing_the_iterator_cancels(self, endless: EngineClient) -> None:
+        events = endless.complete(ENDLESS)
         next(events)
         events.close()  # type: ignore[attr-defined]
-        assert finish(engine.chat(ask("Hello"))).reason == "length"
-        assert engine.pid == pid
+        assert finish(endless.complete(complete("Hello", max_tokens=5))).reason == "length"
 
-    def test_cancel_between_requests_does_nothing(self, engine: EngineClient) -> None:
-        engine.cancel()
-        assert finish(engine.chat(ask("Hello"))).reason == "length"
+    def test_cancel_between_requests_does_nothing(self, endless: EngineClient) -> None:
+        endless.cancel()
+        assert finish(endless.complete(complete("Hello", max_tokens=5))).reason == "length"
 
     def test_cancel_from_many_threads_hits_only_the_running_request(
-        self, engine: EngineClient
+        self, endless: EngineClient
     ) -> None:
         stop = threading.Event()
 
         def hammer() -> None:
             while not stop.wait(0.001):
-                engine.cancel()
+                endless.cancel()
 
         threads = [threading.Thread(target=hammer) for _ in range(4)]
         for thread in threads:
             thread.start()
         try:
-            reasons = {
-                finish(engine.complete(complete("a", max_tokens=900))).reason for _ in "12345"
-            }
+            reasons = [finish(endless.complete(ENDLESS)).reason for _ in range(10)]
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
-        assert reasons == {"cancelled"}
-        assert finish(engine.complete(complete("a"))).reason != "cancelled"
+        assert reasons == ["cancelled"] * 10
+        assert finish(endless.complete(complete("a"))).reason == "length"
+
+    def test_cancel_from_a_signal_handler(self, endless: EngineClient) -> None:
+        before = signal.signal(signal.SIGALRM, lambda *_: endless.cancel())
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            assert finish(endless.complete(ENDLESS)).reason == "cancelled"
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+    def test_an_interrupt_in_the_consumer_leaves_a_ready_engine(
+        self, endless: EngineClient
+    ) -> None:
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGALRM, interrupt)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                list(endless.complete(ENDLESS))
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert finish(endless.complete(complete("Hello", max_tokens=5))).reason == "length"
 
     def test_a_long_prompt_is_cancelled_within_one_chunk(self, llama_32_1b: Path) -> None:
         """Half a minute of prompt on a full-size model, stopped in mid-chunk."""
@@ -395,16 +577,18 @@ class TestCancelling:
             time.sleep(0.3)
             began = time.monotonic()
             engine.cancel()
-            assert finish(events).reason == "cancelled"
+            end = finish(events)
+            assert end.reason == "cancelled" and end.stats.n_gen == 0
             assert time.monotonic() - began < 1.0
+            # What was evaluated before counts: the memory is in a known state.
             again = finish(engine.chat(ask("word", max_tokens=1)))
-            assert again.reason == "length"
+            assert again.reason == "length" and again.stats.n_ctx_used == again.stats.n_prompt
 
-    def test_requests_from_two_threads_take_turns(self, engine: EngineClient) -> None:
+    def test_requests_from_two_threads_take_turns(self, endless: EngineClient) -> None:
         results: list[Finished] = []
 
         def one() -> None:
-            results.append(finish(engine.complete(complete("Hello", max_tokens=200))))
+            results.append(finish(endless.complete(complete("Hello", max_tokens=200))))
 
         threads = [threading.Thread(target=one) for _ in range(4)]
         for thread in threads:
@@ -414,12 +598,12 @@ class TestCancelling:
         assert [result.reason for result in results] == ["length"] * 4
 
     def test_a_second_request_inside_the_first_is_a_bug_of_the_caller(
-        self, engine: EngineClient
+        self, endless: EngineClient
     ) -> None:
-        events = engine.complete(complete("Hello", max_tokens=900))
+        events = endless.complete(ENDLESS)
         next(events)
         with pytest.raises(RuntimeError):
-            next(engine.complete(complete("Hello")))
+            next(endless.complete(complete("Hello")))
         events.close()  # type: ignore[attr-defined]
 
 

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from localllm.core.generation import BenchTest, Died, Event, Failed, TextDelta
+from localllm.core.generation import BenchTest, CompletionRequest, Died, Event, Failed, TextDelta
 from localllm.engine import info, install
 from localllm.engine.client import EngineClient
 from localllm.engine.process import N_STDERR_LINES, EngineProcess, child_environment
 from localllm.engine.protocol import FaultRequest
 from localllm.errors import EngineError
-from tests.engine.support import ask, cpu_plan, failure, finish, load, long_answer, text_of
+from tests.engine.support import GREEDY, ask, cpu_plan, failure, finish, load, long_answer, text_of
+
+ENDLESS = CompletionRequest(prompt="Hello", sampling=GREEDY)
 
 
 @pytest.fixture
@@ -104,11 +106,11 @@ def test_a_child_that_beats_but_does_not_work_is_ended(toy_model: Path) -> None:
     assert "no progress" in died.message
 
 
-def test_a_child_that_ignores_a_cancellation_is_ended(toy_model: Path) -> None:
+def test_a_child_that_ignores_a_cancellation_is_ended(endless_model: Path) -> None:
     with EngineClient(cancel_grace_s=0.5) as engine:
-        load(engine, toy_model)
+        load(engine, endless_model)
         assert engine.pid is not None
-        events = engine.complete(long_answer(engine, 800))
+        events = engine.complete(ENDLESS)
         next(events)
         os.kill(engine.pid, signal.SIGSTOP)
         engine.cancel()
@@ -188,11 +190,11 @@ def test_the_child_leaves_no_core_and_is_the_first_to_go_when_memory_is_short(
     assert b"GGML_NO_BACKTRACE=1" in environment
 
 
-def test_close_is_quick_whatever_the_child_does(toy_model: Path) -> None:
+def test_close_is_quick_whatever_the_child_does(endless_model: Path) -> None:
     for prepare in (None, signal.SIGSTOP):
         engine = EngineClient()
-        load(engine, toy_model)
-        events = engine.complete(long_answer(engine, 800))
+        load(engine, endless_model)
+        events = engine.complete(ENDLESS)
         next(events)
         pid = engine.pid
         assert pid is not None
@@ -275,6 +277,9 @@ def test_no_descriptor_is_left_behind(toy_model: Path) -> None:
             load(engine, toy_model)
             break_it(engine, "abort")
             load(engine, toy_model)
+    deadline = time.monotonic() + 2  # the last thread is about to close its pipe
+    while count() > before and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert count() <= before
 
 

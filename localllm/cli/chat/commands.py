@@ -124,10 +124,12 @@ def _save(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
 
 def _load(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
     if not rest:
-        rows = report.conversations(chat.store.summaries())
-        for line in rows:
+        open_id = chat.conversation.header.id
+        rows = [s for s in chat.store.summaries() if s.id != open_id]
+        for line in report.conversations(rows):
             write(line)
-        write("  /load ID continues one; the beginning of the ID is enough." if rows else "")
+        if rows:
+            write("  /load ID continues one; the beginning of the ID is enough.")
         return "stay"
     path = Path(rest).expanduser()
     if path.suffix == ".jsonl" and path.is_file():

@@ -54,9 +54,14 @@ def footer(answer: Answer) -> str | None:
         (
             f"{stats.n_gen:,} token{'s' * (stats.n_gen != 1)}",
             f"{rate(stats.tg_tok_s)} tok/s",
-            f"first after {format_duration(stats.ttft_s)}",
+            f"first after {short_duration(stats.ttft_s)}",
         )
     )
+
+
+def short_duration(seconds: float) -> str:
+    """Return a duration, in milliseconds below a second."""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else format_duration(seconds)
 
 
 def ending(answer: Answer, chat: Chat) -> str | None:
@@ -87,7 +92,7 @@ def stats(chat: Chat) -> Iterator[str]:
             "last answer",
             f"{last.n_gen:,} tokens in {format_duration(last.tg_s)}",
             f"tg {rate(last.tg_tok_s)} tok/s",
-            f"first token after {format_duration(last.ttft_s)}",
+            f"first token after {short_duration(last.ttft_s)}",
             f"seed {last.seed}",
         )
         yield _line(

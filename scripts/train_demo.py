@@ -4,10 +4,10 @@ Needs the dependency group `train` (PyTorch for the CPU, numpy, gguf). The shipp
 
     python scripts/train_demo.py --out localllm/_demo/demo.gguf --steps 3000 --threads 1
 
-on one busy core of an AMD EPYC (Zen 4, bfloat16) in 43 minutes: 6.3 million tokens, final loss 0.153
-(answers and, with a tenth of the weight, questions), perplexity of the answers in unseen dialogues
-1.055, 53 of 54 tuning questions and 60 of 60 held-out ones right. With the same seed, steps, threads
-and precision the same machine gives the same file; `--minutes` depends on its speed.
+on one busy core of an AMD EPYC (Zen 4, bfloat16) in 43 minutes: 6.3 million tokens, final loss
+0.153 (answers and, with a tenth of the weight, questions), perplexity of the answers in unseen
+dialogues 1.055, 53 of 54 tuning questions and 60 of 60 held-out ones right. With the same seed,
+steps, threads and precision the same machine gives the same file; `--minutes` depends on its speed.
 """
 
 from __future__ import annotations

@@ -109,13 +109,20 @@ def check_model(model: int, request: LoadRequest) -> None:
     if C.llama_model_is_diffusion(model):
         raise EngineError("Diffusion language models are not supported.")
     cache_bytes = _plain_cache_bytes(model, request)
-    ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if not request.device_names and cache_bytes > ram_bytes:
+    ram_bytes = _ram_bytes()
+    if ram_bytes and not request.device_names and cache_bytes > ram_bytes:
         raise DoesNotFitError(
             f"A context of {request.n_ctx:,} tokens takes {format_bytes(cache_bytes)}, and this "
             f"machine has {format_bytes(ram_bytes)} of memory.",
             hint="Use a smaller context (--ctx) or a smaller KV cache (--kv q8_0).",
         )
+
+
+def _ram_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
 
 
 def _plain_cache_bytes(model: int, request: LoadRequest) -> int:

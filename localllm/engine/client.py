@@ -40,6 +40,8 @@ from localllm.engine.turns import Ticket, Turn
 from localllm.engine.watch import Watch, no_sign
 from localllm.errors import EngineError
 
+LOAD_CANCELLED = Failed(error="EngineError", message="The load was cancelled.", code="cancelled")
+
 
 class EngineClient:
     """An ``Engine``. ``with EngineClient() as engine:`` ends its process at the end.
@@ -136,14 +138,27 @@ class EngineClient:
 
     def _run(self, phase: Phase, request: Request) -> Iterator[Event]:
         """Send a request and yield its events up to the terminal one."""
-        ticket = self._turn.take_or_raise()
         request_id = next(self._ids)
+        line = encode_request(request_id, request)
+        ticket = self._turn.take_or_raise()
         self._running = request_id
         open_process: EngineProcess | None = None
+        sent = False
         try:
             process = self._process_for(request)
             open_process = process
-            for event in self._exchange(process, request_id, phase, request):
+            process.ring.clear()
+            if not process.send(line, timeout_s=self._watchdog_s):
+                hung = no_sign(self._watchdog_s) if process.alive else None
+                open_process = None
+                event: Event = self._bury(process, "idle", hung)
+                self._end(request_id, ticket)
+                yield event
+                return
+            sent = True
+            if self._cancelled == request_id:  # asked for while the process was starting
+                process.cancel(request_id)
+            for event in self._events(process, request_id, phase):
                 if isinstance(event, TERMINAL):
                     open_process = None
                     self._end(request_id, ticket)
@@ -153,9 +168,11 @@ class EngineClient:
             self._end(request_id, ticket)
             yield Failed(error="EngineError", message=error.message, hint=error.hint)
         finally:
-            if open_process is not None:
-                self._abandon(open_process, request_id, phase)
-            self._end(request_id, ticket)
+            try:
+                if open_process is not None:
+                    self._abandon(open_process, request_id, phase, sent=sent)
+            finally:
+                self._end(request_id, ticket)
 
     def _end(self, request_id: int, ticket: Ticket) -> None:
         if self._running == request_id:
@@ -178,22 +195,14 @@ class EngineClient:
         self._used = self._used or loads
         return self._process
 
-    def _exchange(
-        self, process: EngineProcess, request_id: int, phase: Phase, request: Request
-    ) -> Iterator[Event]:
-        """Send one request and yield every event up to the terminal one."""
-        process.ring.clear()
-        if not process.send(encode_request(request_id, request), timeout_s=self._watchdog_s):
-            hung = no_sign(self._watchdog_s) if process.alive else None
-            yield self._bury(process, "idle", hung)
-            return
-        if self._cancelled == request_id:  # asked for while the process was starting
-            process.cancel(request_id)
-        yield from self._events(process, request_id, phase)
-
     def _events(self, process: EngineProcess, request_id: int, phase: Phase) -> Iterator[Event]:
         """Yield the events of one request, watching over the child meanwhile."""
-        watch = Watch(self._watchdog_s, self._stall_s, self._cancel_grace_s)
+        watch = Watch(
+            silence_s=self._watchdog_s,
+            stall_s=self._stall_s,
+            cancel_grace_s=self._cancel_grace_s,
+            loads=phase == "load",
+        )
         while True:
             began = time.monotonic()
             try:
@@ -218,15 +227,27 @@ class EngineClient:
                     return
             reason = watch.judge(event, waited_s, cancelled=self._cancelled == request_id)
             if reason is not None:
-                yield self._bury(process, phase, reason)
+                gave_up = phase == "load" and self._cancelled == request_id
+                event = self._bury(process, phase, reason)
+                yield LOAD_CANCELLED if gave_up and not self._closed else event
                 return
 
-    def _abandon(self, process: EngineProcess, request_id: int, phase: Phase) -> None:
+    def _abandon(
+        self, process: EngineProcess, request_id: int, phase: Phase, *, sent: bool
+    ) -> None:
         """Cancel a request whose consumer has gone, and wait until the child is ready again."""
-        self._cancelled = request_id
-        process.cancel(request_id)
-        for _ in self._events(process, request_id, phase):
-            pass
+        ready = False
+        try:
+            if sent:
+                self._cancelled = request_id
+                process.cancel(request_id)
+                for _ in self._events(process, request_id, phase):
+                    pass
+                ready = True
+        finally:
+            if not ready:  # half a request was written, or the wait was interrupted
+                process.kill(timeout_s=1.0)
+                self._drop(process)
 
     def _bury(self, process: EngineProcess, phase: Phase, reason: str | None) -> Died:
         """Reap a child that ended, or end it for a reason, and say what happened."""

@@ -32,8 +32,8 @@ class ContextMemory:
 
         At least the last token is left to be decoded, because its logits are needed.
         """
-        n_keep = 0
         limit = min(len(self.tokens), len(prompt) - 1)
+        n_keep = limit if self.tokens[:limit] == list(prompt[:limit]) else 0
         while n_keep < limit and self.tokens[n_keep] == prompt[n_keep]:
             n_keep += 1
         return n_keep if self.rollback(n_keep) else 0

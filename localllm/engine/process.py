@@ -196,15 +196,15 @@ class EngineProcess:
             self._disposed = True
             os.close(self._events)
             os.close(self._control)
-            if self._process.stdin is not None:
+            process = getattr(self, "_process", None)  # None when its start was interrupted
+            if process is not None and process.stdin is not None:
                 with contextlib.suppress(OSError):
-                    self._process.stdin.close()
+                    process.stdin.close()
 
     def __del__(self) -> None:
         """Leave no child and no descriptor behind when the owner forgot to close."""
-        if not getattr(self, "_disposed", True):
-            self._process.kill()
-            self.dispose()
+        if not getattr(self, "_disposed", True) and hasattr(self, "_control"):
+            self.dispose()  # the end of its control pipe ends the child
 
 
 def _start_drain_reap(

@@ -27,10 +27,15 @@ def no_sign(seconds: float) -> str:
 class Watch:
     """Over one request: judges what came from the child, and how long it took."""
 
-    def __init__(self, silence_s: float, stall_s: float, cancel_grace_s: float) -> None:
+    def __init__(
+        self, *, silence_s: float, stall_s: float, cancel_grace_s: float, loads: bool = False
+    ) -> None:
+        """``loads``: nothing is lost by ending it, and a slow disk may show no progress."""
         self.slice_s = min(0.25, silence_s / 8)
-        self._silence_s, self._stall_s = silence_s, stall_s
+        self._silence_s = silence_s
+        self._stall_s = 4 * stall_s if loads else stall_s
         self._cancel_grace_s = cancel_grace_s
+        self._max_cancel_s = cancel_grace_s if loads else _MAX_CANCEL_S
         self._silent_s = self._stalled_s = self._since_cancel_s = 0.0
         self._progress = -1
 
@@ -55,6 +60,6 @@ class Watch:
             return f"it made no progress for {self._stall_s:.3g} s"
         if cancelled and self._silent_s >= self._cancel_grace_s:
             return f"it ignored a cancellation for {self._cancel_grace_s:.3g} s"
-        if self._since_cancel_s >= _MAX_CANCEL_S:
-            return f"it ignored a cancellation for {_MAX_CANCEL_S:.3g} s"
+        if self._since_cancel_s >= self._max_cancel_s:
+            return f"it ignored a cancellation for {self._max_cancel_s:.3g} s"
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -129,27 +130,41 @@ class Wire:
 
 
 class _Evidence:
-    """Processor time and bytes read, as a sign of work inside one long native call."""
+    """Processor time, bytes read and pages faulted in: signs of work inside one native call."""
 
     def __init__(self) -> None:
         self._cpu_s = time.process_time()
         self._read_bytes = _read_bytes()
+        self._faults = _major_faults()
 
     def worked(self, interval_s: float) -> bool:
         """Return whether the process did something since the last call."""
-        cpu_s, read_bytes = time.process_time(), _read_bytes()
-        worked = cpu_s - self._cpu_s > 0.05 * interval_s or read_bytes > self._read_bytes
-        self._cpu_s, self._read_bytes = cpu_s, read_bytes
+        cpu_s, read_bytes, faults = time.process_time(), _read_bytes(), _major_faults()
+        worked = (
+            cpu_s - self._cpu_s > 0.05 * interval_s
+            or read_bytes - self._read_bytes > _OWN_READS_BYTES
+            or faults > self._faults
+        )
+        self._cpu_s, self._read_bytes, self._faults = cpu_s, read_bytes, faults
         return worked
 
 
+_OWN_READS_BYTES = 65536
+"""More than looking at these numbers reads itself."""
+
+
 def _read_bytes() -> int:
-    """Return what Linux counts as read from storage, faults of mapped files included; else 0."""
+    """Return the bytes read by calls and from storage as Linux counts them; 0 elsewhere."""
+    total = 0
     try:
         for line in Path("/proc/self/io").read_bytes().splitlines():
             name, _, value = line.partition(b":")
-            if name == b"read_bytes":
-                return int(value)
+            if name in (b"rchar", b"read_bytes"):
+                total += int(value)
     except (OSError, ValueError):
         pass
-    return 0
+    return total
+
+
+def _major_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt

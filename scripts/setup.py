@@ -8,7 +8,9 @@ import os
 import sys
 
 if os.name == "nt":
-    sys.exit("error: this set-up is for Linux and macOS\nhint: use WSL, or: pipx install 'PATH[engine]'")
+    sys.exit(
+        "error: the set-up is for Linux and macOS\nhint: use WSL, or pipx install 'PATH[engine]'"
+    )
 if sys.version_info < (3, 11):  # noqa: UP036
     sys.exit("error: localllm needs Python 3.11 or newer; this is " + sys.version.split()[0])
 

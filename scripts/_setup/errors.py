@@ -39,8 +39,8 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
     (
         r"No space left on device|ENOSPC|Disk quota exceeded",
         "the disk is full",
-        "The set-up needs about 1.5 GB: in this folder, in ~/.cache/localllm and in the folder for "
-        f"temporary files (TMPDIR). Make room and {AGAIN}",
+        "The set-up needs about 1.5 GB, in this folder and in ~/.cache/localllm (or TMPDIR). "
+        f"Make room and {AGAIN}",
     ),
     (
         r"Read-only file system",

@@ -6,9 +6,12 @@ import argparse
 import ctypes
 import errno
 import os
+import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +30,7 @@ from _setup.state import (
 )
 from _setup.talk import Talk, format_seconds
 from _setup.venv import Venv
+from _setup.wheel import cache_folder
 
 
 class Ended(BaseException):
@@ -91,12 +95,31 @@ def set_up(root: Path, *, kind: str, stamp: str | None) -> None:
         waiting.done()
         talk = Talk(log_path=folder / "setup.log")
         try:
-            _steps(Venv(root, talk=talk, environ=os.environ, locks=locks), kind=kind, stamp=stamp)
+            with _temporary(root) as environ:
+                venv = Venv(root, talk=talk, environ=environ, locks=locks)
+                _steps(venv, kind=kind, stamp=stamp)
         except SetupError as error:
             error.log_path = talk.log_path
             raise
         finally:
             talk.close()
+
+
+@contextmanager
+def _temporary(root: Path) -> Iterator[dict[str, str]]:
+    """The environment with a folder of our own for temporary files.
+
+    A pip that is killed leaves what it unpacked; here the next set-up finds and removes it.
+    """
+    environ = dict(os.environ)
+    base = environ.get("TMPDIR") or cache_folder(environ, root=root) / "tmp"
+    folder = Path(base, f"localllm-setup-{digest(str(root))}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield environ | {"TMPDIR": str(folder)}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _steps(venv: Venv, *, kind: str, stamp: str | None) -> None:

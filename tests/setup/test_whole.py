@@ -99,6 +99,7 @@ def test_a_set_up_killed_at_every_step_is_completed_by_the_next(checkout: Checko
     assert done.returncode == 0
     assert "in .venv" not in done.stderr  # what was finished is not done again
     assert not list(checkout.root.glob(".venv-old-*"))
+    assert not list(Path(checkout.environ["XDG_CACHE_HOME"], "localllm", "tmp").iterdir())
     assert list(checkout.root.glob(".venv/*.stamp"))
 
 

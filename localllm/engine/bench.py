@@ -54,21 +54,30 @@ class _Bench:
         self._n_batch: int = C.llama_n_batch(engine.context)
 
     def run(self) -> None:
+        """Warm up, then repeat, with a sample for each."""
         test = self._test
         self._engine.memory.clear()
-        began = time.perf_counter_ns()
-        self._prompt(test.n_prompt)
-        self._generate(min(test.n_gen, 1))
-        self._report(0, time.perf_counter_ns() - began)
+        self._measure(0, self._draw(test.n_prompt), self._draw(min(test.n_gen, 1)))
         for repetition in range(1, test.repetitions + 1):
             self._go_to_depth()
-            began = time.perf_counter_ns()
-            self._prompt(test.n_prompt)
-            self._generate(test.n_gen)
-            self._report(repetition, time.perf_counter_ns() - began)
+            self._measure(repetition, self._draw(test.n_prompt), self._draw(test.n_gen))
 
-    def _report(self, repetition: int, ns: int) -> None:
+    def _measure(self, repetition: int, prompt: list[int], generated: list[int]) -> None:
+        began = time.perf_counter_ns()
+        if prompt:
+            self._prompt(prompt)
+        if generated:
+            self._generate(generated)
+        ns = time.perf_counter_ns() - began
         self._wire.emit(BenchSample(test=self._test, repetition=repetition, ns=ns))
+
+    def _draw(self, n_tokens: int) -> list[int]:
+        """Return random tokens, the first of them BOS where the model wants one."""
+        vocab = self._engine.vocab
+        tokens = [self._random.randrange(vocab.n_tokens) for _ in range(n_tokens)]
+        if tokens and vocab.adds_bos:
+            tokens[0] = vocab.bos
+        return tokens
 
     def _go_to_depth(self) -> None:
         """Leave exactly the depth in memory: what is there already is cut back where that works."""
@@ -77,31 +86,21 @@ class _Bench:
             memory.clear()
         elif len(memory.tokens) < self._test.n_depth or not memory.rollback(self._test.n_depth):
             memory.clear()
-            self._prompt(self._test.n_depth)
+            self._prompt(self._draw(self._test.n_depth))
 
-    def _prompt(self, n_tokens: int) -> None:
-        vocab = self._engine.vocab
-        tokens = [self._random.randrange(vocab.n_tokens) for _ in range(n_tokens)]
-        if tokens and vocab.adds_bos:
-            tokens[0] = vocab.bos
-        for start in range(0, n_tokens, self._n_batch):
-            self._decode(tokens[start : start + self._n_batch])
+    def _prompt(self, tokens: list[int]) -> None:
+        for start in range(0, len(tokens), self._n_batch):
+            self._expect(self._engine.memory.decode(tokens[start : start + self._n_batch]))
         C.llama_synchronize(self._engine.context)
 
-    def _generate(self, n_tokens: int) -> None:
-        vocab = self._engine.vocab
-        token = vocab.bos if vocab.adds_bos else self._random.randrange(vocab.n_tokens)
-        for _ in range(n_tokens):
-            self._decode((token,))
+    def _generate(self, tokens: list[int]) -> None:
+        for token in tokens:
+            self._expect(self._engine.memory.append(token))
             C.llama_synchronize(self._engine.context)
-            token = self._random.randrange(vocab.n_tokens)
 
-    def _decode(self, tokens: Sequence[int]) -> None:
-        if self._wire.cancelled:
-            raise Cancelled("The benchmark was cancelled.")
-        code = self._engine.memory.decode(tokens)
+    def _expect(self, code: int) -> None:
         self._wire.mark()
-        if code == ABORTED:
+        if code == ABORTED or self._wire.cancelled:
             raise Cancelled("The benchmark was cancelled.")
         if code != DECODED:
             raise EngineError(f"llama.cpp could not evaluate the tokens (llama_decode: {code}).")

@@ -9,7 +9,6 @@ every token would appear one token late.
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -127,11 +126,8 @@ class Answer:
         """Generate tokens until something ends the answer."""
         engine, wire, stops = self._engine, self._wire, self.stops
         context, memory, vocab = engine.context, engine.memory, engine.vocab
-        tokens = memory.tokens
-        one = (ctypes.c_int32 * 1)()
-        batch = C.llama_batch_get_one(one, 1)
         limit = 2**62 if self._task.max_tokens is None else self._task.max_tokens
-        sample, decode, is_eog = C.llama_sampler_sample, C.llama_decode, vocab.is_eog
+        sample, is_eog = C.llama_sampler_sample, vocab.is_eog
         first_s = 0.0
         if limit <= 0:
             return "length"
@@ -154,14 +150,7 @@ class Answer:
             if reason is None and wire.cancelled:
                 reason = "cancelled"
             if reason is None:
-                tokens = memory.tokens
-                one[0] = token
-                code = decode(context, batch)
-                if code == DECODED:
-                    tokens.append(token)
-                else:
-                    memory.resync([token])
-                    self._expect(code)
+                self._expect(memory.append(token))
             if engine.on_gpu_only:
                 self.send(token)
                 if stops.hit is not None:

@@ -26,6 +26,8 @@ class ContextMemory:
         self.n_ctx: int = C.llama_n_ctx_seq(context)
         self.tokens: list[int] = []
         self.can_shift: bool = bool(C.llama_memory_can_shift(self._memory))
+        self._one = (ctypes.c_int32 * 1)()
+        self._batch_of_one = C.llama_batch_get_one(self._one, 1)
 
     def keep_common_prefix(self, prompt: Sequence[int]) -> int:
         """Forget what differs from ``prompt`` and return how many of its tokens need no work.
@@ -78,6 +80,16 @@ class ContextMemory:
             self.tokens.extend(tokens)
         else:
             self.resync(tokens)
+        return code
+
+    def append(self, token: int) -> int:
+        """Decode one token, in a batch that is made once; return llama.cpp's code."""
+        self._one[0] = token
+        code: int = C.llama_decode(self._context, self._batch_of_one)
+        if code == DECODED:
+            self.tokens.append(token)
+        else:
+            self.resync((token,))
         return code
 
     def resync(self, attempted: Sequence[int]) -> None:

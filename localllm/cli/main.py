@@ -45,7 +45,7 @@ class LazyCommand:
 
 COMMANDS = {
     "chat": LazyCommand(
-        module="localllm.cli.chat",
+        module="localllm.cli.chat.command",
         attribute="chat",
         summary="Talk to MODEL at the terminal, or answer once.",
     ),

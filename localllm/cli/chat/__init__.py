@@ -1,7 +1,1 @@
-"""``localllm chat``. ``main`` imports this only when the command is called."""
-
-from __future__ import annotations
-
-from localllm.cli.chat.command import chat
-
-__all__ = ["chat"]
+"""``localllm chat``: the command is in ``command``, imported only when it is called."""

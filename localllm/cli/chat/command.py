@@ -166,9 +166,9 @@ def _run(
     raw: bool,
     as_json: bool,
 ) -> None:
-    from localllm.cli.chat.chat import Chat
     from localllm.cli.chat.names import reference
     from localllm.cli.chat.oneshot import answer_once, question
+    from localllm.cli.chat.state import Chat
     from localllm.cli.chat.terminal import ended_by_signals
     from localllm.session import Session, conversation_store, resolve_model
 

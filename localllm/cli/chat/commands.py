@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from localllm.cli.chat import report
-from localllm.cli.chat.chat import Chat
 from localllm.cli.chat.settings import SETTINGS, changed, setting_name, value_text
+from localllm.cli.chat.state import Chat
 from localllm.errors import LocalLLMError, UsageError
 from localllm.session import read_conversation, save_conversation
 

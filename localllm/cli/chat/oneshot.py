@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 from localllm.cli.chat import report
-from localllm.cli.chat.chat import Chat
+from localllm.cli.chat.state import Chat
 from localllm.cli.chat.terminal import safe
 from localllm.cli.chat.turn import Answer
 from localllm.cli.output import LiveLine, emit_json, failure, note

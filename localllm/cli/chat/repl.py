@@ -7,11 +7,11 @@ import sys
 import time
 
 from localllm.cli.chat import report
-from localllm.cli.chat.chat import Chat
 from localllm.cli.chat.commands import run_command
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MarkdownStream
 from localllm.cli.chat.prompt import PROMPT, Prompt
+from localllm.cli.chat.state import Chat
 from localllm.cli.chat.styled import BOLD, CYAN, DIM, Row, Run, merge, paint, row, wrap
 from localllm.cli.chat.terminal import Leave, quiet_keyboard, rich_terminal, safe
 from localllm.cli.chat.turn import Answer

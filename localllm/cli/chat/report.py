@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from localllm.cli.chat.chat import Chat
 from localllm.cli.chat.names import label
+from localllm.cli.chat.state import Chat
 from localllm.cli.chat.status import NO_POWER, rate
 from localllm.cli.chat.turn import Answer
 from localllm.core.plan import Plan

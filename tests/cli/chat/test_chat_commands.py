@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from localllm.cli.chat.chat import Chat
 from localllm.cli.chat.commands import ALIASES, COMMANDS, run_command
 from localllm.cli.chat.names import now_text
 from localllm.cli.chat.prompt import CommandCompleter, goes_on, unquoted
@@ -18,6 +17,7 @@ from localllm.cli.chat.settings import (
     recommended_sampling,
     value_text,
 )
+from localllm.cli.chat.state import Chat
 from localllm.core.generation import Sampling
 from localllm.core.policy import Policy
 from localllm.errors import IntegrityError, NotFoundError, UsageError

@@ -23,6 +23,8 @@ from localllm.core.memory import (
     output_buffer_bytes,
     output_compute_bytes,
     pipeline_copy_bytes,
+    pipeline_host_bytes,
+    pipelined,
 )
 from localllm.core.model import ModelSpec
 from localllm.core.weights import (
@@ -87,9 +89,8 @@ class MemoryModel:
             compute = max(
                 compute, round(STREAMED_MARGIN * (self._layer_peak(every, shape) + streamed))
             )
-        n_devices = sum(1 for count in placement.layers_per_device if count)
-        if n_devices > 1:
-            compute += pipeline_copy_bytes(model, shape)
+        if pipelined(model, placement):
+            compute += pipeline_copy_bytes(model, shape, first=0 in blocks)
         return DeviceTerms(
             model_bytes=weights,
             context_bytes=sum(kv[i] for i in blocks),
@@ -116,25 +117,22 @@ class MemoryModel:
             )
         if holds_output:
             # A tied matrix is the input's own, unless it is repacked for the multiplication.
-            tied_matrix = table.input_bytes if model.tied_embeddings else 0
             copy = tied_copy_bytes(model, self.host) if repacked else 0
-            weights += table.output_bytes - min(tied_matrix, table.output_bytes) + copy
+            weights += table.output_bytes - table.tied_bytes + copy
         return DeviceTerms(
             model_bytes=weights,
             context_bytes=sum(kv[i] for i in blocks),
-            compute_bytes=self._host_compute(blocks, holds_output, shape),
+            compute_bytes=self._host_compute(blocks, placement, shape),
             overhead_bytes=engine_process_bytes(model) + output_buffer_bytes(model, shape),
             mapped_bytes=weights - repacked,
         )
 
-    def _host_compute(self, blocks: list[int], holds_output: bool, shape: RunShape) -> int:
+    def _host_compute(self, blocks: list[int], placement: Placement, shape: RunShape) -> int:
         model = self.model
         if self.devices:
-            copies = 4 if len(self.devices) > 1 else 1
-            return host_input_bytes(model, shape) * copies
-        peak = self._layer_peak(blocks, shape)
-        if holds_output:
-            peak = max(peak, output_compute_bytes(model, shape))
+            copies = pipeline_host_bytes(model, shape) if pipelined(model, placement) else 0
+            return host_input_bytes(model, shape) + copies
+        peak = max(self._layer_peak(blocks, shape), output_compute_bytes(model, shape))
         return peak + 4 * shape.n_ubatch * model.n_embd
 
     def _layer_peak(self, blocks: Sequence[int], shape: RunShape) -> int:
@@ -161,7 +159,7 @@ class MemoryModel:
             terms.append("compute buffers of a shape that is not Llama's")
         if self.devices and self._largest_streamed(placement):
             terms.append("compute buffer that prompt batches stream host weights through")
-        if sum(1 for count in placement.layers_per_device if count) > 1:
+        if pipelined(self.model, placement):
             terms.append("pipeline copies between several GPUs")
         if any(layer.is_recurrent for layer in self.model.layers):
             terms.append("recurrent state")

@@ -106,6 +106,8 @@ class WeightTable:
     input_bytes: int
     output_bytes: int
     """Output matrix and norm. With tied embeddings the matrix is a copy of the input's."""
+    tied_bytes: int
+    """The part of ``output_bytes`` that is that copy."""
     shared_bytes: int
 
 
@@ -125,12 +127,13 @@ def weight_table(
             rest.append(tensor)
         else:
             by_layer.setdefault(layer, []).append(tensor)
-    tied = (t for t in rest if t.name == "token_embd.weight" and model.tied_embeddings)
-    output = [t for t in rest if not is_input(t) and not is_shared(t)] + list(tied)
+    tied = [t for t in rest if t.name == "token_embd.weight" and model.tied_embeddings]
+    output = [t for t in rest if not is_input(t) and not is_shared(t)] + tied
     return WeightTable(
         layers=tuple(_layer_weights(by_layer.get(i, ()), size=size) for i in range(model.n_layer)),
         input_bytes=sum(size(t) for t in rest if is_input(t)),
         output_bytes=sum(size(t) for t in output),
+        tied_bytes=sum(size(t) for t in tied),
         shared_bytes=sum(size(t) for t in rest if is_shared(t)),
     )
 

@@ -17,6 +17,7 @@ from localllm.core.memory import (
     output_compute_bytes,
     padded_n_ctx,
 )
+from localllm.core.model import ModelSpec
 from localllm.core.weights import device_tensor_bytes, repacked_bytes, weight_table
 from localllm.units import GiB, MiB
 from tests.support.specs import gpu, host, llama_3_2_1b, llama_3_8b, llama_3_70b, mixtral
@@ -99,14 +100,43 @@ def test_cpu_repacking_of_8b_equals_a_dry_run() -> None:
     ],
 )
 def test_compute_buffers_equal_llama_cpps_dry_runs(
-    model: object, shape: RunShape, device_mib: float, host_mib: float
+    model: ModelSpec, shape: RunShape, device_mib: float, host_mib: float
 ) -> None:
-    assert isinstance(model, type(llama_3_8b()))
     total = model.n_layer_total
     memory = MemoryModel(model, (gpu(free=80 * GiB),), host())
     found = memory.breakdown(Placement(n_gpu_layers=total, layers_per_device=(total,)), shape)
     assert found.devices[0].compute_bytes / MiB == pytest.approx(device_mib, abs=0.15)
     assert found.host.compute_bytes / MiB == pytest.approx(host_mib, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("model", "n_outputs_max", "dry_run_mib"),
+    [
+        # llama.cpp's dry runs over two equal GPUs at 8k: first device, last device, host.
+        (llama_3_8b(), 512, (172.0, 354.6, 72.0)),
+        (llama_3_70b(), 512, (312.0, 426.6, 112.0)),
+        (llama_3_70b(), 1, (312.0, 376.0, 112.0)),
+    ],
+)
+def test_pipeline_copies_are_never_under_a_dry_run_and_at_most_16_mib_over(
+    model: ModelSpec, n_outputs_max: int, dry_run_mib: tuple[float, float, float]
+) -> None:
+    n_first = model.n_layer_total // 2
+    placement = Placement(
+        n_gpu_layers=model.n_layer_total,
+        layers_per_device=(n_first, model.n_layer_total - n_first),
+    )
+    two = MemoryModel(model, (gpu("CUDA0"), gpu("CUDA1")), host())
+    found = two.breakdown(placement, replace(AT_8K, n_outputs_max=n_outputs_max))
+    for terms, expected in zip((*found.devices, found.host), dry_run_mib, strict=True):
+        assert -0.2 <= terms.compute_bytes / MiB - expected <= 16
+
+
+def test_layers_partly_in_ram_are_not_pipelined() -> None:
+    model = llama_3_70b()
+    two = MemoryModel(model, (gpu("CUDA0"), gpu("CUDA1")), host())
+    part = two.breakdown(Placement(n_gpu_layers=40, layers_per_device=(20, 20)), AT_8K)
+    assert part.host.compute_bytes == host_input_bytes(model, AT_8K)
 
 
 def test_cpu_only_compute_equals_a_dry_run() -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from localllm.core.ggml import TYPES_BY_NAME
-from localllm.core.hardware import Device, Hardware
+from localllm.core.hardware import Device, Hardware, Host
 from localllm.core.memory import RunShape, padded_n_ctx
 from localllm.core.model import ModelSpec
 from localllm.core.policy import KV_TYPES, FlashAttn, Policy
 from localllm.errors import UsageError
+from localllm.units import MiB
 
 DEFAULT_N_CTX = 8192
 """Enough for a long conversation; small beside the weights of any model with grouped heads."""
@@ -20,6 +21,11 @@ DEFAULT_N_CTX = 8192
 DEFAULT_N_BATCH = 2048
 DEFAULT_N_UBATCH = 512
 """llama.cpp's own defaults (``common.h``)."""
+
+
+WEIGHTS_PER_THREAD_BYTES = 8 * MiB
+"""Under this a further thread costs more in waiting for the others than it computes. Measured on 2
+cores: 2.7 MiB of weights generate 4 times faster on one thread, 32 MiB 1.3 times faster on two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +67,7 @@ def settle(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) 
         shape=shape,
         n_batch=n_batch,
         flash_attn=policy.flash_attn,
-        n_threads=policy.n_threads or hardware.host.n_threads_default,
+        n_threads=policy.n_threads or default_n_threads(model, hardware.host),
     )
 
 
@@ -84,6 +90,12 @@ def wanted_n_ctx(model: ModelSpec, policy: Policy) -> int | None:
             hint=f"Use --ctx {trained} or less, or --ctx max for the largest that fits.",
         )
     return policy.n_ctx
+
+
+def default_n_threads(model: ModelSpec, host: Host) -> int:
+    """Threads for a model: the host's cores for decoding, fewer for a very small model."""
+    enough = max(1, model.file_bytes // WEIGHTS_PER_THREAD_BYTES)
+    return min(host.n_threads_default, enough)
 
 
 def headroom_bytes(device: Device, policy: Policy) -> int:

@@ -216,3 +216,10 @@ def test_a_plan_that_does_not_fit_is_offered_what_would() -> None:
     assert plan.verdict == "does-not-fit"
     assert plan.counterfactuals
     assert all(other.verdict == "fits" for other in plan.counterfactuals)
+
+
+def test_a_very_small_model_gets_one_thread_and_a_large_one_all_cores() -> None:
+    small = replace(llama_3_8b(), file_bytes=3 * MiB)
+    assert make_plan(small, machine(), Policy()).n_threads == 1
+    assert make_plan(llama_3_8b(), machine(), Policy()).n_threads == 8
+    assert make_plan(small, machine(), Policy(n_threads=4)).n_threads == 4

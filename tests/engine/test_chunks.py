@@ -33,4 +33,4 @@ def test_a_tiny_model_reads_its_prompt_in_whole_micro_batches() -> None:
 
 
 def test_an_8b_model_on_two_cores_is_heard_between_small_chunks() -> None:
-    assert prompt_chunk(0, n_max=512, n_threads=2, **LLAMA_8B) == 32
+    assert prompt_chunk(0, n_max=512, n_threads=2, **LLAMA_8B) in (64, 96)

@@ -47,8 +47,8 @@ class LiveRegion:
         shown = list(live[-room:])
         rows = [*shown, *status]
         out = [_BEGIN, self._back_to_top(max(columns, 2))]
-        out += [row.ansi() + "\n" for row in final]
-        out.append("\n".join(row.ansi() for row in rows))
+        out += [row.ansi + "\n" for row in final]
+        out.append("\n".join(row.ansi for row in rows))
         self._widths = [row.width for row in rows]
         self._cursor = (len(rows) - 1, self._widths[-1]) if rows else (0, 0)
         if shown and status:

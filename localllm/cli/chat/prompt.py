@@ -62,7 +62,7 @@ class Prompt:
             enable_open_in_editor=True,
             enable_suspend=True,
             tempfile_suffix=".md",
-            bottom_toolbar=lambda: ANSI(status().row(get_app().output.get_size().columns).ansi()),
+            bottom_toolbar=lambda: ANSI(status().row(get_app().output.get_size().columns).ansi),
             style=_STYLE,
         )
         # The status belongs under the text, where it also is while an answer is written.

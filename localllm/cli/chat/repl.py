@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
+
+from rich.text import Text
 
 from localllm.cli.chat import report
 from localllm.cli.chat.commands import run_command
@@ -12,7 +13,7 @@ from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MarkdownStream
 from localllm.cli.chat.prompt import PROMPT, Prompt
 from localllm.cli.chat.state import Chat
-from localllm.cli.chat.styled import BOLD, CYAN, DIM, Row, Run, merge, paint, row, wrap
+from localllm.cli.chat.styled import row, wrap, wrap_columns
 from localllm.cli.chat.terminal import Leave, quiet_keyboard, rich_terminal, safe
 from localllm.cli.chat.turn import Answer
 from localllm.cli.chat.view import stdout_view
@@ -22,7 +23,6 @@ from localllm.errors import LocalLLMError
 from localllm.session import input_history_path
 
 _TWICE_S = 2.0
-_COLUMN = re.compile(r" *\S+(?: \S+)* {2,}")
 
 
 class Repl:
@@ -163,7 +163,7 @@ class Repl:
             print()
             text = safe(message.content.strip())
             if message.role == "user":
-                mark = paint(PROMPT, merge(BOLD, CYAN)) if self._rich else PROMPT
+                mark = f"{row((PROMPT.rstrip(), 'bold cyan')).ansi} " if self._rich else PROMPT
                 print(mark + text.replace("\n", "\n  "))
             elif self._rich:
                 region, stream = LiveRegion(sys.stdout), MarkdownStream()
@@ -184,15 +184,13 @@ class Repl:
         if not self._rich or "\n" in line:
             print(line)
             return
-        column = _COLUMN.match(line)
-        rest = row(" " * column.end()) if column else Row(())
         region = LiveRegion(sys.stdout)
-        region.paint(wrap([Run(char) for char in line], region.width, Row(()), rest))
+        region.paint(wrap_columns(line, region.width))
 
     def _dim(self, text: str, *, before: str = "") -> None:
         if not self._rich:
             print(safe(before + text))
             return
-        runs = [Run(c, BOLD) for c in safe(before)] + [Run(c, DIM) for c in safe(text)]
         region = LiveRegion(sys.stdout)
-        region.paint(wrap(runs, region.width, Row(()), Row(())))
+        styled = Text.assemble((safe(before), "bold"), (safe(text), "dim"))
+        region.paint(wrap(styled, region.width))

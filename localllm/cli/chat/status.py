@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localllm.cli.chat.styled import BOLD, CYAN, DIM, Row, Run, merge, width_of
+from rich.cells import cell_len
+
+from localllm.cli.chat.styled import Row, row
 from localllm.units import format_bytes
 
 NO_POWER = "this version does not read power meters yet"
@@ -33,12 +35,12 @@ class Status:
         used = "–" if self.n_ctx_used is None else f"{self.n_ctx_used:,}"
         context = f"{used}/{self.n_ctx:,}"
         wanted = [
-            (1, self.model, BOLD),
-            (0, speed, merge(BOLD, CYAN)),
-            (3, self._predicted(), DIM),
-            (2, f"context {context}", DIM),
-            (5, self._memory(), DIM),
-            (4, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", DIM),
+            (1, self.model, "bold"),
+            (0, speed, "bold cyan"),
+            (3, self._predicted(), "dim"),
+            (2, f"context {context}", "dim"),
+            (5, self._memory(), "dim"),
+            (4, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", "dim"),
         ]
         shown = [part for part in wanted if part[1]]
         while len(shown) > 1 and _width(shown) > width:
@@ -47,10 +49,10 @@ class Status:
 
     def row(self, width: int) -> Row:
         """Return the line for the terminal."""
-        runs: list[Run] = []
-        for text, style in self.parts(width):
-            runs += [Run(_SEPARATOR if runs else " ", DIM), Run(text, style)]
-        return Row(tuple(runs))
+        pieces: list[tuple[str, str]] = []
+        for part in self.parts(width):
+            pieces += [(_SEPARATOR if pieces else " ", "dim"), part]
+        return row(*pieces)
 
     def _predicted(self) -> str:
         known = self.predicted_tok_s is not None and self.phase is None
@@ -79,4 +81,4 @@ def rate(tok_s: float | None) -> str:
 
 
 def _width(parts: Sequence[tuple[int, str, str]]) -> int:
-    return 1 + sum(width_of(text) for _, text, _ in parts) + len(_SEPARATOR) * (len(parts) - 1)
+    return 1 + sum(cell_len(text) for _, text, _ in parts) + len(_SEPARATOR) * (len(parts) - 1)

@@ -1,145 +1,94 @@
-"""Styled text in terminal cells: runs, rows, and greedy wrapping that knows where it came from.
+"""Rows of the terminal, made from rich's renderables.
 
-A style is the parameters of an SGR sequence (``"1;36"``), of the terminal's own 16 colours only, so
-that it is readable on a light and on a dark background alike.
+Styles use the terminal's own 16 colours only, so that they are readable on a light and on a dark
+background alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import re
 from dataclasses import dataclass
+from functools import cache
 
-from rich.cells import get_character_cell_size
+from rich.color import ColorSystem
+from rich.console import Console, RenderableType
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from rich.theme import Theme
 
-PLAIN = ""
-BOLD = "1"
-DIM = "2"
-ITALIC = "3"
-UNDERLINE = "4"
-STRIKE = "9"
-CYAN = "36"
-YELLOW = "33"
-RED = "31"
-GREEN = "32"
-
-
-def merge(*styles: str) -> str:
-    """Return the styles applied together."""
-    return ";".join(s for s in styles if s)
-
-
-def width_of(text: str) -> int:
-    """Return the cells that a text takes in a terminal."""
-    if text.isascii():
-        return len(text)
-    return sum(map(get_character_cell_size, text))
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Text in one style; ``source_end`` is where it ends in the text it was made from."""
-
-    text: str
-    style: str = PLAIN
-    source_end: int = 0
+_THEME = Theme(
+    {
+        "markdown.block_quote": "italic",
+        "markdown.code": "cyan",
+        "markdown.code_block": "none",
+        "markdown.h1": "bold underline cyan",
+        "markdown.h2": "bold cyan",
+        **{f"markdown.h{level}": "bold" for level in range(3, 7)},
+        "markdown.hr": "dim",
+        "markdown.item.bullet": "cyan",
+        "markdown.item.number": "cyan",
+        "markdown.link": "underline",
+        "markdown.link_url": "dim",
+        "markdown.table.border": "dim",
+        "markdown.table.header": "bold",
+    }
+)
+_COLUMN = re.compile(r" *\S+(?: \S+)* {2,}")
+_MIN_ROOM = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the terminal; ``source_end`` as in ``Run``, the space that ended it included."""
+    """One row as the terminal wants it, without a newline, and the cells it takes."""
 
-    runs: tuple[Run, ...]
-    source_end: int = 0
-
-    @property
-    def width(self) -> int:
-        """Cells taken."""
-        return sum(width_of(run.text) for run in self.runs)
-
-    @property
-    def plain(self) -> str:
-        """The text without its styles."""
-        return "".join(run.text for run in self.runs)
-
-    def ansi(self) -> str:
-        """The row as the terminal wants it, without a newline."""
-        return "".join(paint(run.text, run.style) for run in self.runs)
+    ansi: str = ""
+    width: int = 0
 
 
-def paint(text: str, style: str) -> str:
-    """Return a text in its style, as escape sequences."""
-    return f"\x1b[{style}m{text}\x1b[0m" if style and text else text
+@cache
+def _console() -> Console:
+    """Return a console that only lays out; what a terminal gets is written elsewhere."""
+    return Console(file=io.StringIO(), force_terminal=True, color_system="standard", theme=_THEME)
 
 
-def row(*runs: tuple[str, str] | str) -> Row:
-    """Make a row from texts and ``(text, style)`` pairs."""
-    return Row(tuple(Run(r) if isinstance(r, str) else Run(*r) for r in runs))
+def render(renderable: RenderableType, width: int) -> list[Row]:
+    """Return the rows of anything that rich can show, without the spaces at their ends."""
+    options = _console().options.update(width=width, height=None)
+    return [_row(line) for line in _console().render_lines(renderable, options, pad=False)]
 
 
-def wrap(runs: list[Run], width: int, first: Row, rest: Row) -> list[Row]:
-    """Break runs into rows of at most ``width`` cells; ``first`` and ``rest`` are put before them.
-
-    Breaks at spaces and beside wide characters, else within a word that is longer than a row.
-    Each run is one character, or text that is not broken; ``source_end`` never decreases.
-    """
-    rows: list[Row] = []
-    prefix, line, used = first, list[Run](), 0
-    room = max(4, width - prefix.width)
-    end = 0
-    for word, cells, is_space in _words(runs):
-        if is_space:
-            end = word[-1].source_end
-            if used + cells <= room:
-                line += word
-                used += cells
-            continue
-        if used + cells > room and used > 0:
-            rows.append(_finished(prefix, line, end))
-            prefix, line, used = rest, [], 0
-            room = max(4, width - prefix.width)
-        for run in word:
-            size = width_of(run.text)
-            if used + size > room and used > 0:
-                rows.append(_finished(prefix, line, end))
-                prefix, line, used = rest, [], 0
-                room = max(4, width - prefix.width)
-            line.append(run)
-            used += size
-            end = run.source_end
-    rows.append(_finished(prefix, line, end, keep_space=True))
-    return rows
+def row(*parts: tuple[str, str] | str) -> Row:
+    """Make one row from texts and ``(text, style)`` pairs, as wide as it comes."""
+    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    return _row([Segment(text, Style.parse(style)) for text, style in pairs])
 
 
-def _finished(prefix: Row, line: list[Run], end: int, *, keep_space: bool = False) -> Row:
-    while line and not keep_space and line[-1].text == " ":
-        line.pop()
-    joined: list[Run] = list(prefix.runs)
-    start = len(joined)
-    for run in line:
-        if len(joined) > start and joined[-1].style == run.style:
-            joined[-1] = Run(joined[-1].text + run.text, run.style, run.source_end)
-        else:
-            joined.append(run)
-    return Row(tuple(joined), end)
+def wrap(text: Text, width: int, bar: str = "") -> list[Row]:
+    """Break a text at spaces, else within a word; a dim ``bar`` stands before each row."""
+    lines = text.wrap(_console(), max(_MIN_ROOM, width - len(bar)), tab_size=4)
+    return [made for line in lines for made in render(Text.assemble((bar, "dim"), line), width)]
 
 
-def _words(runs: list[Run]) -> Iterator[tuple[list[Run], int, bool]]:
-    """Yield words and stretches of spaces as runs of one character each, with their width."""
-    word: list[Run] = []
-    cells = 0
-    spaces = False
-    for run in runs:
-        for char in run.text:
-            size = 1 if char.isascii() else get_character_cell_size(char)
-            is_space = char == " "
-            if word and (is_space != spaces or (size > 1 and not is_space)):
-                yield word, cells, spaces
-                word, cells = [], 0
-            spaces = is_space
-            word.append(Run(char, run.style, run.source_end))
-            cells += size
-            if size > 1:
-                yield word, cells, False
-                word, cells = [], 0
-    if word:
-        yield word, cells, spaces
+def wrap_columns(line: str, width: int) -> list[Row]:
+    """Break a line in two columns; what does not fit goes on under the second one."""
+    column = _COLUMN.match(line)
+    start = column.end() if column and column.end() <= width - _MIN_ROOM else 0
+    head, body = line[:start], wrap(Text(line[start:]), width - start)
+    return [
+        Row(f"{' ' * start if n else head}{r.ansi}", start + r.width) for n, r in enumerate(body)
+    ]
+
+
+def _row(segments: list[Segment]) -> Row:
+    kept = [segment for segment in segments if segment.text and not segment.control]
+    while kept and not kept[-1].text.strip(" "):
+        kept.pop()
+    if kept:
+        kept[-1] = Segment(kept[-1].text.rstrip(" "), kept[-1].style)
+    ansi = "".join(
+        style.render(text, color_system=ColorSystem.STANDARD) if style else text
+        for text, style, _ in kept
+    )
+    return Row(ansi, sum(segment.cell_length for segment in kept))

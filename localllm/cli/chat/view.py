@@ -8,19 +8,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TextIO
 
+from rich.text import Text
+
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MAX_PROSE_WIDTH, MarkdownStream
 from localllm.cli.chat.settings import ReasoningDisplay
 from localllm.cli.chat.status import Status
-from localllm.cli.chat.styled import DIM, ITALIC, Row, Run, merge, row, wrap
+from localllm.cli.chat.styled import Row, row, wrap
 from localllm.cli.chat.terminal import safe
 from localllm.core.generation import Event, Finished, PromptProgress, TextDelta
 from localllm.units import format_duration
 
 PAINT_S = 1 / 12
+_MAX_PAINT_SHARE = 0.1
+"""Of the time; a long open block, which takes longer to paint, is painted less often."""
 _CLOCK_S = 0.25
 _REASONING_ROWS = 5
-_EMPTY = Row(())
+_EMPTY = Row()
 
 
 class View(Protocol):
@@ -105,6 +109,7 @@ class RichView:
         self._answer = MarkdownStream()
         self._thought = _Thought()
         self._began_s = self._painted_s = clock()
+        self._paint_every_s = PAINT_S
         self._dirty = True
         self._n_prompt = 0
         self._answering = False
@@ -141,13 +146,14 @@ class RichView:
                 n_ctx_used=event.stats.n_ctx_used,
             )
         self._dirty = True
-        if now_s - self._painted_s >= PAINT_S:
+        if now_s - self._painted_s >= self._paint_every_s:
             self._paint(now_s)
 
     def tick(self) -> None:
         """Paint what is due, and the clock while nothing comes."""
         now_s = self._clock()
-        due_s = PAINT_S if self._dirty else _CLOCK_S if not self._answering else float("inf")
+        idle_s = _CLOCK_S if not self._answering else float("inf")
+        due_s = self._paint_every_s if self._dirty else idle_s
         if now_s - self._painted_s >= due_s:
             self._paint(now_s)
 
@@ -178,7 +184,8 @@ class RichView:
         self._region.paint(
             final, live, [_EMPTY, status.row(width)] if live else [status.row(width)]
         )
-        self._painted_s, self._dirty = now_s, False
+        self._painted_s, self._dirty = self._clock(), False
+        self._paint_every_s = max(PAINT_S, (self._painted_s - now_s) / _MAX_PAINT_SHARE)
 
     def _folded_thought(self) -> list[Row]:
         """Return the reasoning as it stays on the screen, once."""
@@ -187,7 +194,7 @@ class RichView:
             return []
         rows = thought.all_rows(self._region.width) if self._reasoning == "show" else []
         text = f"thought for {format_duration(thought.duration_s)} · {thought.n_tokens:,} tokens"
-        rows.append(row((f"▸ {text}", merge(DIM, ITALIC))))
+        rows.append(row((f"▸ {text}", "dim italic")))
         return [*rows, _EMPTY] if self._answering else rows
 
 
@@ -224,11 +231,7 @@ class _Thought:
 
 
 def _dim_rows(text: str, width: int) -> list[Row]:
-    bar = row(("┆ ", DIM))
-    rows: list[Row] = []
-    for line in text.strip("\n").expandtabs(4).split("\n"):
-        rows += wrap([Run(c, DIM) for c in line], min(width, MAX_PROSE_WIDTH), bar, bar)
-    return rows
+    return wrap(Text(text.strip("\n"), "dim"), min(width, MAX_PROSE_WIDTH), bar="┆ ")
 
 
 def _speed(status: Status) -> str:

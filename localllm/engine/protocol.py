@@ -139,6 +139,7 @@ TERMINAL = (Loaded, Finished, BenchDone, Failed, Died, EngineInfo)
 """Events that end a request."""
 
 _OPS = {kind: op for op, kind in REQUESTS.items()}
+_quote = json.encoder.encode_basestring_ascii
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
@@ -155,6 +156,11 @@ def decode_request(line: bytes) -> tuple[int, Request]:
 
 def encode_event(request_id: int, event: Reply) -> bytes:
     """Return one line, its end included."""
+    if type(event) is TextDelta:  # one per token: a third of the time of the general way
+        return (
+            f'{{"id":{request_id},"event":"TextDelta","body":{{"text":{_quote(event.text)},'
+            f'"channel":"{event.channel}","n_tokens":{event.n_tokens},"tg_s":{event.tg_s!r}}}}}\n'
+        ).encode()
     body = {"id": request_id, "event": type(event).__name__, "body": _plain(event)}
     return _dumps(body).encode() + b"\n"
 

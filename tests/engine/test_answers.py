@@ -366,6 +366,19 @@ class TestText:
             text = text_of(engine.inject_fault(echo))
         assert text == expected.decode("utf-8", "replace")
 
+    def test_a_token_costs_at_the_end_of_a_long_answer_what_it_cost_at_its_start(
+        self, endless: EngineClient
+    ) -> None:
+        """40,000 tokens on their way from the vocabulary to the consumer, without llama.cpp's part.
+
+        Anything that looks at the whole answer for each token is 40 times slower at the end.
+        """
+        echo = FaultRequest(fault="echo", tokens=(300,) * 40_000)
+        times = [time.monotonic() for _ in endless.inject_fault(echo)]
+        quarter = len(times) // 4
+        first, last = times[quarter] - times[0], times[-1] - times[-quarter]
+        assert last < 4 * first
+
     def test_control_tokens_are_not_printed(self, engine: EngineClient) -> None:
         n_control = 40  # at the end of the toy's vocabulary
         echo = FaultRequest(fault="echo", tokens=tuple(range(1024 - n_control, 1024)))

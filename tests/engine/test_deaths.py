@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import shutil
@@ -281,6 +282,29 @@ def test_no_descriptor_is_left_behind(toy_model: Path) -> None:
     while count() > before and time.monotonic() < deadline:
         time.sleep(0.02)
     assert count() <= before
+
+
+def test_an_engine_that_nobody_closed_takes_its_child_along(toy_model: Path) -> None:
+    engine = EngineClient()
+    load(engine, toy_model)
+    pid = engine.pid
+    assert pid is not None
+    del engine
+    gc.collect()
+    assert gone(pid, within_s=2)
+
+
+def test_nvidias_libraries_from_pypi_are_on_the_childs_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("cublas/lib", "cuda_runtime/lib", "cu13/lib", "cublas/include"):
+        (tmp_path / "nvidia" / folder).mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/mine")
+    folders = child_environment()["LD_LIBRARY_PATH"].split(":")
+    ours = [f"{tmp_path}/nvidia/{name}/lib" for name in ("cu13", "cublas", "cuda_runtime")]
+    assert folders[-1] == "/opt/mine"
+    assert [folder for folder in folders if folder.startswith(str(tmp_path))] == ours
 
 
 class TestMissingLlamaCpp:

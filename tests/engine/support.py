@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import localllm
 from localllm.core.generation import (
     ChatRequest,
     CompletionRequest,
@@ -22,6 +24,8 @@ from localllm.core.hardware import Hardware, Host
 from localllm.core.model import ModelSpec
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.engine.client import EngineClient
+from tests.support.gguf_vocab import vocabulary
+from tests.support.gguf_writer import Value
 
 E = TypeVar("E")
 
@@ -143,3 +147,41 @@ def failure(events: Iterable[Event]) -> Failed:
     last = list(events)[-1]
     assert isinstance(last, Failed), last
     return last
+
+
+def complete(prompt: str, **changes: object) -> CompletionRequest:
+    values: dict[str, object] = {"sampling": GREEDY, "max_tokens": 32, **changes}
+    return CompletionRequest(prompt=prompt, **values)  # type: ignore[arg-type]
+
+
+ENDLESS = complete("Hello", max_tokens=None)
+
+
+DEMO = Path(localllm.__file__).parent / "_demo" / "demo.gguf"
+
+
+def strings_of(value: Value) -> list[str]:
+    """Read back an array of strings as the file holds it."""
+    (count,) = struct.unpack_from("<Q", value.payload, 4)
+    found, at = [], 12
+    for _ in range(count):
+        (length,) = struct.unpack_from("<Q", value.payload, at)
+        found.append(value.payload[at + 8 : at + 8 + length].decode())
+        at += 8 + length
+    return found
+
+
+def numbers_of(value: Value) -> list[int]:
+    """Read back an array of 32-bit integers."""
+    (count,) = struct.unpack_from("<Q", value.payload, 4)
+    return list(struct.unpack_from(f"<{count}i", value.payload, 12))
+
+
+def token_ids(style: str, n_tokens: int, *parts: str) -> tuple[int, ...]:
+    """Ids of a text given in parts: a special token each, or spelled out in single characters."""
+    tokens = strings_of(vocabulary(style, n_tokens)["tokenizer.ggml.tokens"])
+    index = {token: number for number, token in enumerate(tokens)}
+    ids: list[int] = []
+    for part in parts:
+        ids += [index[part]] if part in index else [index[character] for character in part]
+    return tuple(ids)

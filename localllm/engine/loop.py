@@ -80,6 +80,8 @@ def generate(engine: Engine, task: Task, wire: Wire) -> Finished:
         except _Interrupted:
             reason = "cancelled"
     answer.flush()
+    if answer.stops.hit is not None:
+        reason = "stop_string"
     return Finished(reason=reason, stats=answer.stats(seed), stop_string=answer.stops.hit)
 
 

@@ -100,6 +100,7 @@ def test_the_console_script_and_the_metadata(built: Built) -> None:
     metadata = Parser().parsestr(built.read(".dist-info/METADATA"))
     assert (metadata["Name"], metadata["Requires-Python"]) == ("localllm", ">=3.11")
     assert metadata["License-Expression"] == "MIT"
+    assert "localllm" in metadata.get_payload()
     assert metadata.get_all("Provides-Extra") == ["engine"]
     engine = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" in line]
     assert [line.partition("==")[0] for line in engine] == ["llama-cpp-python"]

@@ -72,9 +72,9 @@ def _settle(child: pexpect.spawn, stream: pyte.ByteStream, screen: pyte.Screen) 
             continue
         except pexpect.EOF:
             return
-        if b"\x1b[6n" in data:  # a cursor position report: prompt_toolkit asks for it
-            child.send(f"\x1b[{screen.cursor.y + 1};{screen.cursor.x + 1}R")
         stream.feed(data)
+        if b"\x1b[6n" in data:  # prompt_toolkit asks where the cursor is
+            child.send(f"\x1b[{screen.cursor.y + 1};{screen.cursor.x + 1}R")
         quiet_since = time.monotonic()
 
 

@@ -42,9 +42,10 @@ def doctor(as_json: bool) -> None:
         _print(stdout_console(), findings)
     missing = next((finding for finding in findings if finding.level == "missing"), None)
     if missing is not None:
-        raise LocalLLMError(
-            f"models cannot run here: {missing.topic}: {missing.text}", hint=missing.fix
-        )
+        text = missing.text.rstrip(".")
+        if missing.topic not in text:
+            text = f"{missing.topic}: {text}"
+        raise LocalLLMError(f"Models cannot run here: {text}.", hint=missing.fix)
 
 
 def doctor_document(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:

@@ -159,18 +159,38 @@ def run(args: Sequence[str]) -> int:
         if error.errno != errno.ENOSPC or error.filename is not None:
             raise
         silence_stdout()
-        show_error(LocalLLMError(f"cannot write the output: {error.strerror}"))
+        show_error(LocalLLMError(f"The output could not be written: {error.strerror}."))
         return LocalLLMError.exit_code
     return code
 
 
 def main() -> NoReturn:
     """Run the process's own command line and exit."""
+    stdout_is_open = _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that is not UTF-8 shows "?" where it cannot show a character.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    if not stdout_is_open:
+        show_error(LocalLLMError("The output could not be written: standard output is closed."))
+        sys.exit(LocalLLMError.exit_code)
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_missing_streams() -> bool:
+    """Give standard streams that the caller closed a place; return whether output has one.
+
+    Otherwise the next file that is opened would become standard output or standard error, and what
+    llama.cpp prints would be written into it.
+    """
+    stdout_is_open = sys.stdout is not None
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(spare, True)
+    os.close(spare)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+    return stdout_is_open
 
 
 def _invoke(args: Sequence[str]) -> int:

@@ -6,12 +6,14 @@ standard output stays empty, so a script reads either a whole document or nothin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import select
 import shutil
 import sys
+import textwrap
 import time
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, TextIO, cast
@@ -71,7 +73,13 @@ def stdout_console() -> Console:
     from rich.console import Console
 
     file = None if sys.stdout.isatty() else cast(IO[str], _Trimmed(sys.stdout))
-    console = Console(file=file, highlight=False, markup=False, emoji=False)
+
+    class _Honest(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave it to ``main``: rich would exit with 1, and nobody would know why."""
+            raise
+
+    console = _Honest(file=file, highlight=False, markup=False, emoji=False)
     console.width = max(MIN_WIDTH, min(console.width, MAX_WIDTH))
     return console
 
@@ -193,4 +201,25 @@ def _labelled(label: str, text: str, *, colour: str) -> None:
         not sys.stderr.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     )
     head = f"{label}:" if plain else click.style(f"{label}:", fg=colour, bold=True)
-    click.echo(f"{head} {printable(text)}", err=True, color=not plain)
+    indent = " " * len(f"{label}: ")
+    lines = [re.sub(r"\s*[\n\t]\s*", " ", printable(text)).strip()]
+    if sys.stderr.isatty():
+        lines = _wrapped(lines[0], _stderr_columns() - len(indent))
+    with contextlib.suppress(OSError):  # standard error is full or gone: the exit code still tells
+        click.echo(
+            f"\n{indent}".join([f"{head} {lines[0]}", *lines[1:]]), err=True, color=not plain
+        )
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break between words only, so that a path or a command can be copied in one piece."""
+    lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+    return lines or [""]
+
+
+def _stderr_columns() -> int:
+    """Return the width of the terminal that standard error is: standard output may be a file."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80

@@ -183,7 +183,47 @@ def test_a_full_disk_under_stdout_is_an_error_with_words() -> None:
             check=False,
         )
     assert done.returncode == 1
-    assert done.stderr == "error: cannot write the output: No space left on device\n"
+    assert done.stderr == "error: The output could not be written: No space left on device.\n"
+
+
+@pytest.mark.parametrize("command", ["--help", "plan demo"])
+def test_a_closed_standard_output_is_an_error_with_words(command: str) -> None:
+    done = in_a_shell(f"{command} >&-")
+    assert done.returncode == 1
+    assert done.stderr == "error: The output could not be written: standard output is closed.\n"
+
+
+@pytest.mark.parametrize(("command", "code"), [("plan demo", 0), ("plan absent.gguf", 5)])
+@pytest.mark.parametrize("closed", ["2>&-", "<&-", "<&- 2>&-", "2>/dev/full"])
+def test_the_exit_code_survives_without_the_other_streams(
+    command: str, code: int, closed: str
+) -> None:
+    done = in_a_shell(f"{command} {closed}")
+    assert done.returncode == code
+    assert bool(done.stdout) == (code == 0)
+
+
+def test_a_reader_that_leaves_a_table_early_is_exit_141() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "localllm", "plan", "demo"],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def in_a_shell(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", f'"$0" -m localllm {command}', sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_the_module_runs_as_the_command_does() -> None:

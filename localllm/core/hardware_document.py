@@ -43,12 +43,12 @@ def hardware_from_document(document: object) -> Hardware:
 def _refuse_schema(schema: object) -> None:
     if isinstance(schema, str) and schema.startswith("localllm.hardware/"):
         raise UsageError(
-            f"the machine was saved as {schema}; this version reads {SCHEMA}",
+            f"The machine was saved as {schema}; this version reads {SCHEMA}.",
             hint="Update localllm, or save the machine again with this version.",
         )
     kind = f"a {schema} document" if isinstance(schema, str) else "not a saved machine"
     raise UsageError(
-        f"this is {kind}", hint="Save one with: localllm hardware --json > machine.json"
+        f"This is {kind}.", hint="Save one with: localllm hardware --json > machine.json"
     )
 
 
@@ -76,7 +76,7 @@ def _read_dataclass(kind: type[T], value: object, place: str) -> T:
         if field.name in value:
             arguments[field.name] = _read(hints[field.name], value[field.name], where)
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise IntegrityError(f"the saved machine lacks {where}", hint=_HINT)
+            raise IntegrityError(f"The saved machine lacks {where}.", hint=_HINT)
     return kind(**arguments)
 
 
@@ -124,7 +124,7 @@ def _read_scalar(kind: Any, value: object, place: str) -> Any:
     if kind in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
         if not 0 <= value <= _LARGEST:  # nor is any comparison true of NaN
             raise IntegrityError(
-                f"{place} of the saved machine is out of range: {_shown(value)}", hint=_HINT
+                f"{place} of the saved machine is out of range: {_shown(value)}.", hint=_HINT
             )
         if kind is float:
             return float(value)
@@ -136,7 +136,7 @@ def _read_scalar(kind: Any, value: object, place: str) -> Any:
 
 def _mistyped(place: str, expected: str, value: object) -> IntegrityError:
     return IntegrityError(
-        f"{place or 'the document'} of the saved machine must be {expected}, not {_shown(value)}",
+        f"{place or 'The document'} of the saved machine must be {expected}, not {_shown(value)}.",
         hint=_HINT,
     )
 

@@ -157,7 +157,7 @@ def refusal(complaints: Sequence[str], failed: str) -> LocalLLMError:
         return OutOfMemory(
             f"llama.cpp {failed}: not enough memory ({_brief(memory)}).",
             hint="Use a smaller context (--ctx), fewer GPU layers (--n-gpu-layers) or a smaller "
-            "quantisation (--quant).",
+            "quantisation of the model.",
         )
     if "unknown model architecture" in text or "unknown pre-tokenizer" in text:
         return EngineError(

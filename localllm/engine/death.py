@@ -44,7 +44,7 @@ _N_LAST_WORDS = 12
 
 _OOM_HINT = (
     "Use a smaller context (--ctx), a smaller KV cache (--kv q8_0), fewer GPU layers "
-    "(--n-gpu-layers) or a smaller quantisation (--quant)."
+    "(--n-gpu-layers) or a smaller quantisation of the model."
 )
 _CRASH_HINT = (
     "Ask again: a new engine starts by itself. If it keeps happening, `localllm doctor` shows the "

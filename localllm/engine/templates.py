@@ -174,7 +174,7 @@ def _error(answer: dict[str, str]) -> LocalLLMError:
     kind, text = answer["kind"], answer["error"]
     if kind == "refused":
         return UsageError(
-            f"The model's chat template does not accept this conversation: {text}",
+            f"The model's chat template does not accept this conversation: {text.rstrip('.')}.",
             hint="Some models take no system message, or want user and assistant to alternate.",
         )
     if kind == "security":

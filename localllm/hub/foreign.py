@@ -34,15 +34,15 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
 def foreign_error(start: bytes, size: int) -> GGUFError:
     """Return the error for a file of ``size`` bytes that begins with ``start`` and is not GGUF."""
     if size == 0:
-        return GGUFError("the file is empty", offset=0, hint=_AGAIN)
+        return GGUFError("the file is empty.", offset=0, hint=_AGAIN)
     if start.startswith(b"GGUF"):
         return GGUFError(
-            f"the file ends after {size} bytes: it is only the beginning of a GGUF file",
+            f"the file ends after {size} bytes: it is only the beginning of a GGUF file.",
             offset=size,
             hint="The download is probably incomplete: let it finish, or start it again.",
         )
     what, hint = _identify(start, size)
-    return GGUFError(f"this is not a GGUF file but {what}", offset=0, hint=hint)
+    return GGUFError(f"this is not a GGUF file but {what}.", offset=0, hint=hint)
 
 
 def _identify(start: bytes, size: int) -> tuple[str, str]:

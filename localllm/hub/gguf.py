@@ -53,12 +53,12 @@ def read_header(path: Path) -> GGUFHeader:
                     data += more
             except OSError as error:
                 raise LocalLLMError(
-                    f"reading {name} failed: {error.strerror}",
+                    f"{name} could not be read: {error.strerror}.",
                     hint="Check the disk and the file system that the file is on.",
                 ) from error
             if len(data) < n_min:
                 raise GGUFError(
-                    "the file became shorter while it was read",
+                    "the file became shorter while it was read.",
                     offset=offset,
                     hint="Another program is changing it: try again when that has finished.",
                 )
@@ -80,7 +80,7 @@ def open_file(path: Path) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _O_BINARY)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(
-            f"there is no file {name}", hint="Check the path; `demo` is always there to try."
+            f"There is no file {name}.", hint="Check the path; `demo` is always there to try."
         ) from None
     except IsADirectoryError:
         raise directory_error(path) from None
@@ -88,18 +88,18 @@ def open_file(path: Path) -> BinaryIO:
         if path.is_dir():
             raise directory_error(path) from None
         raise LocalLLMError(
-            f"{name} may not be read: permission denied",
+            f"{name} may not be read: permission denied.",
             hint=f"Allow it, for example with: chmod u+r {name}",
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise LocalLLMError(f"{name} cannot be opened: {reason}") from None
+        raise LocalLLMError(f"{name} cannot be opened: {reason}.") from None
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise directory_error(path)
-        raise UsageError(f"{name} is not a file but a device or a pipe", hint="Pass a .gguf file.")
+        raise UsageError(f"{name} is not a file but a device or a pipe.", hint="Pass a .gguf file.")
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
@@ -115,4 +115,4 @@ def directory_error(path: Path) -> UsageError:
         hint = f"Pass a file in it: {shown}{more}."
     else:
         hint = "There is no .gguf file in it: pass the path of one."
-    return UsageError(f"{printable(str(path))} is a folder, not a model file", hint=hint)
+    return UsageError(f"{printable(str(path))} is a folder, not a model file.", hint=hint)

@@ -56,7 +56,7 @@ class Cursor:
 
     def error(self, message: str, *, hint: str = DAMAGED) -> GGUFError:
         """An error that names the place."""
-        return GGUFError(f"{message} (at byte {self.offset:,})", offset=self.offset, hint=hint)
+        return GGUFError(f"{message} (at byte {self.offset:,}).", offset=self.offset, hint=hint)
 
     def skip(self, n: int) -> None:
         """Pass over ``n`` bytes; that they exist has been checked."""

@@ -49,7 +49,7 @@ def read_tensors(
     if n_missing > 0:
         raise GGUFError(
             f"the file is incomplete: {format_bytes(n_missing)} ({n_missing:,} bytes) of"
-            f" {format_bytes(data_offset + end)} are missing at its end",
+            f" {format_bytes(data_offset + end)} are missing at its end.",
             offset=cursor.size,
             hint=INCOMPLETE,
         )

@@ -95,7 +95,7 @@ class Hparams:
 
     def error(self, message: str) -> GGUFError:
         """An error about this architecture's keys."""
-        return GGUFError(f"the file says that {printable(self.arch)}.{message}", hint=_HINT)
+        return GGUFError(f"{printable(self.arch)}.{message}.", hint=_HINT)
 
     def _checked(self, key: str, value: MetadataValue, low: int, high: int) -> int:
         if not isinstance(value, int):  # a bool is an int, and a list of flags may hold bools

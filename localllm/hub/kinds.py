@@ -32,23 +32,25 @@ def refuse_what_is_no_model(header: GGUFHeader) -> str:
         kind = "imatrix"
     if isinstance(kind, str) and kind in _KINDS:
         what, hint = _KINDS[kind]
-        raise UsageError(f"this file is {what}, not a model", hint=hint)
+        raise UsageError(f"this file is {what}, not a model.", hint=hint)
     if isinstance(arch, str) and arch in _IMAGE_MODELS:
         raise UsageError(
-            f'this file is an image or video model ("{arch}"), not a language model',
+            f'this file is an image or video model ("{arch}"), not a language model.',
             hint="llama.cpp runs language models: pass one of those.",
         )
     if not header.tensors:
         has_vocabulary = header.n_tokens > 0
         raise UsageError(
-            "this file is a vocabulary without a model" if has_vocabulary else "no weights here",
+            "this file is a vocabulary without a model."
+            if has_vocabulary
+            else "there are no weights in it.",
             hint="Pass the model's own .gguf file.",
         )
     if not isinstance(arch, str) or not arch:
         raise UsageError(
-            "this file does not say what architecture it is of, so it is no language model",
+            "this file does not say what architecture it is of, so it is no language model.",
             hint="Pass the model's own .gguf file.",
         )
     if not arch.isprintable() or len(arch) > 64:
-        raise UsageError(f'the architecture "{printable(arch[:64])}" is unknown')
+        raise UsageError(f'the architecture "{printable(arch[:64])}" is unknown.')
     return arch

@@ -47,7 +47,7 @@ def resolve(name: str) -> LocalModel:
     that is no model, LocalLLMError (1) for one that may not be read, GGUFError (7) for a bad one.
     """
     if not name.strip():
-        raise UsageError("the name of the model is empty", hint=f"Try `{DEMO}`.")
+        raise UsageError("The name of the model is empty.", hint=f"Try `{DEMO}`.")
     if name == DEMO:
         return _demo()
     path = Path(name).expanduser() if name.startswith("~") else Path(name)
@@ -69,7 +69,7 @@ def _demo() -> LocalModel:
     path = Path(str(resources.files("localllm") / "_demo" / "demo.gguf"))
     if not path.is_file():
         raise NotFoundError(
-            "the demo model is missing from this installation",
+            "The demo model is missing from this installation.",
             hint="Install localllm again, or pass the path of a .gguf file.",
         )
     return _load(path, name=DEMO)
@@ -129,7 +129,7 @@ def _unknown(name: str) -> NotFoundError:
     else:
         hint = f"Pass the path of a .gguf file, or `{DEMO}`."
     return NotFoundError(
-        f'"{shown}" is not a file, and this version does not get models by name yet', hint=hint
+        f'"{shown}" is not a file, and this version does not get models by name yet.', hint=hint
     )
 
 

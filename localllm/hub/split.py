@@ -40,7 +40,7 @@ def read_model(path: Path) -> tuple[tuple[Path, ...], GGUFHeader]:
         if first != path:
             raise GGUFError(
                 f"{printable(path.name)} is named as a part of a split model, but"
-                f" {printable(first.name)} says nothing of parts",
+                f" {printable(first.name)} says nothing of parts.",
                 hint=_NAMES,
             )
         return (first,), header
@@ -48,12 +48,12 @@ def read_model(path: Path) -> tuple[tuple[Path, ...], GGUFHeader]:
     if number != 0:
         raise GGUFError(
             f"{printable(first.name)} is part {_ordinal(number)} of {count} of a split model, under"
-            " another name",
+            " another name.",
             hint=f"Pass the first part. {_NAMES}",
         )
     if match is None or int(match["count"]) != count:
         raise GGUFError(
-            f"{printable(first.name)} is the first of {count} parts, but its name does not say so",
+            f"{printable(first.name)} is the first of {count} parts, but its name does not say so.",
             hint=f"It should end in -00001-of-{count:05d}.gguf. {_NAMES}",
         )
     paths = tuple(
@@ -86,13 +86,13 @@ def _merged(paths: tuple[Path, ...], header: GGUFHeader) -> GGUFHeader:
         count = other.metadata.get("split.count", len(paths))
         if number != part or count != len(paths):
             raise GGUFError(
-                f"{printable(path.name)} says that it is part {_ordinal(number)} of {count}",
+                f"{printable(path.name)} says that it is part {_ordinal(number)} of {count}.",
                 hint="The parts are of different models or mixed up: download them again.",
             )
         for tensor in other.tensors:
             if tensor.name in seen:
                 raise GGUFError(
-                    f"tensor {tensor.name} is in more than one part",
+                    f"Tensor {tensor.name} is in more than one part.",
                     hint="The parts are of different models: download them again.",
                 )
             seen.add(tensor.name)
@@ -101,8 +101,8 @@ def _merged(paths: tuple[Path, ...], header: GGUFHeader) -> GGUFHeader:
     expected = header.metadata.get("split.tensors.count")
     if expected != len(tensors):
         raise GGUFError(
-            f"the {len(paths)} parts hold {len(tensors):,} tensors where the first one says"
-            f" {expected}",
+            f"The {len(paths)} parts hold {len(tensors):,} tensors where the first one says"
+            f" {expected}.",
             hint="The parts are of different models or versions: download them again.",
         )
     return replace(header, tensors=tuple(tensors), file_bytes=file_bytes)
@@ -113,7 +113,7 @@ def _missing(path: Path, count: int, *, n_missing: int = 1) -> NotFoundError:
     if n_missing > 1:
         what, verb = f"{what} and {n_missing - 1} more", "are"
     return NotFoundError(
-        f"{what} of the {count} parts of this model {verb} not in {printable(str(path.parent))}",
+        f"{what} of the {count} parts of this model {verb} not in {printable(str(path.parent))}.",
         hint="Download all parts into one folder.",
     )
 

@@ -20,19 +20,19 @@ def named_hardware(names: Sequence[str]) -> Hardware:
     them replaces the plain desktop they sit in. Raises UsageError for names that do not combine.
     """
     if not names:
-        raise UsageError("no hardware was named")
+        raise UsageError("No hardware was named.")
     if len(names) == 1:
         return _one(names[0])
     for name in names:
         if _is_file(name):
-            raise UsageError(f"{name} is a whole machine: it does not combine with other hardware")
+            raise UsageError(f"{name} is a whole machine: it does not combine with other hardware.")
     profiles = [load_profile(name) for name in names]
     hosts = [profile for profile in profiles if profile.kind == "host"]
     machines = [profile for profile in profiles if profile.kind == "machine"]
     if machines or len(hosts) > 1:
         two = machines[0].name if machines else " and ".join(host.name for host in hosts)
         raise UsageError(
-            f"{two} cannot be combined with other hardware",
+            f"{two} cannot be combined with other hardware.",
             hint="Name any number of GPUs and at most one host.",
         )
     gpus = [profile for profile in profiles if profile.kind == "gpu"]

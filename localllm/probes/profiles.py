@@ -92,9 +92,9 @@ def load_profile(name: str) -> HardwareProfile:
     profile = _load(counted.group(2))
     count = int(counted.group(1))
     if profile.kind != "gpu" and count != 1:
-        raise UsageError(f"{profile.name} is a whole {profile.kind}: it cannot be counted")
+        raise UsageError(f"{profile.name} is a whole {profile.kind}: it cannot be counted.")
     if not 1 <= count <= _MOST_GPUS:
-        raise UsageError(f"llama.cpp takes 1 to {_MOST_GPUS} devices, not {count}")
+        raise UsageError(f"llama.cpp takes 1 to {_MOST_GPUS} devices, not {count}.")
     machine = profile.hardware
     label = profile.name if count == 1 else f"{count}x {profile.name}"
     return replace(
@@ -158,7 +158,7 @@ def _load(name: str) -> HardwareProfile:
     if name not in profile_names():
         near = difflib.get_close_matches(name.lower(), profile_names(), n=3, cutoff=0.4)
         hint = f"Nearest: {', '.join(near)}." if near else f"Known: {', '.join(profile_names())}."
-        raise UsageError(f"no hardware profile is called {name!r}", hint=hint)
+        raise UsageError(f"No hardware profile is called {name!r}.", hint=hint)
     try:
         data = tomllib.loads((_folder() / f"{name}.toml").read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -283,4 +283,4 @@ def _checked_value(name: str, where: str, value: object, rule: _Key) -> object:
 
 
 def _bad(name: str, problem: str) -> IntegrityError:
-    return IntegrityError(f"profiles/hardware/{name}.toml: {problem}")
+    return IntegrityError(f"profiles/hardware/{name}.toml: {problem}.")

@@ -25,14 +25,14 @@ def load_hardware(path: Path) -> Hardware:
         with path.open("rb") as file:
             data = file.read(_LARGEST_BYTES + 1)
     except FileNotFoundError as error:
-        raise NotFoundError(f"{path} does not exist") from error
+        raise NotFoundError(f"There is no file {path}.") from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
     hint = "Save a machine with: localllm hardware --json > machine.json"
     if len(data) > _LARGEST_BYTES:
-        raise UsageError(f"{path} is too large for a saved machine", hint=hint)
+        raise UsageError(f"{path} is too large for a saved machine.", hint=hint)
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{path} is not JSON: {error}", hint=hint) from error
+        raise IntegrityError(f"{path} is not JSON: {error}.", hint=hint) from error
     return replace(hardware_from_document(document), source=str(path))

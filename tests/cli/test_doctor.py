@@ -47,7 +47,7 @@ def test_without_llama_cpp_it_is_exit_1(localllm: Command, monkeypatch: pytest.M
     assert outcome.code == 1
     assert "✗  llama.cpp" in outcome.out
     assert outcome.err == (
-        "error: models cannot run here: llama.cpp: It is gone.\nhint: pip install it\n"
+        "error: Models cannot run here: llama.cpp: It is gone.\nhint: pip install it\n"
     )
 
 

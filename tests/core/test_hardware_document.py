@@ -100,7 +100,7 @@ def test_what_an_older_version_lacked_has_its_default() -> None:
     ("schema", "message"),
     [
         ("localllm.hardware/2", "this version reads localllm.hardware/1"),
-        ("localllm.plan/1", "this is a localllm.plan/1 document"),
+        ("localllm.plan/1", "This is a localllm.plan/1 document"),
         (None, "not a saved machine"),
         (1, "not a saved machine"),
     ],

@@ -217,7 +217,7 @@ def test_every_foreign_file_gets_a_sentence_of_its_own() -> None:
 
 
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match=r"there is no file .*absent\.gguf") as caught:
+    with pytest.raises(NotFoundError, match=r"There is no file .*absent\.gguf") as caught:
         read_header(tmp_path / "absent.gguf")
     assert caught.value.exit_code == 5
 

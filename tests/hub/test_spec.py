@@ -313,5 +313,6 @@ def test_the_error_names_the_file(tmp_path: Path) -> None:
     from tests.support.gguf_writer import write_gguf
 
     path = write_gguf(tmp_path / "lora.gguf", NO_MODELS["LoRA"][0], [Tensor("a", "f32", (8,))])
-    with pytest.raises(UsageError, match=r"^lora\.gguf: this file is a LoRA adapter, not a model$"):
+    sentence = r"^lora\.gguf: this file is a LoRA adapter, not a model\.$"
+    with pytest.raises(UsageError, match=sentence):
         resolve(str(path))

@@ -109,7 +109,7 @@ def part(path: Path, number: int, names: list[str], *, total: int) -> None:
 def test_a_tensor_in_two_parts_is_refused(tmp_path: Path) -> None:
     part(tmp_path / "m-00001-of-00002.gguf", 0, ["a"], total=2)
     part(tmp_path / "m-00002-of-00002.gguf", 1, ["a"], total=2)
-    with pytest.raises(GGUFError, match="tensor a is in more than one part"):
+    with pytest.raises(GGUFError, match="Tensor a is in more than one part"):
         read_model(tmp_path / "m-00001-of-00002.gguf")
 
 

@@ -1,0 +1,67 @@
+"""What only a machine with a GPU can show: the plan against what its memory really took.
+
+Skipped, visibly, where the installed llama.cpp lists no GPU.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from localllm.core.generation import (
+    ChatRequest,
+    Event,
+    Finished,
+    Loaded,
+    Message,
+    Sampling,
+    TextDelta,
+)
+from localllm.core.policy import Policy
+from localllm.session import Session, detect_hardware, resolve_model
+from localllm.units import MiB
+
+pytestmark = pytest.mark.gpu
+
+QUESTION = ChatRequest(
+    messages=(Message(role="user", content="Which command shows the plan?"),),
+    sampling=Sampling(temperature=0),
+    max_tokens=40,
+)
+
+
+@pytest.fixture(scope="module")
+def gpu_session() -> Session:
+    """A session on this machine, if llama.cpp has a GPU here."""
+    hardware = detect_hardware(wake_gpus=True)
+    if not hardware.usable_devices:
+        pytest.skip("llama.cpp lists no GPU on this machine")
+    return Session(hardware=hardware)
+
+
+def answer(session: Session, policy: Policy) -> str:
+    """Load the demo model under a policy and return its greedy answer."""
+    model = resolve_model("demo")
+    plan = session.make_plan(model, policy)
+    assert plan.verdict == "fits"
+    events: list[Event] = list(session.load(model, plan))
+    assert isinstance(events[-1], Loaded), events[-1]
+    events = list(session.chat(QUESTION))
+    assert isinstance(events[-1], Finished), events[-1]
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def test_the_plan_of_a_whole_model_is_what_the_gpu_allocates(gpu_session: Session) -> None:
+    with Session(hardware=gpu_session.hardware) as session:
+        answer(session, Policy())
+        assert session.plan is not None
+        assert session.plan.n_gpu_layers == session.plan.n_layer_total
+        for row in session.memory_comparison():
+            assert abs(row.planned_bytes - row.measured_bytes) <= 16 * MiB, row
+
+
+def test_the_gpu_answers_as_rightly_as_the_cpu(gpu_session: Session) -> None:
+    with Session(hardware=gpu_session.hardware) as session:
+        on_gpu = answer(session, Policy())
+        on_cpu = answer(session, Policy(n_gpu_layers=0))
+    assert "localllm plan" in on_gpu
+    assert "localllm plan" in on_cpu

@@ -24,7 +24,13 @@ from localllm.errors import (
 from localllm.units import format_bytes
 
 _MAX_N_CTX = 2**27
-_OUT_OF_MEMORY = ("failed to allocate", "unable to allocate", "out of memory", "bad_alloc")
+_OUT_OF_MEMORY = (
+    "failed to allocate",
+    "unable to allocate",
+    "cannot allocate memory",
+    "out of memory",
+    "bad_alloc",
+)
 _CORRUPT = (
     "invalid magic",
     "corrupt",

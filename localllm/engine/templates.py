@@ -179,7 +179,8 @@ def _error(answer: dict[str, str]) -> LocalLLMError:
         )
     if kind == "security":
         return TemplateFailed(
-            f"The model's chat template tried something forbidden: {text}", hint=_FROM_ELSEWHERE
+            f"The model's chat template tried something forbidden: {text.rstrip('.')}.",
+            hint=_FROM_ELSEWHERE,
         )
     return TemplateFailed(
         f"The model's chat template could not be rendered: {text}.", hint=_FROM_ELSEWHERE

@@ -146,6 +146,14 @@ def test_out_of_memory_at_load_is_a_failure_with_its_own_code(toy_model: Path) -
         load(engine, toy_model)
 
 
+def test_a_file_that_memory_is_too_short_to_map_is_out_of_memory(llama_3_8b: Path) -> None:
+    with EngineClient() as engine:
+        break_it(engine, "limit_memory", 2**30)
+        refused = list(engine.load(cpu_plan(n_ctx=256), (str(llama_3_8b),)))[-1]
+        assert isinstance(refused, Failed), refused
+        assert (refused.error, refused.code) == ("EngineError", "out_of_memory")
+
+
 def test_out_of_memory_that_kills_is_recognised(engine: EngineClient) -> None:
     died = death(break_it(engine, "bad_alloc"))
     assert died.signal == "SIGABRT" and died.out_of_memory

@@ -71,7 +71,7 @@ def _read_dataclass(kind: type[T], value: object, place: str) -> T:
         raise _mistyped(place, "an object", value)
     hints = get_type_hints(kind)
     arguments: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]
+    for field in fields(kind):  # type: ignore[arg-type]  # kind is a dataclass
         where = f"{place}.{field.name}".lstrip(".")
         if field.name in value:
             arguments[field.name] = _read(hints[field.name], value[field.name], where)
@@ -99,7 +99,7 @@ def _read(kind: Any, value: object, place: str) -> Any:
             raise _mistyped(place, "an object", value)
         return {key: _read(arguments[1], item, f"{place}.{key}") for key, item in value.items()}
     if is_dataclass(kind):
-        return _read_dataclass(kind, value, place)  # type: ignore[arg-type]
+        return _read_dataclass(kind, value, place)  # type: ignore[arg-type]  # so is it here
     return _read_scalar(kind, value, place)
 
 

@@ -193,7 +193,7 @@ def _decode_line(line: bytes, key: str, kinds: Mapping[str, type[Any]]) -> tuple
     try:
         message = json.loads(line)
         kind = kinds[message[key]]
-        decode: Callable[[Any], Any] = _decoder(kind)  # type: ignore[arg-type]
+        decode: Callable[[Any], Any] = _decoder(kind)  # type: ignore[arg-type]  # kinds are hashable
         return message["id"], decode(message["body"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"not a {key} line ({error!r}): {line[:120]!r}") from error

@@ -19,7 +19,7 @@ from localllm.cli.chat.commands import ALIASES, COMMANDS
 from localllm.cli.chat.settings import SETTINGS
 from localllm.cli.chat.status import Status
 
-PROMPT = "❯ "  # noqa: RUF001
+PROMPT = "❯ "  # noqa: RUF001  (the prompt sign, not a quotation mark)
 _QUOTES = '"""'
 _STYLE = Style.from_dict(
     {

@@ -23,6 +23,7 @@ from localllm.engine.process import N_STDERR_LINES, EngineProcess, child_environ
 from localllm.engine.protocol import FaultRequest
 from localllm.errors import EngineError
 from tests.engine.support import ENDLESS, ask, cpu_plan, failure, finish, load, long_answer, text_of
+from tests.support.processes import gone
 
 
 @pytest.fixture
@@ -44,19 +45,6 @@ def death(events: Iterator[Event] | list[Event]) -> Died:
 
 def break_it(engine: EngineClient, fault: str, argument: int = 0) -> list[Event]:
     return list(engine.inject_fault(FaultRequest(fault=fault, argument=argument)))
-
-
-def gone(pid: int, *, within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_kill_9_in_mid_answer_keeps_the_text(engine: EngineClient) -> None:

@@ -30,6 +30,8 @@ from _setup.state import (
 from _setup.talk import Talk, format_seconds
 from _setup.wheel import cache_key, why_not
 
+from tests.support.processes import gone
+
 REPOSITORY = Path(__file__).parents[2]
 SCRIPTS = REPOSITORY / "scripts"
 
@@ -101,20 +103,6 @@ run(
     detail=lambda line: print(line, flush=True),
 )
 """
-
-
-def gone(pid: int) -> bool:
-    """Whether the process ends within a few seconds (a zombie that nobody reaps has ended)."""
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")

@@ -132,19 +132,5 @@ def children(pid: int) -> list[int]:
     return [int(child) for child, state in rows if not state.startswith("Z")]
 
 
-def gone(pid: int, within_s: float = 3.0) -> bool:
-    """Whether a process ends in time."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
     os.kill(pid, number)

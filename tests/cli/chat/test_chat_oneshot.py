@@ -13,7 +13,8 @@ from typing import IO
 import pytest
 
 from tests.cli.chat.conftest import ENDLESS
-from tests.cli.chat.pty import COMMAND, ROOT, children, environment, gone, kill
+from tests.cli.chat.pty import COMMAND, ROOT, children, environment, kill
+from tests.support.processes import gone
 
 QUESTION = "Which command shows the plan?"
 

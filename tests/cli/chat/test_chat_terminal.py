@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.cli.chat.conftest import ENDLESS
-from tests.cli.chat.pty import Terminal, gone, kill
+from tests.cli.chat.pty import Terminal, kill
+from tests.support.processes import gone
 
 QUESTION = "Which command shows the plan?"
 PROMPT = r"(?m)^\S\n .+ tok/s"

@@ -19,11 +19,8 @@ from localllm.core.generation import (
     Engine,
     EngineInfo,
     Event,
-    Failed,
-    Finished,
     Loaded,
     Message,
-    RunStats,
     Sampling,
 )
 from localllm.core.hardware import Hardware
@@ -157,7 +154,6 @@ class Session:
         self.model: LocalModel | None = None
         self.plan: Plan | None = None
         self.loaded: Loaded | None = None
-        self.last_stats: RunStats | None = None
 
     def __enter__(self) -> Self:
         """Return the session itself."""
@@ -185,7 +181,7 @@ class Session:
 
     def load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
         """Load a model under its plan; yields progress, then ``Loaded``, ``Failed`` or ``Died``."""
-        self.model, self.plan, self.loaded, self.last_stats = model, plan, None, None
+        self.model, self.plan, self.loaded = model, plan, None
         for event in self._started_engine().load(plan, tuple(str(p) for p in model.paths)):
             if isinstance(event, Loaded):
                 self.loaded = event
@@ -193,11 +189,11 @@ class Session:
 
     def chat(self, request: ChatRequest) -> Iterator[Event]:
         """Answer a conversation; closing the iterator early cancels the answer."""
-        return self._remember(self._started_engine().chat(request))
+        return self._started_engine().chat(request)
 
     def complete(self, request: CompletionRequest) -> Iterator[Event]:
         """Continue a plain text, without a chat template."""
-        return self._remember(self._started_engine().complete(request))
+        return self._started_engine().complete(request)
 
     def bench(self, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
         """Run bench tests on the loaded model."""
@@ -242,11 +238,3 @@ class Session:
 
             self._engine = EngineClient()
         return self._engine
-
-    def _remember(self, events: Iterator[Event]) -> Iterator[Event]:
-        for event in events:
-            if isinstance(event, Finished):
-                self.last_stats = event.stats
-            elif isinstance(event, Failed):
-                self.last_stats = None
-            yield event

@@ -6,6 +6,7 @@ that the planner can search with it. It decides nothing: the planner asks, this 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 from localllm.core.hardware import Device, Host
@@ -41,20 +42,25 @@ class MemoryModel:
     """The formulas for one model on one set of devices, ready to be asked about many placements."""
 
     def __init__(self, model: ModelSpec, devices: Sequence[Device], host: Host) -> None:
-        """Sum the tensors once per kind of buffer; placements then cost additions only."""
+        """Take a model and the machine's parts; what is summed once is kept in ``_sums``."""
         self.model = model
         self.devices = tuple(devices)
         self.host = host
-        self._host_table = weight_table(model, alignment_bytes=HOST_ALIGNMENT_BYTES)
-        self._tables = tuple(_device_table(model, device) for device in self.devices)
         self.regular = _is_regular(model)
+        self._sums = _Sums(model)
+
+    def with_devices(self, devices: Sequence[Device]) -> MemoryModel:
+        """Return the same model on other devices; what was summed before is not summed again."""
+        other = copy.copy(self)
+        other.devices = tuple(devices)
+        return other
 
     def breakdown(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
         """Bytes of every device and of the host under a placement."""
         model = self.model
         n_layer = model.n_layer
         start = model.n_layer_total - placement.n_gpu_layers
-        kv = [kv_layer_bytes(model, i, shape) for i in range(n_layer)]
+        kv = self._sums.kv(shape)
         host_layers = range(min(start, n_layer))
         rows: list[DeviceTerms] = []
         first = start
@@ -69,9 +75,9 @@ class MemoryModel:
         )
 
     def _device(
-        self, index: int, layers: range, placement: Placement, shape: RunShape, kv: list[int]
+        self, index: int, layers: range, placement: Placement, shape: RunShape, kv: Sequence[int]
     ) -> DeviceTerms:
-        model, table = self.model, self._tables[index]
+        model, table = self.model, self._sums.device_table(self.devices[index])
         blocks = [i for i in layers if i < model.n_layer]
         holds_output = model.n_layer in layers
         weights = sum(table.layers[i].dense_bytes for i in blocks)
@@ -85,10 +91,8 @@ class MemoryModel:
             compute = max(compute, output_compute_bytes(model, shape))
         streamed = self._largest_streamed(placement) if index == 0 else 0
         if streamed:
-            every = [i for i in range(model.n_layer)]
-            compute = max(
-                compute, round(STREAMED_MARGIN * (self._layer_peak(every, shape) + streamed))
-            )
+            peak = self._layer_peak(range(model.n_layer), shape)
+            compute = max(compute, round(STREAMED_MARGIN * (peak + streamed)))
         if pipelined(model, placement):
             compute += pipeline_copy_bytes(model, shape, first=0 in blocks)
         return DeviceTerms(
@@ -99,9 +103,9 @@ class MemoryModel:
         )
 
     def _host(
-        self, layers: range, placement: Placement, shape: RunShape, kv: list[int]
+        self, layers: range, placement: Placement, shape: RunShape, kv: Sequence[int]
     ) -> DeviceTerms:
-        model, table = self.model, self._host_table
+        model, table = self.model, self._sums.host_table
         blocks = [i for i in layers if i < model.n_layer]
         holds_output = placement.n_gpu_layers == 0
         experts = [i for i in placement.host_expert_layers if i not in blocks]
@@ -136,19 +140,13 @@ class MemoryModel:
         return peak + 4 * shape.n_ubatch * model.n_embd
 
     def _layer_peak(self, blocks: Sequence[int], shape: RunShape) -> int:
-        holds_first = 0 in blocks
-        return max(
-            (
-                layer_compute_bytes(self.model, i, shape, holds_first_layer=holds_first)
-                for i in blocks
-            ),
-            default=0,
-        )
+        compute = self._sums.layer_compute(shape, holds_first_layer=0 in blocks)
+        return max((compute[i] for i in blocks), default=0)
 
     def _largest_streamed(self, placement: Placement) -> int:
         """Largest weight that a prompt batch copies to the GPU from the host."""
         start = self.model.n_layer_total - placement.n_gpu_layers
-        layers = self._host_table.layers
+        layers = self._sums.host_table.layers
         host = [layers[i].largest_bytes for i in range(min(start, self.model.n_layer))]
         experts = [layers[i].largest_bytes for i in placement.host_expert_layers]
         return max(host + experts, default=0)
@@ -168,9 +166,45 @@ class MemoryModel:
         return tuple(terms)
 
 
-def _device_table(model: ModelSpec, device: Device) -> WeightTable:
-    row_padding = CUDA_ROW_PADDING if device.backend in ("cuda", "rocm") else 1
-    return weight_table(model, alignment_bytes=device.alignment_bytes, row_padding=row_padding)
+class _Sums:
+    """What no placement changes: weights per kind of buffer, cache and compute per layer."""
+
+    def __init__(self, model: ModelSpec) -> None:
+        self._model = model
+        self._tables: dict[tuple[int, int], WeightTable] = {}
+        self._kv: dict[RunShape, tuple[int, ...]] = {}
+        self._compute: dict[tuple[RunShape, bool], tuple[int, ...]] = {}
+
+    @property
+    def host_table(self) -> WeightTable:
+        return self._table(HOST_ALIGNMENT_BYTES, 1)
+
+    def device_table(self, device: Device) -> WeightTable:
+        row_padding = CUDA_ROW_PADDING if device.backend in ("cuda", "rocm") else 1
+        return self._table(device.alignment_bytes, row_padding)
+
+    def kv(self, shape: RunShape) -> tuple[int, ...]:
+        if shape not in self._kv:
+            layers = range(self._model.n_layer)
+            self._kv[shape] = tuple(kv_layer_bytes(self._model, i, shape) for i in layers)
+        return self._kv[shape]
+
+    def layer_compute(self, shape: RunShape, *, holds_first_layer: bool) -> tuple[int, ...]:
+        key = (shape, holds_first_layer)
+        if key not in self._compute:
+            self._compute[key] = tuple(
+                layer_compute_bytes(self._model, i, shape, holds_first_layer=holds_first_layer)
+                for i in range(self._model.n_layer)
+            )
+        return self._compute[key]
+
+    def _table(self, alignment_bytes: int, row_padding: int) -> WeightTable:
+        key = (alignment_bytes, row_padding)
+        if key not in self._tables:
+            self._tables[key] = weight_table(
+                self._model, alignment_bytes=alignment_bytes, row_padding=row_padding
+            )
+        return self._tables[key]
 
 
 def _is_regular(model: ModelSpec) -> bool:

@@ -18,7 +18,7 @@ from localllm.units import format_bytes
 
 SMALLEST_SUGGESTED_N_CTX = 2048
 
-Solve = Callable[[ModelSpec, Hardware, Policy], Solution]
+Solve = Callable[[Policy], Solution]
 
 
 def reasons(
@@ -84,7 +84,7 @@ def counterfactuals(
     now = best_shorter = _score(solution)
     for change, changed in _changes(policy, solution):
         try:
-            other = solve(model, hardware, changed)
+            other = solve(changed)
         except UsageError:
             continue
         shorter = changed.n_ctx != policy.n_ctx

@@ -42,7 +42,13 @@ def make_plan(model: ModelSpec, hardware: Hardware, policy: Policy) -> Plan:
 
     Raises UsageError for wishes that contradict the model, the machine or each other.
     """
-    solution = solve(model, hardware, policy)
+    memory = MemoryModel(model, (), hardware.host)
+
+    def solved(changed: Policy) -> Solution:
+        return solve(memory, hardware, changed)
+
+    solution = solved(policy)
+    overrides = _overrides(solution.placement)
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
     return Plan(
         basis="formula",
@@ -58,7 +64,7 @@ def make_plan(model: ModelSpec, hardware: Hardware, policy: Policy) -> Plan:
         n_gpu_layers=placement.n_gpu_layers,
         n_layer_total=model.n_layer_total,
         tensor_split=tuple(float(n) for n in placement.layers_per_device),
-        tensor_overrides=_overrides(placement),
+        tensor_overrides=overrides,
         n_seq=shape.n_seq,
         n_outputs_max=shape.n_outputs_max,
         swa_full=False,
@@ -71,59 +77,62 @@ def make_plan(model: ModelSpec, hardware: Hardware, policy: Policy) -> Plan:
         cost=None,
         reasons=explain.reasons(model, hardware, policy, solution),
         cliff=explain.cliff(
-            solution, next_layer=_one_layer_more(model, hardware, policy, solution)
+            solution, next_layer=_one_layer_more(memory, hardware, policy, solution)
         ),
-        counterfactuals=tuple(explain.counterfactuals(model, hardware, policy, solution, solve)),
-        llama_args=explain.llama_args(model, policy, solution, _overrides(placement)),
+        counterfactuals=tuple(explain.counterfactuals(model, hardware, policy, solution, solved)),
+        llama_args=explain.llama_args(model, policy, solution, overrides),
         estimated_terms=solution.memory.estimated,
     )
 
 
-def solve(model: ModelSpec, hardware: Hardware, policy: Policy) -> Solution:
+def solve(memory: MemoryModel, hardware: Hardware, policy: Policy) -> Solution:
     """Choose context, devices and layers. The plan without its words."""
-    _check_devices(model, hardware, policy)
-    n_ctx = wanted_n_ctx(model, policy)
+    _check_devices(memory.model, hardware, policy)
+    n_ctx = wanted_n_ctx(memory.model, policy)
     if n_ctx is not None:
-        return best_placement(model, hardware, policy, n_ctx=n_ctx)
-    return _choose_n_ctx(model, hardware, policy)
+        return best_placement(memory, hardware, policy, n_ctx=n_ctx)
+    return _choose_n_ctx(memory, hardware, policy)
 
 
-def best_placement(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) -> Solution:
+def best_placement(
+    memory: MemoryModel, hardware: Hardware, policy: Policy, *, n_ctx: int
+) -> Solution:
     """Decide the number of GPU layers: the most that fit, on the fewest devices that hold them all.
 
     Falls back to the CPU alone where no GPU has room for one layer. A number that the user fixed is
     kept even where it does not fit: the verdict then says so.
     """
+    model = memory.model
     settings = settle(model, hardware, policy, n_ctx=n_ctx)
     fixed = policy.n_gpu_layers
     wanted = model.n_layer_total if fixed is None or fixed < 0 else min(fixed, model.n_layer_total)
     best: Solution | None = None
     if wanted:
         for group in _device_groups(hardware.usable_devices, policy):
-            memory = MemoryModel(model, group, hardware.host)
-            whole = _place(memory, hardware, policy, settings, n_gpu_layers=wanted)
+            here = memory.with_devices(group)
+            whole = _place(here, hardware, policy, settings, n_gpu_layers=wanted)
             if whole.gpus_fit:
                 return whole
             best = whole
     if best is not None and fixed is not None and fixed >= 0:
         return best
     if best is not None:
-        memory = MemoryModel(model, best.devices, hardware.host)
-        partial = _most_layers(memory, hardware, policy, settings, below=wanted)
+        here = memory.with_devices(best.devices)
+        partial = _most_layers(here, hardware, policy, settings, below=wanted)
         if partial is not None:
             return partial
-    return _place(MemoryModel(model, (), hardware.host), hardware, policy, settings, n_gpu_layers=0)
+    return _place(memory.with_devices(()), hardware, policy, settings, n_gpu_layers=0)
 
 
-def _choose_n_ctx(model: ModelSpec, hardware: Hardware, policy: Policy) -> Solution:
+def _choose_n_ctx(memory: MemoryModel, hardware: Hardware, policy: Policy) -> Solution:
     """Return the largest context that costs no GPU layer compared with a short one."""
-    limit = model.n_ctx_train or BASE_N_CTX
-    base = best_placement(model, hardware, policy, n_ctx=min(BASE_N_CTX, limit))
+    limit = memory.model.n_ctx_train or BASE_N_CTX
+    base = best_placement(memory, hardware, policy, n_ctx=min(BASE_N_CTX, limit))
     low, high = 1, max(limit // CTX_STEP, 1)
     best = base
     while low <= high:
         middle = (low + high) // 2
-        trial = best_placement(model, hardware, policy, n_ctx=min(middle * CTX_STEP, limit))
+        trial = best_placement(memory, hardware, policy, n_ctx=min(middle * CTX_STEP, limit))
         enough = trial.placement.n_gpu_layers >= base.placement.n_gpu_layers
         if trial.verdict == "fits" and enough:
             best, low = trial, middle + 1
@@ -143,9 +152,26 @@ def _device_groups(devices: tuple[Device, ...], policy: Policy) -> Iterator[tupl
         ranked = sorted(devices, key=_preference, reverse=True)[:MAX_GROUPED_DEVICES]
         kept = [device for device in devices if device in ranked]
         for size in range(1, len(devices)):
-            groups = list(combinations(kept, size))
-            yield from sorted(groups, key=lambda g: sorted(map(_preference, g)), reverse=True)
+            # Equal cards make equal groups: what one could not hold, its twin cannot either.
+            groups: dict[tuple[object, ...], tuple[Device, ...]] = {}
+            for group in combinations(kept, size):
+                groups.setdefault(tuple(map(_alike, group)), group)
+            yield from sorted(
+                groups.values(), key=lambda g: sorted(map(_preference, g)), reverse=True
+            )
     yield devices
+
+
+def _alike(device: Device) -> tuple[object, ...]:
+    """What a plan can see of a device beside its name."""
+    return (
+        device.backend,
+        device.total_bytes,
+        device.free_bytes,
+        device.overhead_bytes,
+        device.alignment_bytes,
+        device.memory_bandwidth_gb_s,
+    )
 
 
 def _preference(device: Device) -> tuple[float, int]:
@@ -245,14 +271,14 @@ def _rows(
 
 
 def _one_layer_more(
-    model: ModelSpec, hardware: Hardware, policy: Policy, solution: Solution
+    memory: MemoryModel, hardware: Hardware, policy: Policy, solution: Solution
 ) -> Solution | None:
     """Return the same devices with the next layer added: what it lacks is the cliff."""
     n_gpu_layers = solution.placement.n_gpu_layers + 1
-    if not solution.devices or n_gpu_layers > model.n_layer_total:
+    if not solution.devices or n_gpu_layers > memory.model.n_layer_total:
         return None
-    memory = MemoryModel(model, solution.devices, hardware.host)
-    return _place(memory, hardware, policy, solution.settings, n_gpu_layers=n_gpu_layers)
+    here = memory.with_devices(solution.devices)
+    return _place(here, hardware, policy, solution.settings, n_gpu_layers=n_gpu_layers)
 
 
 def _overrides(placement: Placement) -> tuple[TensorOverride, ...]:

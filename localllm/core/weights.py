@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from localllm.core.ggml import TYPES_BY_NAME
 from localllm.core.hardware import Host
@@ -95,7 +95,6 @@ class LayerWeights:
     expert_bytes: int
     largest_bytes: int
     """The largest single tensor, experts included: what a prompt batch streams at once."""
-    largest_dense_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,24 +156,15 @@ def tied_copy_bytes(model: ModelSpec, host: Host) -> int:
     if not model.tied_embeddings:
         return 0
     for tensor in model.tensors:
-        if tensor.name == "token_embd.weight" and repacks(_as_matrix(tensor), host):
+        if tensor.name == "token_embd.weight" and repacks(
+            replace(tensor, name="output.weight"), host
+        ):
             return padded(tensor.n_bytes, HOST_ALIGNMENT_BYTES)
     return 0
 
 
-def _as_matrix(tensor: TensorInfo) -> TensorInfo:
-    return TensorInfo(
-        name="output.weight",
-        type=tensor.type,
-        shape=tensor.shape,
-        n_bytes=tensor.n_bytes,
-        offset=tensor.offset,
-        part=tensor.part,
-    )
-
-
 def _layer_weights(tensors: Iterable[TensorInfo], *, size: _Size) -> LayerWeights:
-    dense = expert = largest = largest_dense = 0
+    dense = expert = largest = 0
     for tensor in tensors:
         n_bytes = size(tensor)
         largest = max(largest, n_bytes)
@@ -182,10 +172,8 @@ def _layer_weights(tensors: Iterable[TensorInfo], *, size: _Size) -> LayerWeight
             expert += n_bytes
         else:
             dense += n_bytes
-            largest_dense = max(largest_dense, n_bytes)
     return LayerWeights(
         dense_bytes=dense,
         expert_bytes=expert,
         largest_bytes=largest,
-        largest_dense_bytes=largest_dense,
     )

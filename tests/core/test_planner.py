@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from localllm.core.plan import Plan
-from localllm.core.planner import make_plan
+from localllm.core.planner import _device_groups, make_plan
 from localllm.core.policy import Policy
 from localllm.errors import UsageError
 from localllm.units import GiB, MiB
@@ -223,3 +223,11 @@ def test_a_very_small_model_gets_one_thread_and_a_large_one_all_cores() -> None:
     assert make_plan(small, machine(), Policy()).n_threads == 1
     assert make_plan(llama_3_8b(), machine(), Policy()).n_threads == 8
     assert make_plan(small, machine(), Policy(n_threads=4)).n_threads == 4
+
+
+def test_equal_cards_are_tried_once_per_number_of_cards() -> None:
+    equal = tuple(gpu(f"CUDA{i}") for i in range(8))
+    groups = list(_device_groups(equal, Policy()))
+    assert [len(group) for group in groups] == [1, 2, 3, 4, 5, 6, 7, 8]
+    unlike = (*equal[:2], gpu("CUDA2", free=11 * GiB))
+    assert [len(group) for group in _device_groups(unlike, Policy())] == [1, 1, 2, 2, 3]

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from localllm.cli import draw
 from localllm.cli.output import unicode_output
-from localllm.core.memory import RunShape, kv_cells, kv_layer_bytes
+from localllm.core.cache import kv_cells, kv_layer_bytes
+from localllm.core.memory import RunShape
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count

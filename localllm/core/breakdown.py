@@ -9,27 +9,29 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
+from localllm.core.cache import kv_layer_bytes
+from localllm.core.compute import (
+    STREAMED_MARGIN,
+    host_input_bytes,
+    layer_compute_bytes,
+    output_compute_bytes,
+    pipeline_copy_bytes,
+    pipeline_host_bytes,
+    pipelined,
+)
 from localllm.core.hardware import Device, Host
 from localllm.core.memory import (
-    STREAMED_MARGIN,
     DeviceTerms,
     MemoryBreakdown,
     Placement,
     RunShape,
     device_overhead_bytes,
     engine_process_bytes,
-    host_input_bytes,
-    kv_layer_bytes,
-    layer_compute_bytes,
     output_buffer_bytes,
-    output_compute_bytes,
-    pipeline_copy_bytes,
-    pipeline_host_bytes,
-    pipelined,
 )
 from localllm.core.model import ModelSpec
+from localllm.core.traits import device_traits
 from localllm.core.weights import (
-    CUDA_ROW_PADDING,
     HOST_ALIGNMENT_BYTES,
     WeightTable,
     repacked_bytes,
@@ -180,8 +182,8 @@ class _Sums:
         return self._table(HOST_ALIGNMENT_BYTES, 1)
 
     def device_table(self, device: Device) -> WeightTable:
-        row_padding = CUDA_ROW_PADDING if device.backend in ("cuda", "rocm") else 1
-        return self._table(device.alignment_bytes, row_padding)
+        traits = device_traits(device)
+        return self._table(traits.alignment_bytes, traits.row_padding)
 
     def kv(self, shape: RunShape) -> tuple[int, ...]:
         if shape not in self._kv:

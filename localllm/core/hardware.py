@@ -53,8 +53,8 @@ class Device:
     power_limit_w: float | None = None
     mig: str | None = None
     """MIG profile of a slice (``1g.10gb``), or ``enabled`` for a card that is divided."""
-    alignment_bytes: int = 128
-    """Alignment of tensors in a buffer of this device (CUDA: 128)."""
+    alignment_bytes: int | None = None
+    """Alignment of tensors in a buffer of this device; None: the backend's usual."""
     overhead_bytes: int | None = None
     """Backend context and pools that llama.cpp does not count, if known for this device."""
     visible: bool = True

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from localllm.core.breakdown import MemoryModel
 from localllm.core.hardware import Device
-from localllm.core.memory import Placement, RunShape
+from localllm.core.memory import MemorySource, Placement, RunShape
 from localllm.core.policy import Policy
 from localllm.core.settings import headroom_bytes
 
 
 def split_layers(
-    memory: MemoryModel, placement: Placement, policy: Policy, shape: RunShape
+    memory: MemorySource, placement: Placement, policy: Policy, shape: RunShape
 ) -> tuple[int, ...]:
     """Decide how many layers go to each of several GPUs.
 
@@ -35,7 +34,7 @@ def split_layers(
 
 
 def _fill(
-    memory: MemoryModel, placement: Placement, policy: Policy, shape: RunShape
+    memory: MemorySource, placement: Placement, policy: Policy, shape: RunShape
 ) -> tuple[int, ...] | None:
     """Fill the devices in order, each to its limit; None when layers are left over."""
     left, counts = placement.n_gpu_layers, [0] * len(memory.devices)
@@ -59,7 +58,7 @@ def _fill(
     return tuple(counts) if left == 0 else None
 
 
-def _fits_all(memory: MemoryModel, placement: Placement, policy: Policy, shape: RunShape) -> bool:
+def _fits_all(memory: MemorySource, placement: Placement, policy: Policy, shape: RunShape) -> bool:
     rows = memory.breakdown(placement, shape).devices
     budgets = [_budget(device, policy) for device in memory.devices]
     return all(b is None or r.needed_bytes <= b for r, b in zip(rows, budgets, strict=True))

@@ -7,16 +7,10 @@ from dataclasses import replace
 import pytest
 
 from localllm.core.breakdown import MemoryModel
+from localllm.core.cache import kv_layer_bytes
+from localllm.core.compute import host_input_bytes, layer_compute_bytes, output_compute_bytes
 from localllm.core.ggml import row_bytes
-from localllm.core.memory import (
-    Placement,
-    RunShape,
-    host_input_bytes,
-    kv_layer_bytes,
-    layer_compute_bytes,
-    output_compute_bytes,
-    padded_n_ctx,
-)
+from localllm.core.memory import Placement, RunShape, padded_n_ctx
 from localllm.core.model import ModelSpec
 from localllm.core.weights import device_tensor_bytes, repacked_bytes, weight_table
 from localllm.units import GiB, MiB

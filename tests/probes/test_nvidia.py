@@ -50,7 +50,7 @@ def test_every_field_that_the_driver_tells_is_read(driver: FakeDriver, machine: 
         "pcie_width_max": 16,
         "power_limit_w": 450.0,
         "mig": None,
-        "alignment_bytes": 128,
+        "alignment_bytes": None,
         "overhead_bytes": None,
         "visible": True,
         "unknown": {},

@@ -17,7 +17,7 @@ from localllm.errors import GGUFError
 from localllm.hub.foreign import foreign_error
 from localllm.hub.gguf_cursor import I32, I64, NEWER, OLD, U32, U64, Cursor, ReadAt
 from localllm.hub.gguf_tensors import read_tensors
-from localllm.hub.gguf_types import ARRAY, STRING, VALUE_TYPES
+from localllm.hub.gguf_types import ARRAY, STRING, VALUE_FORMATS, VALUE_TYPES
 from localllm.units import MiB
 
 MAGIC = b"GGUF"
@@ -38,19 +38,6 @@ KEPT_IN_ALL_BYTES = 32 * MiB
 """Roughly, as Python objects. Real files stay under one MiB."""
 
 _U32_TYPE = 4
-_FORMATS = {
-    0: "B",
-    1: "b",
-    2: "H",
-    3: "h",
-    4: "I",
-    5: "i",
-    6: "f",
-    7: "?",
-    10: "Q",
-    11: "q",
-    12: "d",
-}
 
 
 class NeedMoreError(GGUFError):
@@ -181,8 +168,8 @@ class _Metadata:
             self._array(key, what)
         elif kind == STRING:
             self._string(key, what)
-        elif kind in _FORMATS:
-            self.values[key] = cursor.numbers(_FORMATS[kind], 1, what)[0]
+        elif kind in VALUE_FORMATS:
+            self.values[key] = cursor.numbers(VALUE_FORMATS[kind], 1, what)[0]
         else:
             raise cursor.error(f"{what} has the unknown type {kind}", hint=NEWER)
         if key == "general.alignment":
@@ -239,7 +226,7 @@ class _Metadata:
         if kind == STRING:
             self._strings(key, n if keep else 0, n, what)
         elif keep:
-            self.values[key] = cursor.numbers(_FORMATS[kind], n, what)
+            self.values[key] = cursor.numbers(VALUE_FORMATS[kind], n, what)
         else:
             cursor.skip(n * n_each)
         self.arrays[key] = ArrayRef(type=name, n=n, offset=start, n_bytes=cursor.offset - start)

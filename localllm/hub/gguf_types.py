@@ -38,6 +38,21 @@ VALUE_TYPES: dict[int, tuple[str, int]] = {
 STRING = 8
 ARRAY = 9
 
+VALUE_FORMATS: dict[int, str] = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
+"""Value types of a fixed size: id -> ``struct`` format, little-endian in the file."""
+
 FILE_TYPES: dict[int, str] = {
     0: "F32",
     1: "F16",

@@ -70,6 +70,8 @@ class GGUFHeader:
     """Scalars, strings up to 1 MiB, and arrays up to 4,096 elements (as tuples), by key."""
     arrays: Mapping[str, ArrayRef]
     """Every array, kept in ``metadata`` or not, and every string that was too long to keep."""
+    spans: Mapping[str, tuple[int, int]]
+    """Where each key lies in the file with its type and value: first byte, and byte behind."""
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     """Where the tensor data begin; the header is what lies before."""
@@ -126,6 +128,7 @@ def parse_header(read_at: ReadAt, size: int) -> GGUFHeader:
         version=version,
         metadata=metadata.values,
         arrays=metadata.arrays,
+        spans=metadata.spans,
         tensors=tensors,
         data_offset=data_offset,
         file_bytes=size,
@@ -151,16 +154,17 @@ class _Metadata:
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self._seen: set[str] = set()
         self._n_key_bytes = 0
         self._n_left = KEPT_IN_ALL_BYTES
         self.values: dict[str, MetadataValue] = {}
         self.arrays: dict[str, ArrayRef] = {}
+        self.spans: dict[str, tuple[int, int]] = {}
         self.alignment = 32
 
     def read_one(self) -> None:
         """Read a key and its value."""
         cursor = self._cursor
+        start = cursor.offset
         key = self._key()
         what = f'the value of "{printable(key[:64])}"'
         kind = cursor.number(I32, what)
@@ -172,6 +176,7 @@ class _Metadata:
             self.values[key] = cursor.numbers(VALUE_FORMATS[kind], 1, what)[0]
         else:
             raise cursor.error(f"{what} has the unknown type {kind}", hint=NEWER)
+        self.spans[key] = (start, cursor.offset)
         if key == "general.alignment":
             self.alignment = _alignment(cursor, kind, self.values.get(key))
 
@@ -184,9 +189,8 @@ class _Metadata:
             raise cursor.error("a metadata key is not UTF-8") from None
         if not key:
             raise cursor.error("a metadata key is empty")
-        if key in self._seen:
+        if key in self.spans:
             raise cursor.error(f'the metadata key "{printable(key[:64])}" occurs twice')
-        self._seen.add(key)
         self._n_key_bytes += len(raw)
         if self._n_key_bytes > KEPT_BYTES:
             raise cursor.error("the metadata keys are longer than any model's")

@@ -6,14 +6,16 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 from localllm.core.model import ModelSpec
 from localllm.core.text import printable
 from localllm.errors import GGUFError, NotFoundError, UsageError
-from localllm.hub.gguf import directory_error, open_file
+from localllm.hub.gguf import GGUFHeader, directory_error, open_file
+from localllm.hub.hollow import bare_header, write_bare
 from localllm.hub.spec import model_spec
 from localllm.hub.split import model_stem, read_model
 
@@ -38,6 +40,27 @@ class LocalModel:
     """Tells this content from any other, cheaply: not a proof against forgery."""
     template: str | None
     """Its chat template: a program by a stranger, for the engine child only."""
+    header: GGUFHeader = field(repr=False, compare=False)
+    """The first part's, with the tensors of all."""
+    recorded: ClassVar[bool] = False
+    """Whether only its shape is known, from our own records."""
+
+    def header_files(self, folder: Path, *, vocabulary: bool) -> tuple[Path, ...]:
+        """Return files that llama.cpp can dry-run: the model's own, or one without its vocabulary.
+
+        The latter is small, loads ten times faster, and is written to ``folder``. Raises
+        NoHolesError where that cannot be, GGUFError where the model has changed.
+        """
+        if vocabulary:
+            return self.paths
+        with open_file(self.paths[0]) as file:
+
+            def read_span(start: int, end: int) -> bytes:
+                file.seek(start)
+                return file.read(end - start)
+
+            bare = bare_header(self.header, n_vocab=self.spec.n_vocab, read_span=read_span)
+        return write_bare(folder, bare)
 
 
 def resolve(name: str) -> LocalModel:
@@ -89,6 +112,7 @@ def _load(path: Path, *, name: str) -> LocalModel:
         spec=spec,
         content_id=content_id(paths, header_bytes=header.data_offset),
         template=header.template,
+        header=header,
     )
 
 

@@ -51,6 +51,11 @@ class MemoryModel:
         self.regular = _is_regular(model)
         self._sums = _Sums(model)
 
+    @property
+    def formulas(self) -> MemoryModel:
+        """Itself."""
+        return self
+
     def with_devices(self, devices: Sequence[Device]) -> MemoryModel:
         """Return the same model on other devices; what was summed before is not summed again."""
         other = copy.copy(self)

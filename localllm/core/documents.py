@@ -30,6 +30,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     return {
         "schema": PLAN_SCHEMA,
         "basis": plan.basis,
+        "basis_reason": plan.basis_reason,
         "estimated_terms": list(plan.estimated_terms),
         "verdict": plan.verdict,
         "model": _model_part(plan.model),
@@ -62,6 +63,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
                 "overhead_bytes": row.overhead_bytes,
                 "headroom_bytes": row.headroom_bytes,
                 "mapped_bytes": row.mapped_bytes,
+                "shared_bytes": row.shared_bytes,
                 "spare_bytes": row.spare_bytes,
                 "n_layers": row.n_layers,
             }
@@ -73,6 +75,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "reasons": list(plan.reasons),
         "cliff": asdict(plan.cliff) if plan.cliff else None,
         "counterfactuals": [asdict(other) for other in plan.counterfactuals],
+        "differences": [asdict(difference) for difference in plan.differences],
         "llama_args": list(plan.llama_args),
     }
 

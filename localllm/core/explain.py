@@ -1,24 +1,18 @@
-"""Why a plan is what it is: reasons, the distance to the next cliff, and what would change it.
+"""Why a plan is what it is: reasons, the distance to the next cliff, and llama.cpp's flags for it.
 
 Words and comparisons only; the placement itself is decided in ``planner.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
-from localllm.core.plan import Cliff, Counterfactual, DeviceMemory, TensorOverride
+from localllm.core.plan import Cliff, DeviceMemory, TensorOverride
 from localllm.core.policy import Policy
 from localllm.core.solution import Solution
-from localllm.errors import UsageError
 from localllm.units import format_bytes
-
-SMALLEST_SUGGESTED_N_CTX = 2048
-
-Solve = Callable[[Policy], Solution]
 
 
 def reasons(
@@ -29,14 +23,15 @@ def reasons(
         *_placement_reasons(model, hardware, policy, solution),
         *_shortage_reasons(solution),
         *_context_reasons(model, policy, solution),
-        *_host_reasons(policy, solution),
+        *_kv_reasons(policy, solution),
+        *_host_reasons(hardware, policy, solution),
     )
 
 
-def cliff(solution: Solution, *, next_layer: Solution | None) -> Cliff | None:
+def cliff(solution: Solution, *, further: Solution | None) -> Cliff | None:
     """Return how far the nearest change of the plan is, on the device where it would come first.
 
-    What is missing comes first; then what the next layer lacks; then the room that is left.
+    What is missing comes first; then what the next step lacks; then the room that is left.
     """
     known = [row for row in solution.rows if row.spare_bytes is not None]
     if not known:
@@ -48,13 +43,16 @@ def cliff(solution: Solution, *, next_layer: Solution | None) -> Cliff | None:
             bytes=_spare(short),
             consequence="this much is missing for the plan to fit",
         )
-    if next_layer is not None:
-        lacking = min((row for row in next_layer.rows if row.spare_bytes is not None), key=_spare)
+    if further is not None:
+        lacking = min((row for row in further.rows if row.spare_bytes is not None), key=_spare)
         if _spare(lacking) < 0:
+            experts = len(solution.placement.host_expert_layers)
+            fewer = len(further.placement.host_expert_layers) < experts
+            what = "the experts of one more layer fit" if fewer else "one more layer fits"
             return Cliff(
                 device=lacking.name,
                 bytes=_spare(lacking),
-                consequence="with this much more, one more layer fits on the GPU",
+                consequence=f"with this much more, {what} on the GPU",
             )
     gpus = [row for row in known if row.kind == "gpu"]
     if gpus:
@@ -71,41 +69,8 @@ def cliff(solution: Solution, *, next_layer: Solution | None) -> Cliff | None:
     )
 
 
-def counterfactuals(
-    model: ModelSpec, hardware: Hardware, policy: Policy, solution: Solution, solve: Solve
-) -> Iterator[Counterfactual]:
-    """Yield the single changes that would put more layers on GPUs, or make the plan fit at all.
-
-    Each is planned for real by ``solve``; those that change nothing are left out.
-    """
-    whole = solution.placement.n_gpu_layers == model.n_layer_total
-    if solution.verdict == "fits" and (whole or not hardware.usable_devices):
-        return
-    now = best_shorter = _score(solution)
-    for change, changed in _changes(policy, solution):
-        try:
-            other = solve(changed)
-        except UsageError:
-            continue
-        shorter = changed.n_ctx != policy.n_ctx
-        bar = best_shorter if shorter else now
-        if other.verdict == "fits" and _score(other) > bar:
-            yield Counterfactual(
-                change=f"{change}: {_layers_sentence(model, other)}",
-                n_gpu_layers=other.placement.n_gpu_layers,
-                tg_tok_s=None,
-                verdict=other.verdict,
-            )
-        if shorter:  # ever shorter contexts are tried: each must gain over the one before
-            best_shorter = max(best_shorter, _score(other))
-
-
-def _score(solution: Solution) -> tuple[bool, int]:
-    return (solution.verdict == "fits", solution.placement.n_gpu_layers)
-
-
 def llama_args(
-    model: ModelSpec, policy: Policy, solution: Solution, overrides: tuple[TensorOverride, ...]
+    model: ModelSpec, solution: Solution, overrides: tuple[TensorOverride, ...]
 ) -> tuple[str, ...]:
     """Return the plan as flags of llama.cpp's programs (``llama-cli``, ``llama-server``)."""
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
@@ -119,7 +84,7 @@ def llama_args(
         args += ["-ts", ",".join(str(n) for n in placement.layers_per_device)]
     for override in overrides:
         args += ["-ot", f"{override.pattern}={override.buffer_type}"]
-    if policy.use_mmap is False:
+    if not settings.use_mmap:
         args.append("--no-mmap")
     if not shape.repack:
         args.append("--no-repack")
@@ -155,9 +120,21 @@ def _placement_reasons(
             yield f"{more} left free: layers over several cards do not decode faster."
     else:
         yield f"{n} of {total} layers lie on {names}{as_asked}, the first {total - n} in RAM."
-    if solution.placement.host_expert_layers:
-        count = len(solution.placement.host_expert_layers)
-        yield f"The experts of the first {count} layers stay in RAM, as asked."
+    yield from _expert_reasons(model, policy, solution)
+
+
+def _expert_reasons(model: ModelSpec, policy: Policy, solution: Solution) -> Iterator[str]:
+    layers = sorted(solution.placement.host_expert_layers)
+    if not layers:
+        return
+    if policy.n_cpu_moe is not None:
+        yield f"The experts of the first {len(layers)} layers stay in RAM, as asked."
+        return
+    yield (
+        f"The experts of {len(layers)} of {model.n_layer} layers (blocks {layers[0]} to "
+        f"{layers[-1]}) stay in RAM: a token passes through few of them, so that costs less speed "
+        f"than whole layers would."
+    )
 
 
 def _shortage_reasons(solution: Solution) -> Iterator[str]:
@@ -178,9 +155,33 @@ def _context_reasons(model: ModelSpec, policy: Policy, solution: Solution) -> It
         yield f"Context {n_ctx:,} by default; the model goes up to {model.n_ctx_train:,} (--ctx)."
 
 
-def _host_reasons(policy: Policy, solution: Solution) -> Iterator[str]:
+def _kv_reasons(policy: Policy, solution: Solution) -> Iterator[str]:
+    if "auto" not in (policy.type_k, policy.type_v):
+        return
+    shape = solution.settings.shape
+    kv = shape.type_k if shape.type_k == shape.type_v else f"{shape.type_k}/{shape.type_v}"
+    if kv == "f16":
+        yield "KV cache in f16: a coarser one would put nothing more on a GPU."
+    else:
+        yield f"KV cache in {kv}: the best type that leaves as much as possible on the GPUs."
+
+
+def _host_reasons(hardware: Hardware, policy: Policy, solution: Solution) -> Iterator[str]:
     host = solution.rows[-1]
-    if policy.use_mmap is False:
+    if host.shared_bytes:
+        yield (
+            f"The GPU has no memory of its own: {format_bytes(host.shared_bytes)} of RAM are its "
+            f"share."
+        )
+    if not solution.settings.use_mmap:
+        if policy.use_mmap is None:
+            yield "The file is read, not mapped: the GPU's copy would stand beside it in RAM."
+        return
+    if not solution.settings.shape.repack and policy.repack is None:
+        yield (
+            "The weights stay as they are in the file: rearranged for this CPU they would not fit "
+            "in RAM."
+        )
         return
     repacked = host.model_bytes - host.mapped_bytes
     if repacked:
@@ -188,30 +189,6 @@ def _host_reasons(policy: Policy, solution: Solution) -> Iterator[str]:
             f"{format_bytes(repacked)} of the weights are rearranged for this CPU and stay in "
             f"RAM; {format_bytes(host.mapped_bytes)} are the mapped file."
         )
-
-
-def _changes(policy: Policy, solution: Solution) -> Iterator[tuple[str, Policy]]:
-    shape = solution.settings.shape
-    if shape.type_k == shape.type_v == "f16":
-        yield "q8_0 KV cache", replace(policy, type_k="q8_0", type_v="q8_0")
-    n_ctx = shape.n_ctx // 2
-    while n_ctx >= SMALLEST_SUGGESTED_N_CTX:
-        yield f"context {n_ctx:,}", replace(policy, n_ctx=n_ctx)
-        n_ctx //= 2
-    if any(row.headroom_bytes for row in solution.rows[:-1]):
-        yield (
-            "no headroom on the GPUs",
-            replace(policy, vram_headroom_bytes=0, vram_headroom_fraction=None),
-        )
-    if policy.n_gpu_layers is not None:
-        yield "the number of GPU layers left to the planner", replace(policy, n_gpu_layers=None)
-
-
-def _layers_sentence(model: ModelSpec, other: Solution) -> str:
-    n, total = other.placement.n_gpu_layers, model.n_layer_total
-    if n == 0:
-        return "fits in RAM"
-    return f"all {total} layers fit" if n == total else f"{n} of {total} layers fit"
 
 
 def _place_name(row: DeviceMemory) -> str:

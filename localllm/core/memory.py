@@ -104,12 +104,25 @@ class MemorySource(Protocol):
         """CPU and RAM beside them."""
         ...
 
+    @property
+    def formulas(self) -> MemorySource:
+        """The formulas for the same: a quick guide for a search that asks the engine."""
+        ...
+
     def with_devices(self, devices: Sequence[Device]) -> Self:
         """Return the same model on other devices."""
         ...
 
     def breakdown(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
         """Bytes of every device and of the host under a placement."""
+        ...
+
+
+class ProvenMemory(MemorySource, Protocol):
+    """llama.cpp's allocator: asked about a small header to search, about the true one to prove."""
+
+    def proof(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
+        """``breakdown`` over the model's full header, vocabulary included."""
         ...
 
 

@@ -34,6 +34,8 @@ class DeviceMemory:
     """Left free on purpose."""
     mapped_bytes: int = 0
     """Host only: the part of ``model_bytes`` that is the mapped file, which may be evicted."""
+    shared_bytes: int = 0
+    """Host only: what GPUs without memory of their own take of it."""
     n_layers: int = 0
     """Layers placed here, the output layer counted as one."""
 
@@ -52,7 +54,7 @@ class DeviceMemory:
         """Free memory left after the load and the headroom; negative when it does not fit."""
         if self.free_bytes is None:
             return None
-        return self.free_bytes - self.needed_bytes - self.headroom_bytes
+        return self.free_bytes - self.needed_bytes - self.shared_bytes - self.headroom_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,17 @@ class TensorOverride:
 
     pattern: str
     buffer_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A term that llama.cpp's allocator counts otherwise than our formula: a bug in the formula."""
+
+    device: str
+    term: str
+    """``model``, ``context`` or ``compute``."""
+    formula_bytes: int
+    engine_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +167,10 @@ class Plan:
     """The same plan as flags of llama.cpp's programs."""
     estimated_terms: tuple[str, ...] = ()
     """Terms of the memory that are upper estimates and not exact formulas."""
+    basis_reason: str | None = None
+    """Why the basis is not ``exact``, where that is not what was asked for."""
+    differences: tuple[Difference, ...] = ()
+    """Where the engine's figures, which stand, differ from the formulas'."""
 
     @property
     def device_names(self) -> tuple[str, ...]:

@@ -1,33 +1,32 @@
 """make_plan(model, hardware, policy) -> Plan. Every decision about placement is made here.
 
-The number of GPU layers is decided in ``best_placement``, the devices in ``_device_groups``, the
-split over them in ``split.py``, the context in ``_choose_n_ctx``. Memory comes from
-``breakdown.py``, words from ``explain.py``; this file knows nothing of where a model or a machine
-came from.
+The number of GPU layers is decided in ``best_placement``, the layers whose experts stay in RAM in
+``_fewest_host_experts``, the devices in ``_device_groups``, the split over them in ``split.py``,
+the context in ``_largest_context``, the KV type in ``_solve_for_kv_type``. Memory comes from a
+``MemorySource`` (the formulas, or llama.cpp's allocator), words from ``explain.py``; this file
+knows nothing of where a model or a machine came from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations
 
 from localllm.core import explain
 from localllm.core.breakdown import MemoryModel
+from localllm.core.counterfactuals import counterfactuals
 from localllm.core.hardware import Device, Hardware
-from localllm.core.memory import MemoryBreakdown, Placement
+from localllm.core.memory import MemorySource, ProvenMemory
 from localllm.core.model import ModelSpec
-from localllm.core.plan import DeviceMemory, Plan, TensorOverride
-from localllm.core.policy import Policy
-from localllm.core.settings import Settings, headroom_bytes, settle, wanted_n_ctx
+from localllm.core.placing import Problem, place, tensor_overrides, with_breakdown
+from localllm.core.plan import Basis, Plan
+from localllm.core.policy import KV_CHOICES, Policy
+from localllm.core.proof import differences
+from localllm.core.settings import Settings, check_wishes, settle, wanted_n_ctx
 from localllm.core.solution import Solution
-from localllm.core.split import free_bytes, split_layers
-from localllm.core.weights import EXPERT_PATTERN
+from localllm.core.split import budget_bytes
 from localllm.errors import UsageError
-from localllm.units import MiB
-
-HOST_HEADROOM_BYTES = 256 * MiB
-"""RAM left to the rest of the machine beyond what the kernel already calls available."""
 
 CTX_STEP = 256
 BASE_N_CTX = 4096
@@ -37,21 +36,32 @@ MAX_GROUPED_DEVICES = 8
 """With more GPUs than this only the first ones by free memory are tried as smaller groups."""
 
 
-def make_plan(model: ModelSpec, hardware: Hardware, policy: Policy) -> Plan:
+def make_plan(
+    model: ModelSpec,
+    hardware: Hardware,
+    policy: Policy,
+    *,
+    engine: ProvenMemory | None = None,
+    basis: Basis = "formula",
+    basis_reason: str | None = None,
+) -> Plan:
     """Return the plan for a model on a machine, whether it fits or not (``Plan.verdict``).
 
-    Raises UsageError for wishes that contradict the model, the machine or each other.
+    With ``engine``, llama.cpp's own allocator, the formulas' answer is where the search starts, and
+    the engine's figures decide. ``basis`` is what the plan is called without it, ``basis_reason``
+    why. Raises UsageError for wishes that contradict the model, the machine or each other.
     """
-    memory = MemoryModel(model, (), hardware.host)
-
-    def solved(changed: Policy) -> Solution:
-        return solve(memory, hardware, changed)
-
-    solution = solved(policy)
-    overrides = _overrides(solution.placement)
+    formulas = MemoryModel(model, (), hardware.host)
+    guess = solution = solve(formulas, hardware, policy)
+    if engine is not None:
+        solution = _proven(engine, hardware, policy, near=guess)
+        basis = "exact" if basis == "formula" else basis
+    problem = Problem(memory=engine or formulas, hardware=hardware, policy=policy)
+    overrides = tensor_overrides(solution.placement)
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
     return Plan(
-        basis="formula",
+        basis=basis,
+        basis_reason=basis_reason,
         verdict=solution.verdict,
         model=model,
         hardware=hardware,
@@ -69,76 +79,250 @@ def make_plan(model: ModelSpec, hardware: Hardware, policy: Policy) -> Plan:
         n_outputs_max=shape.n_outputs_max,
         swa_full=False,
         n_threads=settings.n_threads,
-        use_mmap=policy.use_mmap is not False,
+        use_mmap=settings.use_mmap,
         repack=shape.repack,
         devices=solution.rows,
         speed=None,
         power=None,
         cost=None,
         reasons=explain.reasons(model, hardware, policy, solution),
-        cliff=explain.cliff(
-            solution, next_layer=_one_layer_more(memory, hardware, policy, solution)
+        cliff=explain.cliff(solution, further=one_step_further(problem, solution)),
+        counterfactuals=counterfactuals(
+            problem, solution=solution, guess=guess, solve=_solve_by_formulas
         ),
-        counterfactuals=tuple(explain.counterfactuals(model, hardware, policy, solution, solved)),
-        llama_args=explain.llama_args(model, policy, solution, overrides),
+        llama_args=explain.llama_args(model, solution, overrides),
         estimated_terms=solution.memory.estimated,
+        differences=differences(formulas, solution),
     )
 
 
-def solve(memory: MemoryModel, hardware: Hardware, policy: Policy) -> Solution:
-    """Choose context, devices and layers. The plan without its words."""
-    _check_devices(memory.model, hardware, policy)
-    n_ctx = wanted_n_ctx(memory.model, policy)
-    if n_ctx is not None:
-        return best_placement(memory, hardware, policy, n_ctx=n_ctx)
-    return _choose_n_ctx(memory, hardware, policy)
-
-
-def best_placement(
-    memory: MemoryModel, hardware: Hardware, policy: Policy, *, n_ctx: int
+def _proven(
+    engine: ProvenMemory, hardware: Hardware, policy: Policy, *, near: Solution
 ) -> Solution:
+    """Search with llama.cpp's allocator from the formulas' answer; prove what it finds."""
+    found = solve(engine, hardware, policy, near=near)
+    proof = engine.with_devices(found.devices).proof(found.placement, found.settings.shape)
+    problem = Problem(memory=engine, hardware=hardware, policy=policy)
+    return with_breakdown(problem, found, proof)
+
+
+def solve(
+    memory: MemorySource, hardware: Hardware, policy: Policy, *, near: Solution | None = None
+) -> Solution:
+    """Choose KV type, context, devices and layers: the plan without its words.
+
+    ``near`` is another source's answer: the search starts there, which saves most questions.
+    """
+    check_wishes(memory.model, hardware, policy)
+    problem = Problem(memory=memory, hardware=hardware, policy=policy)
+    if "auto" in (policy.type_k, policy.type_v):
+        return _solve_for_kv_type(problem, near=near)
+    return _solve_for_context(problem, near=near)
+
+
+def _solve_for_kv_type(problem: Problem, *, near: Solution | None) -> Solution:
+    """Return the best KV type's solution: the first, in order of quality, that costs no layer.
+
+    A coarser type is taken only where it puts more on the GPUs, or makes the plan fit at all.
+    """
+    best: Solution | None = None
+    for kv_type in KV_CHOICES:
+        policy = problem.policy
+        fixed = replace(
+            policy,
+            type_k=kv_type if policy.type_k == "auto" else policy.type_k,
+            type_v=kv_type if policy.type_v == "auto" else policy.type_v,
+        )
+        try:
+            trial = _solve_for_context(replace(problem, policy=fixed), near=near)
+        except UsageError:
+            if best is None:
+                raise
+            continue
+        if best is None or trial.score > best.score:
+            best = trial
+        if best.verdict == "fits" and (best.whole or not problem.hardware.usable_devices):
+            break
+    assert best is not None
+    return best
+
+
+def _solve_for_context(problem: Problem, *, near: Solution | None) -> Solution:
+    n_ctx = wanted_n_ctx(problem.model, problem.policy)
+    if n_ctx is not None:
+        return best_placement(problem, n_ctx=n_ctx, near=near)
+    return _largest_context(problem, near=near)
+
+
+def best_placement(problem: Problem, *, n_ctx: int, near: Solution | None = None) -> Solution:
     """Decide the number of GPU layers: the most that fit, on the fewest devices that hold them all.
 
-    Falls back to the CPU alone where no GPU has room for one layer. A number that the user fixed is
-    kept even where it does not fit: the verdict then says so.
+    A mixture of experts that no devices hold whole keeps all its layers there and some layers'
+    experts in RAM. Falls back to the CPU alone where no GPU has room for one layer. A number that
+    the user fixed is kept even where it does not fit: the verdict then says so.
     """
-    model = memory.model
-    settings = settle(model, hardware, policy, n_ctx=n_ctx)
-    fixed = policy.n_gpu_layers
-    wanted = model.n_layer_total if fixed is None or fixed < 0 else min(fixed, model.n_layer_total)
-    best: Solution | None = None
+    settings = settle(problem.model, problem.hardware, problem.policy, n_ctx=n_ctx)
+    fixed = problem.policy.n_gpu_layers
+    total = problem.model.n_layer_total
+    wanted = total if fixed is None or fixed < 0 else min(fixed, total)
+    tightest: Solution | None = None
     if wanted:
-        for group in _device_groups(hardware.usable_devices, policy):
-            here = memory.with_devices(group)
-            whole = _place(here, hardware, policy, settings, n_gpu_layers=wanted)
-            if whole.gpus_fit:
-                return whole
-            best = whole
-    if best is not None and fixed is not None and fixed >= 0:
-        return best
-    if best is not None:
-        here = memory.with_devices(best.devices)
-        partial = _most_layers(here, hardware, policy, settings, below=wanted)
+        for group in _device_groups(problem.hardware.usable_devices, problem.policy):
+            here = problem.on(group)
+            smaller = len(group) < len(problem.hardware.usable_devices)
+            if smaller and tightest is not None and _hopeless(here, tightest):
+                continue
+            tightest = place(here, settings, n_gpu_layers=wanted)
+            if tightest.gpus_fit:
+                return tightest
+    if tightest is not None:
+        here = problem.on(problem.hardware.usable_devices)
+        partial = _fewest_host_experts(here, settings, n_gpu_layers=wanted, near=near)
+        if partial is None and fixed is not None and fixed >= 0:
+            return tightest
+        partial = partial or _most_layers(here, settings, below=wanted, near=near)
         if partial is not None:
             return partial
-    return _place(memory.with_devices(()), hardware, policy, settings, n_gpu_layers=0)
+    return _on_the_cpu(problem, settings)
 
 
-def _choose_n_ctx(memory: MemoryModel, hardware: Hardware, policy: Policy) -> Solution:
-    """Return the largest context that costs no GPU layer compared with a short one."""
-    limit = memory.model.n_ctx_train or BASE_N_CTX
-    base = best_placement(memory, hardware, policy, n_ctx=min(BASE_N_CTX, limit))
-    low, high = 1, max(limit // CTX_STEP, 1)
-    best = base
-    while low <= high:
-        middle = (low + high) // 2
-        trial = best_placement(memory, hardware, policy, n_ctx=min(middle * CTX_STEP, limit))
-        enough = trial.placement.n_gpu_layers >= base.placement.n_gpu_layers
-        if trial.verdict == "fits" and enough:
-            best, low = trial, middle + 1
+def one_step_further(problem: Problem, solution: Solution) -> Solution | None:
+    """Return the solution with one more layer, or one more layer's experts, on its GPUs.
+
+    It does not fit: that is what makes the solution the best. None where there is no such step.
+    """
+    placement, n_experts = solution.placement, len(solution.placement.host_expert_layers)
+    here = problem.on(solution.devices)
+    if not solution.devices:
+        return None
+    partly = placement.n_gpu_layers < problem.model.n_layer_total
+    if problem.policy.n_cpu_moe is None and n_experts and not _all_experts_out(solution):
+        n_experts -= 1
+    elif partly:
+        n_experts += bool(n_experts)
+        placement = replace(placement, n_gpu_layers=placement.n_gpu_layers + 1)
+    elif n_experts and problem.policy.n_cpu_moe is None:
+        n_experts -= 1
+    else:
+        return None
+    return place(
+        here, solution.settings, n_gpu_layers=placement.n_gpu_layers, n_host_experts=n_experts
+    )
+
+
+def _all_experts_out(solution: Solution) -> bool:
+    """Whether every offloaded block's experts are in RAM, and some blocks are not offloaded."""
+    placement = solution.placement
+    return (
+        solution.rows[-1].n_layers > 0
+        and len(placement.host_expert_layers) >= placement.n_gpu_layers - 1
+    )
+
+
+def _on_the_cpu(problem: Problem, settings: Settings) -> Solution:
+    """Everything in RAM; without rearranged weights where only that fits."""
+    here = problem.on(())
+    solution = place(here, settings, n_gpu_layers=0)
+    if solution.verdict == "fits" or problem.policy.repack is not None:
+        return solution
+    plain = replace(settings, shape=replace(settings.shape, repack=False))
+    other = place(here, plain, n_gpu_layers=0)
+    return other if other.verdict == "fits" else solution
+
+
+def _largest_context(problem: Problem, *, near: Solution | None) -> Solution:
+    """Return the largest context that moves nothing off a GPU compared with a short one."""
+    limit = problem.model.n_ctx_train or BASE_N_CTX
+    base = best_placement(problem, n_ctx=min(BASE_N_CTX, limit), near=near)
+
+    def trial(step: int) -> Solution | None:
+        n_ctx = min(step * CTX_STEP, limit)
+        found = best_placement(problem, n_ctx=n_ctx, near=near or base)
+        return found if found.verdict == "fits" and found.score >= base.score else None
+
+    start = None if near is None else near.settings.shape.n_ctx // CTX_STEP
+    return _largest(trial, low=1, high=max(-(-limit // CTX_STEP), 1), near=start) or base
+
+
+def _most_layers(
+    problem: Problem, settings: Settings, *, below: int, near: Solution | None
+) -> Solution | None:
+    """Find the largest number of layers under ``below`` that fits the GPUs; None if not even one.
+
+    A mixture keeps the experts of all of them in RAM, unless the user said which.
+    """
+
+    def trial(n: int) -> Solution | None:
+        n_experts = n if problem.model.n_expert else 0
+        found = place(problem, settings, n_gpu_layers=n, n_host_experts=n_experts)
+        return found if found.gpus_fit else None
+
+    start = None if near is None else near.placement.n_gpu_layers
+    return _largest(trial, low=1, high=below - 1, near=start)
+
+
+def _fewest_host_experts(
+    problem: Problem, settings: Settings, *, n_gpu_layers: int, near: Solution | None
+) -> Solution | None:
+    """Find the fewest layers whose experts must stay in RAM; None where that does not help."""
+    model, policy = problem.model, problem.policy
+    n_blocks = min(n_gpu_layers, model.n_layer)
+    if not model.n_expert or policy.n_cpu_moe is not None:
+        return None
+
+    def trial(n_inside: int) -> Solution | None:
+        found = place(
+            problem, settings, n_gpu_layers=n_gpu_layers, n_host_experts=n_blocks - n_inside
+        )
+        return found if found.gpus_fit else None
+
+    start = None
+    if near is not None and near.placement.n_gpu_layers == n_gpu_layers:
+        start = n_blocks - len(near.placement.host_expert_layers)
+    return _largest(trial, low=0, high=n_blocks - 1, near=start)
+
+
+def _largest(
+    trial: Callable[[int], Solution | None], *, low: int, high: int, near: int | None
+) -> Solution | None:
+    """Return the trial of the largest number from ``low`` to ``high`` that succeeds.
+
+    Needs grow with the number, so halving finds it. From a good guess ``near``, steps of growing
+    length bracket the border first, in about two trials.
+    """
+    best: Solution | None = None
+    good, bad = low - 1, high + 1
+
+    def succeeds(n: int) -> bool:
+        nonlocal best, good, bad
+        found = trial(n)
+        if found is None:
+            bad = n
         else:
-            high = middle - 1
+            best, good = found, n
+        return found is not None
+
+    if near is not None and low <= high:
+        at, step = min(max(near, low), high), 1
+        upwards = succeeds(at)
+        at += step if upwards else -step
+        while good < at < bad and succeeds(at) == upwards:
+            step *= 2
+            at += step if upwards else -step
+    while bad - good > 1:
+        succeeds((good + bad) // 2)
     return best
+
+
+def _hopeless(here: Problem, tried: Solution) -> bool:
+    """Whether weights and cache alone, which no placement makes smaller, exceed these devices."""
+    least = sum(row.model_bytes + row.context_bytes for row in tried.rows[:-1])
+    budgets = [budget_bytes(device, here.policy) for device in here.memory.devices]
+    return None not in budgets and least > sum(budget or 0 for budget in budgets)
+
+
+def _solve_by_formulas(problem: Problem) -> Solution:
+    return solve(problem.memory.formulas, problem.hardware, problem.policy)
 
 
 def _device_groups(devices: tuple[Device, ...], policy: Policy) -> Iterator[tuple[Device, ...]]:
@@ -176,134 +360,3 @@ def _alike(device: Device) -> tuple[object, ...]:
 
 def _preference(device: Device) -> tuple[float, int]:
     return (device.memory_bandwidth_gb_s or 0.0, device.free_bytes or 0)
-
-
-def _most_layers(
-    memory: MemoryModel, hardware: Hardware, policy: Policy, settings: Settings, *, below: int
-) -> Solution | None:
-    """Search the largest number of layers under ``below`` that fits the GPUs; None if not even one.
-
-    Needs grow with every layer once some stay on the host, so halving finds it.
-    """
-    low, high = 1, below - 1
-    best: Solution | None = None
-    while low <= high:
-        middle = (low + high) // 2
-        trial = _place(memory, hardware, policy, settings, n_gpu_layers=middle)
-        if trial.gpus_fit:
-            best, low = trial, middle + 1
-        else:
-            high = middle - 1
-    return best
-
-
-def _place(
-    memory: MemoryModel,
-    hardware: Hardware,
-    policy: Policy,
-    settings: Settings,
-    *,
-    n_gpu_layers: int,
-) -> Solution:
-    experts = frozenset(range(min(policy.n_cpu_moe or 0, memory.model.n_layer)))
-    placement = Placement(
-        n_gpu_layers=n_gpu_layers,
-        layers_per_device=(n_gpu_layers,) if len(memory.devices) == 1 else (),
-        host_expert_layers=experts if memory.model.n_expert and memory.devices else frozenset(),
-    )
-    if len(memory.devices) > 1:
-        counts = split_layers(memory, placement, policy, settings.shape)
-        placement = replace(placement, layers_per_device=counts)
-    breakdown = memory.breakdown(placement, settings.shape)
-    return Solution(
-        devices=memory.devices,
-        placement=placement,
-        memory=breakdown,
-        settings=settings,
-        rows=_rows(memory, hardware, policy, placement, breakdown),
-    )
-
-
-def _rows(
-    memory: MemoryModel,
-    hardware: Hardware,
-    policy: Policy,
-    placement: Placement,
-    breakdown: MemoryBreakdown,
-) -> tuple[DeviceMemory, ...]:
-    rows = [
-        DeviceMemory(
-            name=device.name,
-            kind="gpu",
-            total_bytes=device.total_bytes,
-            free_bytes=free_bytes(device, policy),
-            model_bytes=terms.model_bytes,
-            context_bytes=terms.context_bytes,
-            compute_bytes=terms.compute_bytes,
-            overhead_bytes=terms.overhead_bytes,
-            headroom_bytes=headroom_bytes(device, policy),
-            n_layers=count,
-        )
-        for device, terms, count in zip(
-            memory.devices, breakdown.devices, placement.layers_per_device, strict=True
-        )
-    ]
-    host, terms = hardware.host, breakdown.host
-    free = host.available_bytes
-    if policy.ram_budget_bytes is not None:
-        free = min(free, policy.ram_budget_bytes)
-    rows.append(
-        DeviceMemory(
-            name="host",
-            kind="host",
-            total_bytes=host.total_bytes,
-            free_bytes=free,
-            model_bytes=terms.model_bytes,
-            context_bytes=terms.context_bytes,
-            compute_bytes=terms.compute_bytes,
-            overhead_bytes=terms.overhead_bytes,
-            headroom_bytes=HOST_HEADROOM_BYTES if policy.ram_budget_bytes is None else 0,
-            mapped_bytes=terms.mapped_bytes if policy.use_mmap is not False else 0,
-            n_layers=memory.model.n_layer_total - placement.n_gpu_layers,
-        )
-    )
-    return tuple(rows)
-
-
-def _one_layer_more(
-    memory: MemoryModel, hardware: Hardware, policy: Policy, solution: Solution
-) -> Solution | None:
-    """Return the same devices with the next layer added: what it lacks is the cliff."""
-    n_gpu_layers = solution.placement.n_gpu_layers + 1
-    if not solution.devices or n_gpu_layers > memory.model.n_layer_total:
-        return None
-    here = memory.with_devices(solution.devices)
-    return _place(here, hardware, policy, solution.settings, n_gpu_layers=n_gpu_layers)
-
-
-def _overrides(placement: Placement) -> tuple[TensorOverride, ...]:
-    layers = sorted(placement.host_expert_layers)
-    if not layers:
-        return ()
-    numbers = "|".join(str(i) for i in layers)
-    return (TensorOverride(pattern=rf"blk\.({numbers})\.{EXPERT_PATTERN}", buffer_type="CPU"),)
-
-
-def _check_devices(model: ModelSpec, hardware: Hardware, policy: Policy) -> None:
-    n_devices = len(hardware.usable_devices)
-    if policy.n_gpu_layers and not n_devices:
-        raise UsageError(
-            f"{policy.n_gpu_layers} GPU layers were asked for, and llama.cpp has no GPU here.",
-            hint="Leave out --n-gpu-layers, or see `localllm doctor` for what is missing.",
-        )
-    split = policy.tensor_split
-    if split is not None and (len(split) != n_devices or min(split) < 0 or sum(split) <= 0):
-        raise UsageError(
-            f"--tensor-split needs one share per GPU ({n_devices} here), none negative.",
-            hint="For two equal cards: --tensor-split 1,1.",
-        )
-    if policy.n_cpu_moe and not model.n_expert:
-        raise UsageError(
-            f"{model.name} has no experts, so --n-cpu-moe has nothing to keep in RAM.",
-            hint="Use --n-gpu-layers for dense models.",
-        )

@@ -12,6 +12,9 @@ FlashAttn = Literal["auto", "on", "off"]
 KV_TYPES = ("f16", "bf16", "q8_0", "q4_0", "f32")
 """KV cache types on offer. CUDA has fast kernels for equal pairs of f16, bf16, q8_0 and q4_0."""
 
+KV_CHOICES = ("f16", "q8_0", "q4_0")
+"""What ``auto`` chooses from, the best quality first."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -20,6 +23,7 @@ class Policy:
     n_ctx: int | Literal["max"] | None = None
     """Context in tokens; ``max`` the largest that fits; None 8,192, or the model's own if less."""
     type_k: str | None = None
+    """``auto``: the best quality that costs no GPU layer; None f16."""
     type_v: str | None = None
     n_gpu_layers: int | None = None
     n_cpu_moe: int | None = None

@@ -36,6 +36,7 @@ class Settings:
     n_batch: int
     flash_attn: FlashAttn
     n_threads: int
+    use_mmap: bool
 
 
 def settle(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) -> Settings:
@@ -68,7 +69,38 @@ def settle(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) 
         n_batch=n_batch,
         flash_attn=policy.flash_attn,
         n_threads=policy.n_threads or default_n_threads(model, hardware.host),
+        use_mmap=_maps(hardware) if policy.use_mmap is None else policy.use_mmap,
     )
+
+
+def check_wishes(model: ModelSpec, hardware: Hardware, policy: Policy) -> None:
+    """Raise UsageError for wishes that contradict the model or the machine."""
+    n_devices = len(hardware.usable_devices)
+    if policy.n_gpu_layers and not n_devices:
+        raise UsageError(
+            f"{policy.n_gpu_layers} GPU layers were asked for, and llama.cpp has no GPU here.",
+            hint="Leave out --n-gpu-layers, or see `localllm doctor` for what is missing.",
+        )
+    split = policy.tensor_split
+    if split is not None and (len(split) != n_devices or min(split) < 0 or sum(split) <= 0):
+        raise UsageError(
+            f"--tensor-split needs one share per GPU ({n_devices} here), none negative.",
+            hint="For two equal cards: --tensor-split 1,1.",
+        )
+    if policy.n_cpu_moe and not model.n_expert:
+        raise UsageError(
+            f"{model.name} has no experts, so --n-cpu-moe has nothing to keep in RAM.",
+            hint="Use --n-gpu-layers for dense models.",
+        )
+
+
+def _maps(hardware: Hardware) -> bool:
+    """Whether to map the file. Not where a GPU shares the RAM and copies its weights there.
+
+    CUDA and Vulkan do not take mapped pages on integrated devices (``mmap_support``), so the page
+    cache would hold the weights a second time. Metal computes from the mapped pages themselves.
+    """
+    return not any(d.unified and d.backend != "metal" for d in hardware.usable_devices)
 
 
 def wanted_n_ctx(model: ModelSpec, policy: Policy) -> int | None:

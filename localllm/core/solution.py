@@ -28,6 +28,21 @@ class Solution:
         return "does-not-fit" if short else "fits"
 
     @property
+    def whole(self) -> bool:
+        """Whether every layer lies on a GPU, experts included."""
+        return self.rows[-1].n_layers == 0 and not self.placement.host_expert_layers
+
+    @property
+    def score(self) -> tuple[bool, int, int]:
+        """What is compared between solutions: that it fits, then how much lies on GPUs."""
+        placement = self.placement
+        return (
+            self.verdict == "fits",
+            placement.n_gpu_layers,
+            -len(placement.host_expert_layers),
+        )
+
+    @property
     def gpus_fit(self) -> bool:
         """Whether the GPUs alone have room: what decides the number of layers."""
         return all(row.spare_bytes is None or row.spare_bytes >= 0 for row in self.rows[:-1])

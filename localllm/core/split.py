@@ -6,6 +6,7 @@ Shares are whole layers, so that llama.cpp's own rounding (``upper_bound`` over 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -14,31 +15,43 @@ from localllm.core.memory import MemorySource, Placement, RunShape
 from localllm.core.policy import Policy
 from localllm.core.settings import headroom_bytes
 
+Budgets = tuple[int | None, ...]
+"""Bytes per device that a plan may fill; None where the device's memory is not known."""
+
 
 def split_layers(
-    memory: MemorySource, placement: Placement, policy: Policy, shape: RunShape
+    memory: MemorySource,
+    placement: Placement,
+    policy: Policy,
+    shape: RunShape,
+    corrections: Sequence[int],
 ) -> tuple[int, ...]:
     """Decide how many layers go to each of several GPUs.
 
     The user's shares when given. Else in proportion to free memory, which leaves every card the
-    same room; where that overfills one, cards are filled in turn.
+    same room; where that overfills one, cards are filled in turn. ``corrections`` are bytes that a
+    card is known to need beyond what ``memory`` says.
     """
     n = placement.n_gpu_layers
-    budgets = [max(_budget(device, policy) or 0, 0) for device in memory.devices]
     if policy.tensor_split is not None:
         return _proportional(n, policy.tensor_split)
-    counts = _proportional(n, budgets if any(budgets) else [1] * len(budgets))
-    if _fits_all(memory, replace(placement, layers_per_device=counts), policy, shape):
+    budgets = tuple(
+        None if (budget := budget_bytes(device, policy)) is None else budget - correction
+        for device, correction in zip(memory.devices, corrections, strict=True)
+    )
+    shares = [max(budget or 0, 0) for budget in budgets]
+    counts = _proportional(n, shares if any(shares) else [1] * len(shares))
+    if _fits_all(memory, replace(placement, layers_per_device=counts), budgets, shape):
         return counts
-    return _fill(memory, placement, policy, shape) or counts
+    return _fill(memory, placement, budgets, shape) or counts
 
 
 def _fill(
-    memory: MemorySource, placement: Placement, policy: Policy, shape: RunShape
+    memory: MemorySource, placement: Placement, budgets: Budgets, shape: RunShape
 ) -> tuple[int, ...] | None:
     """Fill the devices in order, each to its limit; None when layers are left over."""
     left, counts = placement.n_gpu_layers, [0] * len(memory.devices)
-    for index, device in enumerate(memory.devices):
+    for index, budget in enumerate(budgets):
         low, high = 0, left
         while low < high:
             middle = (low + high + 1) // 2
@@ -48,7 +61,6 @@ def _fill(
             rows = memory.breakdown(
                 replace(placement, layers_per_device=tuple(trial)), shape
             ).devices
-            budget = _budget(device, policy)
             if budget is None or rows[index].needed_bytes <= budget:
                 low = middle
             else:
@@ -58,9 +70,10 @@ def _fill(
     return tuple(counts) if left == 0 else None
 
 
-def _fits_all(memory: MemorySource, placement: Placement, policy: Policy, shape: RunShape) -> bool:
+def _fits_all(
+    memory: MemorySource, placement: Placement, budgets: Budgets, shape: RunShape
+) -> bool:
     rows = memory.breakdown(placement, shape).devices
-    budgets = [_budget(device, policy) for device in memory.devices]
     return all(b is None or r.needed_bytes <= b for r, b in zip(rows, budgets, strict=True))
 
 
@@ -85,6 +98,7 @@ def free_bytes(device: Device, policy: Policy) -> int | None:
     return policy.vram_budget_bytes if free is None else min(free, policy.vram_budget_bytes)
 
 
-def _budget(device: Device, policy: Policy) -> int | None:
+def budget_bytes(device: Device, policy: Policy) -> int | None:
+    """Memory of a device that a plan may fill: what is free less the headroom."""
     free = free_bytes(device, policy)
     return None if free is None else free - headroom_bytes(device, policy)

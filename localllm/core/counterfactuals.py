@@ -1,0 +1,132 @@
+"""What would change a plan: single changes, each planned for real, that gain something.
+
+Ranked by how little they take from the person: a denser cache, a shorter context, a smaller
+quantisation, one more GPU, less headroom, a wish left to the planner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from localllm.core.breakdown import MemoryModel
+from localllm.core.hardware import Device
+from localllm.core.model import ModelSpec
+from localllm.core.placing import Problem
+from localllm.core.plan import Counterfactual
+from localllm.core.solution import Solution
+from localllm.errors import UsageError
+from localllm.units import format_bytes
+
+SMALLEST_SUGGESTED_N_CTX = 2048
+_CTX_STEP = 256
+
+Solve = Callable[[Problem], Solution]
+
+
+def counterfactuals(
+    problem: Problem, *, solution: Solution, guess: Solution, solve: Solve
+) -> tuple[Counterfactual, ...]:
+    """Return the single changes that would put more on GPUs, or make the plan fit at all.
+
+    ``solve`` plans each by the formulas, so each must gain over ``guess``, the formulas' own
+    answer, as well as over ``solution``, which may be the engine's.
+    """
+    if solution.verdict == "fits" and (solution.whole or not problem.hardware.usable_devices):
+        return ()
+    bar = max(solution.score, guess.score)
+    found: list[Counterfactual] = []
+    reached: dict[str, tuple[bool, int, int]] = {}
+    for kind, words, changed in _changes(problem, solution):
+        try:
+            other = solve(changed)
+        except UsageError:
+            continue
+        if other.verdict != "fits" or other.score <= max(bar, reached.get(kind, bar)):
+            continue
+        reached[kind] = other.score
+        found.append(
+            Counterfactual(
+                change=f"{_filled(words, solution, other)}: {_gain(problem.model, other)}",
+                n_gpu_layers=other.placement.n_gpu_layers,
+                tg_tok_s=None,
+                verdict=other.verdict,
+            )
+        )
+    return tuple(found)
+
+
+class _Change(NamedTuple):
+    kind: str
+    """Of one kind, each further change takes more from the person and so must gain more."""
+    words: str
+    """A format, given what the change frees and its context."""
+    problem: Problem
+
+
+def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
+    policy, shape = problem.policy, solution.settings.shape
+
+    def asking(**wishes: object) -> Problem:
+        return replace(problem, policy=replace(policy, **wishes))  # type: ignore[arg-type]
+
+    if shape.type_k == shape.type_v == "f16":
+        denser = asking(type_k="q8_0", type_v="q8_0")
+        yield _Change("kv", "q8_0 KV cache frees {freed}", denser)
+    if solution.verdict != "fits":
+        yield _Change("context", "context {n_ctx:,}", asking(n_ctx="max"))
+    n_ctx = shape.n_ctx // 2
+    while n_ctx >= SMALLEST_SUGGESTED_N_CTX:
+        shorter = asking(n_ctx=n_ctx - n_ctx % _CTX_STEP)
+        yield _Change("context", "context {n_ctx:,}", shorter)
+        n_ctx //= 2
+    for smaller in _smaller_quantisations(problem.model):
+        words = f"{smaller.quant} (about {format_bytes(smaller.file_bytes)})"
+        formulas = MemoryModel(smaller, (), problem.hardware.host)
+        yield _Change("quant", words, replace(problem, memory=formulas))
+    if problem.hardware.usable_devices:
+        twin = max(problem.hardware.usable_devices, key=lambda d: d.total_bytes or 0)
+        devices = (*problem.hardware.devices, _another(twin))
+        larger = replace(problem.hardware, devices=devices)
+        words = f"one more {twin.description}"
+        yield _Change("device", words, replace(asking(tensor_split=None), hardware=larger))
+    if any(row.headroom_bytes for row in solution.rows[:-1]):
+        bare = asking(vram_headroom_bytes=0, vram_headroom_fraction=None)
+        yield _Change("headroom", "no headroom on the GPUs", bare)
+    for wish, what in _FIXED.items():
+        if getattr(policy, wish) is not None:
+            yield _Change(wish, f"{what} left to the planner", asking(**{wish: None}))
+
+
+_FIXED = {
+    "n_gpu_layers": "the number of GPU layers",
+    "n_cpu_moe": "the experts that stay in RAM",
+    "tensor_split": "the split over the GPUs",
+}
+
+
+def _smaller_quantisations(model: ModelSpec) -> Iterator[ModelSpec]:
+    return iter(())
+
+
+def _another(twin: Device) -> Device:
+    """One more card like this one, with nothing on it."""
+    free = twin.free_bytes
+    if twin.total_bytes is not None:
+        free = twin.total_bytes - (twin.reserved_bytes or 0)
+    return replace(twin, name=f"{twin.name}+1", free_bytes=free, uuid=None, pci_id=None)
+
+
+def _filled(words: str, solution: Solution, other: Solution) -> str:
+    now, then = (sum(row.context_bytes for row in s.rows) for s in (solution, other))
+    return words.format(freed=format_bytes(now - then), n_ctx=other.settings.shape.n_ctx)
+
+
+def _gain(model: ModelSpec, other: Solution) -> str:
+    n, total = other.placement.n_gpu_layers, model.n_layer_total
+    experts = len(other.placement.host_expert_layers)
+    if n == 0:
+        return "fits in RAM"
+    layers = f"all {total} layers fit" if n == total else f"{n} of {total} layers fit"
+    return f"{layers}, the experts of {experts} in RAM" if experts else layers

@@ -43,13 +43,13 @@ def split_layers(
     counts = _proportional(n, shares if any(shares) else [1] * len(shares))
     if _fits_all(memory, replace(placement, layers_per_device=counts), budgets, shape):
         return counts
-    return _fill(memory, placement, budgets, shape) or counts
+    return _fill(memory, placement, budgets, shape)
 
 
 def _fill(
     memory: MemorySource, placement: Placement, budgets: Budgets, shape: RunShape
-) -> tuple[int, ...] | None:
-    """Fill the devices in order, each to its limit; None when layers are left over."""
+) -> tuple[int, ...]:
+    """Fill the devices in order, each to its limit; what is left over lies on the last one."""
     left, counts = placement.n_gpu_layers, [0] * len(memory.devices)
     for index, budget in enumerate(budgets):
         low, high = 0, left
@@ -67,7 +67,8 @@ def _fill(
                 high = middle - 1
         counts[index] = low
         left -= low
-    return tuple(counts) if left == 0 else None
+    counts[-1] += left
+    return tuple(counts)
 
 
 def _fits_all(

@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from localllm.core.breakdown import MemoryModel
+from localllm.core.placing import Problem
 from localllm.core.plan import Plan
-from localllm.core.planner import _device_groups, make_plan
+from localllm.core.planner import _device_groups, _largest, make_plan, one_step_further, solve
 from localllm.core.policy import Policy
+from localllm.core.solution import Solution
 from localllm.errors import UsageError
 from localllm.units import GiB, MiB
-from tests.support.specs import gpu, llama_3_8b, llama_3_70b, machine, mixtral
+from tests.support.specs import gpu, host, llama, llama_3_8b, llama_3_70b, machine, mixtral
 
 
 def gpu_rows_fit(plan: Plan) -> bool:
@@ -231,3 +234,136 @@ def test_equal_cards_are_tried_once_per_number_of_cards() -> None:
     assert [len(group) for group in groups] == [1, 2, 3, 4, 5, 6, 7, 8]
     unlike = (*equal[:2], gpu("CUDA2", free=11 * GiB))
     assert [len(group) for group in _device_groups(unlike, Policy())] == [1, 1, 2, 2, 3]
+
+
+def test_a_mixture_keeps_its_layers_on_the_card_and_some_experts_in_ram() -> None:
+    plan = make_plan(mixtral(), machine(gpu(free=16 * GiB)), Policy())
+    assert (plan.verdict, plan.n_gpu_layers) == ("fits", 33)
+    assert len(plan.tensor_overrides) == 1
+    assert any("experts of" in reason for reason in plan.reasons)
+
+
+@pytest.mark.parametrize("free_gib", [4, 10, 16, 22])
+def test_the_experts_of_one_layer_more_would_not_fit(free_gib: int) -> None:
+    hardware = machine(gpu(free=free_gib * GiB))
+    solution = solve(MemoryModel(mixtral(), (), hardware.host), hardware, Policy())
+    n_outside = len(solution.placement.host_expert_layers)
+    assert solution.gpus_fit
+    assert n_outside
+    problem = Problem(
+        memory=MemoryModel(mixtral(), (), hardware.host), hardware=hardware, policy=Policy()
+    )
+    further = one_step_further(problem, solution)
+    assert further is not None
+    assert len(further.placement.host_expert_layers) == n_outside - 1
+    assert not further.gpus_fit
+
+
+def test_more_vram_never_means_more_experts_in_ram() -> None:
+    outside = [
+        len(
+            solve(
+                MemoryModel(mixtral(), (), host()), machine(gpu(free=n * GiB)), Policy()
+            ).placement.host_expert_layers
+        )
+        for n in range(4, 40, 4)
+    ]
+    assert outside == sorted(outside, reverse=True)
+    assert outside[-1] == 0
+
+
+def test_a_mixture_whose_dense_part_is_too_large_leaves_layers_in_ram_too() -> None:
+    plan = make_plan(mixtral(), machine(gpu(free=2 * GiB)), Policy())
+    assert 0 < plan.n_gpu_layers < 33
+    assert gpu_rows_fit(plan)
+    first = 33 - plan.n_gpu_layers
+    assert plan.tensor_overrides[0].pattern.startswith(rf"blk\.({first}|")
+
+
+def test_two_cards_share_a_mixture_with_experts_in_ram() -> None:
+    hardware = machine(gpu("CUDA0", free=12 * GiB), gpu("CUDA1", free=8 * GiB))
+    plan = make_plan(mixtral(), hardware, Policy())
+    assert (plan.verdict, plan.n_gpu_layers, sum(plan.tensor_split)) == ("fits", 33, 33.0)
+    one_card = make_plan(mixtral(), machine(gpu(free=12 * GiB)), Policy())
+    assert len(plan.tensor_overrides[0].pattern) < len(one_card.tensor_overrides[0].pattern)
+
+
+def test_an_auto_cache_takes_the_best_type_that_brings_all_layers() -> None:
+    auto = Policy(n_ctx=16384, type_k="auto", type_v="auto")
+    roomy = make_plan(llama_3_70b(), machine(gpu(free=60 * GiB)), auto)
+    assert (roomy.type_k, roomy.n_gpu_layers) == ("f16", 81)
+    tight = make_plan(llama_3_70b(), machine(gpu(free=43 * GiB)), auto)
+    assert (tight.type_k, tight.type_v, tight.n_gpu_layers) == ("q8_0", "q8_0", 81)
+
+
+def test_an_auto_cache_stays_f16_where_v_must_not_be_quantised() -> None:
+    auto = Policy(n_ctx=16384, type_k="f16", type_v="auto", flash_attn="off")
+    assert make_plan(llama_3_70b(), machine(gpu(free=43 * GiB)), auto).type_v == "f16"
+
+
+def test_weights_stay_as_they_are_where_rearranged_ones_do_not_fit() -> None:
+    """A tied output matrix is copied when it is rearranged; as mapped it is not."""
+    tied = llama(n_layer=16, n_embd=2048, n_ff=8192, tied=True, quant="Q4_K_M")
+    plain = make_plan(tied, machine(), Policy(repack=False))
+    packed = make_plan(tied, machine(), Policy(repack=True))
+    assert packed.host.needed_bytes >= plain.host.needed_bytes
+    ram = plain.host.needed_bytes + plain.host.headroom_bytes
+    assert make_plan(tied, machine(ram=ram), Policy()).verdict == "fits"
+
+
+def test_a_gpu_that_shares_the_ram_is_counted_with_it() -> None:
+    unified = replace(gpu("CUDA0", free=60 * GiB), unified=True)
+    fits = make_plan(llama_3_70b(), machine(unified, ram=60 * GiB), Policy())
+    assert (fits.verdict, fits.n_gpu_layers, fits.use_mmap) == ("fits", 81, False)
+    assert fits.host.shared_bytes == fits.devices[0].needed_bytes
+    short = make_plan(llama_3_70b(), machine(unified, ram=40 * GiB), Policy())
+    assert short.verdict == "does-not-fit"
+
+
+def test_metal_computes_from_the_mapped_file() -> None:
+    metal = replace(gpu("MTL0"), unified=True, backend="metal")
+    assert make_plan(llama_3_8b(), machine(metal), Policy()).use_mmap
+
+
+def test_one_more_card_is_offered_where_it_helps() -> None:
+    plan = make_plan(llama_3_70b(), machine(gpu()), Policy())
+    offered = [o for o in plan.counterfactuals if o.change.startswith("one more Test GPU")]
+    assert [o.n_gpu_layers for o in offered] == [81]
+
+
+def test_an_impossible_context_is_answered_with_the_largest_possible() -> None:
+    plan = make_plan(llama_3_8b(), machine(ram=8 * GiB), Policy(n_ctx=131072))
+    assert plan.verdict == "does-not-fit"
+    offered = [o.change for o in plan.counterfactuals if o.change.startswith("context")]
+    assert offered
+    n_ctx = int(offered[0].split(":")[0].removeprefix("context ").replace(",", ""))
+    ram = machine(ram=8 * GiB)
+    assert make_plan(llama_3_8b(), ram, Policy(n_ctx=n_ctx)).verdict == "fits"
+    assert make_plan(llama_3_8b(), ram, Policy(n_ctx=n_ctx + 256)).verdict == "does-not-fit"
+
+
+@pytest.mark.parametrize("near", [None, 0, 1, 36, 37, 38, 80, 99])
+@pytest.mark.parametrize("border", [0, 1, 37, 80])
+def test_the_search_finds_the_border_from_any_guess(near: int | None, border: int) -> None:
+    whole = solve(MemoryModel(llama_3_8b(), (), host()), machine(), Policy())
+    asked: list[int] = []
+
+    def trial(n: int) -> Solution | None:
+        asked.append(n)
+        settings = replace(whole.settings, n_threads=n)
+        return replace(whole, settings=settings) if n <= border else None
+
+    found = _largest(trial, low=1, high=80, near=near)
+    assert (found.settings.n_threads if found else 0) == border
+    assert len(asked) == len(set(asked))
+    if near == border:
+        assert len(asked) <= 2
+
+
+def test_an_answer_given_as_a_start_is_found_again() -> None:
+    hardware = machine(gpu("CUDA0"), gpu("CUDA1", free=11 * GiB))
+    for model in (llama_3_70b(), mixtral()):
+        for policy in (Policy(), Policy(n_ctx="max"), Policy(n_gpu_layers=20)):
+            memory = MemoryModel(model, (), hardware.host)
+            cold = solve(memory, hardware, policy)
+            assert solve(memory, hardware, policy, near=cold) == cold

@@ -119,10 +119,10 @@ def write_hollow(path: Path, written: WrittenHeader) -> Path:
                 _require_hole(file.fileno(), len(written.data), path.parent)
         os.replace(temporary, path)
         temporary = None
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise NoHolesError(
             f"a file of {format_bytes(written.file_bytes)} with nothing but a header could not be"
-            f" made in {path.parent}: {error.strerror or error}",
+            f" made in {path.parent}: {getattr(error, 'strerror', None) or error}",
             hint="Set TMPDIR to a folder on a local disk.",
         ) from None
     finally:

@@ -7,6 +7,7 @@ folder under their original names.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,61 +33,82 @@ def read_model(path: Path) -> tuple[tuple[Path, ...], GGUFHeader]:
     (``TensorInfo.part`` says whose) and the size of all. Raises NotFoundError for a missing part,
     GGUFError for parts that do not belong together, and what ``read_header`` raises.
     """
-    first = _first_part(path)
+    first = path.with_name(first_name(path.name))
+    if first != path and path.exists() and not first.exists():
+        raise _missing(first, int(path.name[-10:-5]))
     header = read_header(first)
-    count = header.metadata.get("split.count", 0)
-    number = header.metadata.get("split.no", 0)
-    if not isinstance(count, int) or count < 2:
-        if first != path:
-            raise GGUFError(
-                f"{printable(path.name)} is named as a part of a split model, but"
-                f" {printable(first.name)} says nothing of parts.",
-                hint=_NAMES,
-            )
-        return (first,), header
-    match = _PART.fullmatch(first.name)
-    if number != 0:
+    if path.name != first.name and not is_split(header):
         raise GGUFError(
-            f"{printable(first.name)} is part {_ordinal(number)} of {count} of a split model, under"
-            " another name.",
-            hint=f"Pass the first part. {_NAMES}",
+            f"{printable(path.name)} is named as a part of a split model, but"
+            f" {printable(first.name)} says nothing of parts.",
+            hint=_NAMES,
         )
-    if match is None or int(match["count"]) != count:
-        raise GGUFError(
-            f"{printable(first.name)} is the first of {count} parts, but its name does not say so.",
-            hint=f"It should end in -00001-of-{count:05d}.gguf. {_NAMES}",
-        )
-    paths = tuple(
-        first.with_name(f"{match['stem']}-{part + 1:05d}-of-{count:05d}.gguf")
-        for part in range(count)
-    )
-    return paths, _merged(paths, header)
-
-
-def _first_part(path: Path) -> Path:
-    match = _PART.fullmatch(path.name)
-    if match is None or int(match["number"]) <= 1:
-        return path
-    first = path.with_name(f"{match['stem']}-00001-of-{match['count']}.gguf")
-    if path.exists() and not first.exists():
-        raise _missing(first, int(match["count"]))
-    return first
-
-
-def _merged(paths: tuple[Path, ...], header: GGUFHeader) -> GGUFHeader:
-    tensors: list[TensorInfo] = list(header.tensors)
-    seen = {tensor.name for tensor in tensors}
-    file_bytes = header.file_bytes
+    paths = tuple(first.with_name(name) for name in part_names(first.name, header))
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise _missing(missing[0], len(paths), n_missing=len(missing))
-    for part, path in enumerate(paths[1:], start=1):
-        other = read_header(path)
+    others = [read_header(path) for path in paths[1:]]
+    return paths, merge([path.name for path in paths], [header, *others])
+
+
+def first_name(name: str) -> str:
+    """Return the name of the first part, given any part's; other names stay as they are."""
+    match = _PART.fullmatch(name)
+    if match is None or int(match["number"]) <= 1:
+        return name
+    return f"{match['stem']}-00001-of-{match['count']}.gguf"
+
+
+def is_split(header: GGUFHeader) -> bool:
+    """Whether a header says that its file is one of several."""
+    count = header.metadata.get("split.count", 0)
+    return isinstance(count, int) and count >= 2
+
+
+def part_names(name: str, header: GGUFHeader) -> tuple[str, ...]:
+    """Return the names of all parts in order, given the first one's and its header.
+
+    A file that is whole has one part. Raises GGUFError where the header is not the first part's,
+    or the name says otherwise.
+    """
+    if not is_split(header):
+        return (name,)
+    count = header.metadata["split.count"]
+    number = header.metadata.get("split.no", 0)
+    assert isinstance(count, int)
+    if number != 0:
+        raise GGUFError(
+            f"{printable(name)} is part {_ordinal(number)} of {count} of a split model, under"
+            " another name.",
+            hint=f"Pass the first part. {_NAMES}",
+        )
+    match = _PART.fullmatch(name)
+    if match is None or int(match["count"]) != count:
+        raise GGUFError(
+            f"{printable(name)} is the first of {count} parts, but its name does not say so.",
+            hint=f"It should end in -00001-of-{count:05d}.gguf. {_NAMES}",
+        )
+    return tuple(f"{match['stem']}-{part + 1:05d}-of-{count:05d}.gguf" for part in range(count))
+
+
+def merge(names: Sequence[str], headers: Sequence[GGUFHeader]) -> GGUFHeader:
+    """Return the first part's header with the tensors of all, and their size.
+
+    Raises GGUFError for parts that do not belong together.
+    """
+    first = headers[0]
+    if len(headers) == 1:
+        return first
+    tensors: list[TensorInfo] = list(first.tensors)
+    seen = {tensor.name for tensor in tensors}
+    for part, (name, other) in enumerate(zip(names, headers, strict=True)):
+        if part == 0:
+            continue
         number = other.metadata.get("split.no")
-        count = other.metadata.get("split.count", len(paths))
-        if number != part or count != len(paths):
+        count = other.metadata.get("split.count", len(headers))
+        if number != part or count != len(headers):
             raise GGUFError(
-                f"{printable(path.name)} says that it is part {_ordinal(number)} of {count}.",
+                f"{printable(name)} says that it is part {_ordinal(number)} of {count}.",
                 hint="The parts are of different models or mixed up: download them again.",
             )
         for tensor in other.tensors:
@@ -97,15 +119,15 @@ def _merged(paths: tuple[Path, ...], header: GGUFHeader) -> GGUFHeader:
                 )
             seen.add(tensor.name)
             tensors.append(replace(tensor, part=part))
-        file_bytes += other.file_bytes
-    expected = header.metadata.get("split.tensors.count")
+    expected = first.metadata.get("split.tensors.count")
     if expected != len(tensors):
         raise GGUFError(
-            f"The {len(paths)} parts hold {len(tensors):,} tensors where the first one says"
+            f"The {len(headers)} parts hold {len(tensors):,} tensors where the first one says"
             f" {expected}.",
             hint="The parts are of different models or versions: download them again.",
         )
-    return replace(header, tensors=tuple(tensors), file_bytes=file_bytes)
+    file_bytes = sum(header.file_bytes for header in headers)
+    return replace(first, tensors=tuple(tensors), file_bytes=file_bytes)
 
 
 def _missing(path: Path, count: int, *, n_missing: int = 1) -> NotFoundError:

@@ -1,7 +1,7 @@
 """Load model files with llama.cpp and say what it makes of them, one JSON object per line.
 
-Run as a program, ``python -m tests.support.load_models decode|shape FILE...``: llama.cpp aborts the
-process on some faults, and a test should outlive that.
+Run as a program, ``python -m tests.support.load_models decode|shape|dry-run FILE...``: llama.cpp
+aborts the process on some faults, and a test should outlive that.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import json
 import re
 import sys
+import time
 
 import llama_cpp.llama_cpp as lib
 
@@ -75,6 +76,39 @@ def shape(path: str) -> dict[str, object]:
     return answer
 
 
+def dry_run(path: str) -> dict[str, object]:
+    """Load a model without allocating, and give it a context: every buffer that it would have."""
+    params = lib.llama_model_default_params()
+    params.no_alloc = True
+    params.load_mode = 0
+    started = time.perf_counter()
+    model = lib.llama_model_load_from_file(path.encode(), params)
+    if not model:
+        return {"file": path, "loaded": False}
+    load_s = time.perf_counter() - started
+    context_params = lib.llama_context_default_params()
+    context_params.n_ctx, context_params.n_batch, context_params.n_ubatch = 2048, 512, 512
+    context = lib.llama_init_from_model(model, context_params)
+    answer = {"file": path, "loaded": bool(context), "load_s": load_s, **figures(model)}
+    if context:
+        answer["buffers"] = buffers(model, context)
+        lib.llama_free(context)
+    lib.llama_model_free(model)
+    return answer
+
+
+def buffers(model: object, context: object) -> list[list[int]]:
+    """Bytes of model, context and compute of a context, for each type of buffer."""
+    from localllm.engine.rows import breakdown_rows, known_buffer_types
+
+    rows = breakdown_rows(
+        ctypes.cast(model, ctypes.c_void_p).value,  # type: ignore[arg-type]
+        ctypes.cast(context, ctypes.c_void_p).value,  # type: ignore[arg-type]
+        known_buffer_types(),
+    )
+    return sorted(list(row[1:]) for row in rows)
+
+
 def figures(model: object) -> dict[str, object]:
     """What the C interface tells of a model."""
     vocab = lib.llama_model_get_vocab(model)
@@ -100,7 +134,7 @@ def main() -> None:
 
     lib.llama_log_set(keep, None)
     lib.llama_backend_init()
-    work = {"decode": decode, "shape": shape}[sys.argv[1]]
+    work = {"decode": decode, "shape": shape, "dry-run": dry_run}[sys.argv[1]]
     for path in sys.argv[2:]:
         LOG.clear()
         answer = work(path)

@@ -68,6 +68,12 @@ class BufferTypeOverride(ctypes.Structure):
     _fields_ = (("pattern", _text), ("buffer_type", _pointer))
 
 
+class InitParams(ctypes.Structure):
+    """``ggml_init_params``."""
+
+    _fields_ = (("mem_size", _size), ("mem_buffer", _pointer), ("no_alloc", ctypes.c_bool))
+
+
 _SYMBOLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "llama_attach_threadpool": (None, (_pointer, _pointer, _pointer)),
     "ggml_threadpool_params_init": (None, (_pointer, ctypes.c_int)),
@@ -91,6 +97,34 @@ _SYMBOLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_backend_buft_name": (_text, (_pointer,)),
     "ggml_backend_buft_is_host": (ctypes.c_bool, (_pointer,)),
     "ggml_backend_buft_get_device": (_pointer, (_pointer,)),
+    "ggml_backend_buft_get_alignment": (_size, (_pointer,)),
+    "ggml_backend_buft_alloc_buffer": (_pointer, (_pointer, _size)),
+    "ggml_backend_buffer_get_base": (_pointer, (_pointer,)),
+    "ggml_backend_buffer_get_size": (_size, (_pointer,)),
+    "ggml_backend_dev_by_type": (_pointer, (ctypes.c_int,)),
+    "ggml_backend_dev_memory": (None, (_pointer, ctypes.POINTER(_size), ctypes.POINTER(_size))),
+    "ggml_backend_device_register": (None, (_pointer,)),
+    "ggml_backend_get_device": (_pointer, (_pointer,)),
+    "ggml_backend_free": (None, (_pointer,)),
+    "ggml_backend_cpu_init": (_pointer, ()),
+    "ggml_backend_cpu_reg": (_pointer, ()),
+    "ggml_op_name": (_text, (ctypes.c_int,)),
+    "ggml_nbytes": (_size, (_pointer,)),
+    "ggml_nelements": (ctypes.c_int64, (_pointer,)),
+    "ggml_row_size": (_size, (ctypes.c_int, ctypes.c_int64)),
+    "ggml_is_quantized": (ctypes.c_bool, (ctypes.c_int,)),
+    "ggml_version": (_text, ()),
+    "ggml_init": (_pointer, (InitParams,)),
+    "ggml_free": (None, (_pointer,)),
+    "ggml_new_tensor_2d": (
+        _pointer,
+        (_pointer, ctypes.c_int, ctypes.c_int64, ctypes.c_int64),
+    ),
+    "ggml_view_2d": (
+        _pointer,
+        (_pointer, _pointer, ctypes.c_int64, ctypes.c_int64, _size, _size),
+    ),
+    "ggml_mul_mat": (_pointer, (_pointer, _pointer, _pointer)),
 }
 
 
@@ -149,8 +183,9 @@ class Log:
 
     _DEBUG, _WARN, _ERROR, _CONTINUED = 1, 3, 4, 5
 
-    def __init__(self) -> None:
+    def __init__(self, *, complaints_only: bool = False) -> None:
         """Install the callback; keep this object alive as long as llama.cpp may log."""
+        self._least = self._WARN if complaints_only else self._DEBUG + 1
         self.complaints: deque[str] = deque(maxlen=20)
         self._level = 0
         self._callback = C.llama_log_callback(self._receive)
@@ -159,7 +194,7 @@ class Log:
     def _receive(self, level: int, text: bytes, _user_data: object) -> None:
         if level != self._CONTINUED:
             self._level = level
-        if self._level == self._DEBUG:
+        if self._level < self._least:
             return
         os.write(2, text)
         line = text.decode("utf-8", "replace").strip()

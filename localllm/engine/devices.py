@@ -1,0 +1,53 @@
+"""A device that does not exist, as values: what the parent sends and a child builds.
+
+Light on purpose: the dry-run child imports this before its first answer, so nothing here may cost
+milliseconds to import (a ``NamedTuple`` and not a dataclass; ``core`` only for the parent).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from localllm.core.hardware import Device
+
+
+class SimulatedSpec(NamedTuple):
+    """A device from a hardware profile, with the traits of its backend. Sent as a JSON array."""
+
+    name: str
+    description: str
+    integrated: bool
+    total_bytes: int
+    free_bytes: int
+    alignment_bytes: int
+    row_padding: int
+    """Elements that rows of quantised tensors are padded to; 1: none."""
+    streams: str
+    """Which operations on prompt batches pull host weights to the device: none, all, products."""
+    host_buffer: bool
+    scratch: str
+    """What operations take beyond their result: none, cuda, metal."""
+    pipelines: bool
+
+
+def simulated_spec(device: Device) -> SimulatedSpec:
+    """Return what a child needs to stand in for a device. Unknown memory counts as none."""
+    from localllm.core.traits import device_traits
+
+    traits = device_traits(device)
+    total = device.total_bytes if device.total_bytes is not None else device.free_bytes
+    free = device.free_bytes if device.free_bytes is not None else total
+    return SimulatedSpec(
+        name=device.name,
+        description=device.description,
+        integrated=device.kind == "igpu",
+        total_bytes=total or 0,
+        free_bytes=free or 0,
+        alignment_bytes=traits.alignment_bytes,
+        row_padding=traits.row_padding,
+        streams="all" if traits.streams_weights else "none",
+        host_buffer=traits.host_buffer,
+        scratch="cuda" if traits.copies_quantised_kv else "none",
+        pipelines=traits.pipelines,
+    )

@@ -1,0 +1,142 @@
+"""Models loaded without their weights, on devices that do not exist: what the dry-run child knows.
+
+A model stays loaded for as long as questions about its placement come: a further context on it
+costs milliseconds, another placement a new load.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import time
+from collections import OrderedDict
+from typing import Any
+
+from localllm.engine import layouts
+from localllm.engine.devices import SimulatedSpec
+from localllm.engine.llama import C, Log, ggml
+from localllm.engine.params import buffer_types, context_params, model_params
+from localllm.engine.rows import (
+    Row,
+    Unreadable,
+    breakdown_rows,
+    device_of,
+    extra_buffer_types,
+    known_buffer_types,
+)
+from localllm.engine.simulated import DryMemory, SimulatedDevice
+
+_MAX_MODELS = 4
+
+
+class Refused(Exception):
+    """llama.cpp refused a question; the text is its complaint."""
+
+
+class DryModels:
+    """llama.cpp in this process, and the models that it holds."""
+
+    def __init__(self) -> None:
+        """Check the library. Raises ``layouts.UnknownLayout``."""
+        self._log = Log(complaints_only=True)
+        C.llama_backend_init()
+        unchecked = os.environ.get("LOCALLLM_DRYRUN_TEST") == "unknown-version"
+        layouts.check(() if unchecked else layouts.TESTED)
+        self._known = known_buffer_types()
+        self._extra = extra_buffer_types()
+        self._dry = DryMemory()
+        self._models: OrderedDict[str, _DryModel] = OrderedDict()
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return the memory of every context that was asked for, or why there is none."""
+        began = time.perf_counter()
+        contexts = question.pop("contexts")
+        self._log.complaints.clear()
+        try:
+            model = self._model(question)
+        except Refused as error:
+            return {"refused": str(error)}
+        loaded = time.perf_counter()
+        answers = [self._context(model, context) for context in contexts]
+        done = time.perf_counter()
+        return {"contexts": answers, "load_s": loaded - began, "contexts_s": done - loaded}
+
+    def _model(self, question: dict[str, Any]) -> _DryModel:
+        key = json.dumps(question, sort_keys=True)
+        model = self._models.pop(key, None)
+        if model is None:
+            while len(self._models) >= _MAX_MODELS:
+                self._models.popitem(last=False)[1].free()
+            model = _DryModel(question, self._dry, self._log)
+        self._models[key] = model
+        return model
+
+    def _context(self, model: _DryModel, wanted: dict[str, Any]) -> dict[str, Any]:
+        self._log.complaints.clear()
+        try:
+            rows = model.rows(wanted, self._known, self._log)
+        except (Refused, Unreadable) as error:
+            return {"refused": str(error)}
+        by_device: dict[str, list[int]] = {name: [0] * 4 for name in (*model.names, "host")}
+        for row in rows:
+            terms = by_device[device_of(row.buffer_type)]
+            terms[0] += row.model_bytes
+            terms[1] += row.context_bytes
+            terms[2] += row.compute_bytes
+            if row.buffer_type in self._extra:
+                terms[3] += row.model_bytes
+        return {"devices": [[name, *terms] for name, terms in by_device.items()]}
+
+
+class _DryModel:
+    """One model on its devices, without its weights."""
+
+    def __init__(self, question: dict[str, Any], dry: DryMemory, log: Log) -> None:
+        """Load it. Raises ``Refused``."""
+        self._devices = [
+            SimulatedDevice(SimulatedSpec(*spec), dry=dry) for spec in question["devices"]
+        ]
+        self.names = [device.spec.name for device in self._devices]
+        addresses = [device.address for device in self._devices]
+        types = buffer_types(addresses) | {"CPU": ggml.ggml_backend_cpu_buffer_type()}
+        unknown = [name for _, name in question["overrides"] if name not in types]
+        if unknown:
+            raise Refused(f"no device has a buffer type {unknown[0]}; there are {', '.join(types)}")
+        self._keep_alive: list[Any] = []
+        params = model_params(
+            devices=addresses,
+            n_gpu_layers=question["n_gpu_layers"],
+            tensor_split=question["tensor_split"],
+            overrides=[(pattern, types[name]) for pattern, name in question["overrides"]],
+            repack=question["repack"],
+            keep_alive=self._keep_alive,
+        )
+        params.no_alloc = True
+        paths = [os.fsencode(path) for path in question["paths"]]
+        array = (ctypes.c_char_p * len(paths))(*paths)
+        self._model = C.llama_model_load_from_splits(array, len(paths), params)
+        if not self._model:
+            raise Refused(_complaint(log, "llama.cpp refused the model"))
+
+    def rows(self, wanted: dict[str, Any], known: set[int], log: Log) -> list[Row]:
+        """Return llama.cpp's breakdown of one context. Raises ``Refused``, ``Unreadable``."""
+        context = C.llama_init_from_model(self._model, context_params(**wanted))
+        if not context:
+            raise Refused(_complaint(log, "llama.cpp refused the context"))
+        try:
+            own = {device.buffer_type for device in self._devices}
+            pinned = {device.host_buffer_type for device in self._devices}
+            return breakdown_rows(self._model, context, known | own | pinned)
+        finally:
+            C.llama_free(context)
+
+    def free(self) -> None:
+        """Let the model go."""
+        C.llama_model_free(self._model)
+
+
+def _complaint(log: Log, otherwise: str) -> str:
+    lines = [line for line in log.complaints if not line.endswith("failed to load model")]
+    errors = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
+    return (errors or lines or [otherwise])[-1]

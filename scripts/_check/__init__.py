@@ -1,0 +1,1 @@
+"""Parts of the scripts that hold localllm's figures against reality."""

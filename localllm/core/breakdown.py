@@ -30,14 +30,17 @@ from localllm.core.memory import (
     output_buffer_bytes,
 )
 from localllm.core.model import ModelSpec
-from localllm.core.traits import device_traits
+from localllm.core.traits import DeviceTraits, device_traits
 from localllm.core.weights import (
     HOST_ALIGNMENT_BYTES,
     WeightTable,
-    repacked_bytes,
-    tied_copy_bytes,
+    device_weight_bytes,
+    host_weight_bytes,
     weight_table,
 )
+
+
+_IN_RAM = DeviceTraits(alignment_bytes=HOST_ALIGNMENT_BYTES)
 
 
 class MemoryModel:
@@ -49,7 +52,7 @@ class MemoryModel:
         self.devices = tuple(devices)
         self.host = host
         self.regular = _is_regular(model)
-        self._sums = _Sums(model)
+        self._sums = _Sums(model, host)
 
     @property
     def formulas(self) -> MemoryModel:
@@ -67,32 +70,29 @@ class MemoryModel:
         model = self.model
         n_layer = model.n_layer
         start = model.n_layer_total - placement.n_gpu_layers
-        kv = self._sums.kv(shape)
         host_layers = range(min(start, n_layer))
         rows: list[DeviceTerms] = []
         first = start
         for index, count in enumerate(placement.layers_per_device):
             on_device = range(first, first + count)
-            rows.append(self._device(index, on_device, placement, shape, kv))
+            rows.append(self._device(index, on_device, placement, shape))
             first += count
         return MemoryBreakdown(
             devices=tuple(rows),
-            host=self._host(host_layers, placement, shape, kv),
+            host=self._host(host_layers, placement, shape),
             estimated=self._estimated(placement),
         )
 
     def _device(
-        self, index: int, layers: range, placement: Placement, shape: RunShape, kv: Sequence[int]
+        self, index: int, layers: range, placement: Placement, shape: RunShape
     ) -> DeviceTerms:
         model, table = self.model, self._sums.device_table(self.devices[index])
+        kv = self._sums.kv(shape, device_traits(self.devices[index]))
         blocks = [i for i in layers if i < model.n_layer]
         holds_output = model.n_layer in layers
-        weights = sum(table.layers[i].dense_bytes for i in blocks)
-        weights += sum(
-            table.layers[i].expert_bytes for i in blocks if i not in placement.host_expert_layers
+        weights = device_weight_bytes(
+            table, blocks, host_experts=placement.host_expert_layers, holds_output=holds_output
         )
-        weights += table.shared_bytes if blocks else 0
-        weights += table.output_bytes if holds_output else 0
         compute = self._layer_peak(blocks, shape)
         if holds_output:
             compute = max(compute, output_compute_bytes(model, shape))
@@ -109,33 +109,25 @@ class MemoryModel:
             overhead_bytes=device_overhead_bytes(self.devices[index]),
         )
 
-    def _host(
-        self, layers: range, placement: Placement, shape: RunShape, kv: Sequence[int]
-    ) -> DeviceTerms:
+    def _host(self, layers: range, placement: Placement, shape: RunShape) -> DeviceTerms:
         model, table = self.model, self._sums.host_table
+        kv = self._sums.kv(shape, _IN_RAM)
         blocks = [i for i in layers if i < model.n_layer]
         holds_output = placement.n_gpu_layers == 0
-        experts = [i for i in placement.host_expert_layers if i not in blocks]
-        weights = table.input_bytes + sum(
-            table.layers[i].dense_bytes + table.layers[i].expert_bytes for i in blocks
+        weights = host_weight_bytes(
+            table,
+            blocks,
+            host_experts=placement.host_expert_layers,
+            holds_output=holds_output,
+            # Pinned memory of a device comes first, and what lies there is not rearranged.
+            repack=shape.repack and not any(device_traits(d).host_buffer for d in self.devices),
         )
-        weights += sum(table.layers[i].expert_bytes for i in experts)
-        weights += table.shared_bytes if blocks else 0
-        repacked = 0
-        if shape.repack and not self.devices:
-            repacked = repacked_bytes(
-                model, self.host, host_layers=blocks, host_output=holds_output
-            )
-        if holds_output:
-            # A tied matrix is the input's own, unless it is repacked for the multiplication.
-            copy = tied_copy_bytes(model, self.host) if repacked else 0
-            weights += table.output_bytes - table.tied_bytes + copy
         return DeviceTerms(
-            model_bytes=weights,
+            model_bytes=weights.model_bytes,
             context_bytes=sum(kv[i] for i in blocks),
             compute_bytes=self._host_compute(blocks, placement, shape),
             overhead_bytes=engine_process_bytes(model) + output_buffer_bytes(model, shape),
-            mapped_bytes=weights - repacked,
+            mapped_bytes=weights.model_bytes - weights.repacked_bytes,
         )
 
     def _host_compute(self, blocks: list[int], placement: Placement, shape: RunShape) -> int:
@@ -166,8 +158,6 @@ class MemoryModel:
             terms.append("compute buffer that prompt batches stream host weights through")
         if pipelined(self.model, placement):
             terms.append("pipeline copies between several GPUs")
-        if any(layer.is_recurrent for layer in self.model.layers):
-            terms.append("recurrent state")
         if self.devices:
             terms.append("GPU context and pools")
         return tuple(terms)
@@ -176,25 +166,37 @@ class MemoryModel:
 class _Sums:
     """What no placement changes: weights per kind of buffer, cache and compute per layer."""
 
-    def __init__(self, model: ModelSpec) -> None:
+    def __init__(self, model: ModelSpec, host: Host) -> None:
         self._model = model
+        self._host = host
+        self._host_table: WeightTable | None = None
         self._tables: dict[tuple[int, int], WeightTable] = {}
-        self._kv: dict[RunShape, tuple[int, ...]] = {}
+        self._kv: dict[tuple[RunShape, int, int], tuple[int, ...]] = {}
         self._compute: dict[tuple[RunShape, bool], tuple[int, ...]] = {}
 
     @property
     def host_table(self) -> WeightTable:
-        return self._table(HOST_ALIGNMENT_BYTES, 1)
+        if self._host_table is None:
+            self._host_table = weight_table(self._model, host=self._host)
+        return self._host_table
 
     def device_table(self, device: Device) -> WeightTable:
         traits = device_traits(device)
-        return self._table(traits.alignment_bytes, traits.row_padding)
+        key = (traits.alignment_bytes, traits.row_padding)
+        if key not in self._tables:
+            self._tables[key] = weight_table(
+                self._model, alignment_bytes=key[0], row_padding=key[1]
+            )
+        return self._tables[key]
 
-    def kv(self, shape: RunShape) -> tuple[int, ...]:
-        if shape not in self._kv:
-            layers = range(self._model.n_layer)
-            self._kv[shape] = tuple(kv_layer_bytes(self._model, i, shape) for i in layers)
-        return self._kv[shape]
+    def kv(self, shape: RunShape, traits: DeviceTraits) -> tuple[int, ...]:
+        key = (shape, traits.alignment_bytes, traits.row_padding)
+        if key not in self._kv:
+            self._kv[key] = tuple(
+                kv_layer_bytes(self._model, i, shape, alignment_bytes=key[1], row_padding=key[2])
+                for i in range(self._model.n_layer)
+            )
+        return self._kv[key]
 
     def layer_compute(self, shape: RunShape, *, holds_first_layer: bool) -> tuple[int, ...]:
         key = (shape, holds_first_layer)
@@ -204,14 +206,6 @@ class _Sums:
                 for i in range(self._model.n_layer)
             )
         return self._compute[key]
-
-    def _table(self, alignment_bytes: int, row_padding: int) -> WeightTable:
-        key = (alignment_bytes, row_padding)
-        if key not in self._tables:
-            self._tables[key] = weight_table(
-                self._model, alignment_bytes=alignment_bytes, row_padding=row_padding
-            )
-        return self._tables[key]
 
 
 def _is_regular(model: ModelSpec) -> bool:

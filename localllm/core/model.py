@@ -62,6 +62,12 @@ class LayerHparams:
     """Width of one expert; 0 where there are none, or where ``n_ff`` says it."""
     n_expert_used: int = 0
     """Experts that a token passes through; 0 in a dense block."""
+    has_indexer: bool = False
+    """The block keeps the keys of a sparse attention's indexer beside its cache."""
+    compress_ratio: int = 0
+    """Tokens that DeepSeek V4 compresses into one cell of a second cache: 4, 128, or 0 for none."""
+    is_ple: bool = False
+    """The block keeps the history of an n-gram embedding's convolution (Qwen 4)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +128,11 @@ class ModelSpec:
     """Head size of Kimi's delta attention."""
     n_embd_head_la: int = 0
     """Head size of MiniMax's lightning attention."""
+    indexer_head_size: int = 0
+    indexer_kpool: int = 0
+    """Sparse attention: width of an indexer's key, and tokens pooled into one; 0: none."""
+    ple_conv_state: int = 0
+    """Width of the history that ``is_ple`` blocks keep."""
     has_chat_template: bool = False
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     """Every scalar and short array of the header, by its full key."""
@@ -130,6 +141,11 @@ class ModelSpec:
     def n_layer(self) -> int:
         """``block_count``: repeating layers, without the output layer."""
         return len(self.layers)
+
+    @property
+    def n_layer_main(self) -> int:
+        """Blocks that a token passes through: without the MTP blocks at the end."""
+        return len(self.layers) - self.n_layer_nextn
 
     @property
     def n_layer_total(self) -> int:

@@ -1,51 +1,44 @@
-"""The weights of a model by place: input, output, layer and expert tensors, and their bytes.
+"""The weights of a model by place: how many bytes lie in which buffer, exact.
 
-The rules are llama.cpp's (``src/llama-model.cpp``, ``load_tensors``, in the tree of
-llama-cpp-python 0.3.36): the input embedding stays on the host, the output matrix counts as one
-layer after the last, and rotary factors, which every block uses, are copied to each buffer that
-holds a block.
+The rules are llama.cpp's (``load_tensors``, ``src/llama-model.cpp:1500``, in the tree of
+llama-cpp-python 0.3.36): the input stays on the host, the output counts as one layer after the
+last, each tensor is padded to its buffer's alignment. Whose a tensor is, is in ``ownership.py``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
-from localllm.core.ggml import TYPES_BY_NAME
+from localllm.core.ggml import TYPES_BY_NAME, row_bytes
 from localllm.core.hardware import Host
 from localllm.core.model import ModelSpec, TensorInfo
+from localllm.core.ownership import (
+    EXPERT_PATTERN,
+    copies_embedding,
+    is_expert,
+    is_multiplied,
+    owner,
+    rotates,
+)
 
-CUDA_ROW_PADDING = 512
-"""Elements that rows of quantised CUDA tensors are padded to (``ggml-cuda.cu``)."""
+__all__ = [
+    "EXPERT_PATTERN",
+    "HOST_ALIGNMENT_BYTES",
+    "HostWeights",
+    "LayerWeights",
+    "WeightTable",
+    "allocated_bytes",
+    "device_tensor_bytes",
+    "device_weight_bytes",
+    "host_weight_bytes",
+    "padded",
+    "repacks",
+    "weight_table",
+]
 
 HOST_ALIGNMENT_BYTES = 32
-"""``TENSOR_ALIGNMENT`` of ggml's CPU buffers."""
-
-EXPERT_PATTERN = r"ffn_(up|down|gate_up|gate)_(ch|)exps"
-"""Expert tensors, as llama.cpp's ``--n-cpu-moe`` matches them."""
-
-_EXPERT = re.compile(EXPERT_PATTERN)
-_INPUT_NAMES = ("token_embd.", "position_embd.", "token_types.", "per_layer_token_embd.")
-_SHARED_NAMES = ("rope_freqs.", "rope_factors_long.", "rope_factors_short.")
-
-
-_Size = Callable[[TensorInfo], int]
-
-
-def is_expert(tensor: TensorInfo) -> bool:
-    """Whether a tensor holds the routed experts of one block."""
-    return _EXPERT.search(tensor.name) is not None
-
-
-def is_input(tensor: TensorInfo) -> bool:
-    """Whether a tensor belongs to the input layer, which llama.cpp always keeps on the host."""
-    return tensor.name.startswith(_INPUT_NAMES)
-
-
-def is_shared(tensor: TensorInfo) -> bool:
-    """Whether every block uses the one tensor (rotary factors): one copy per buffer with blocks."""
-    return tensor.name.startswith(_SHARED_NAMES)
+"""``TENSOR_ALIGNMENT`` of ggml's CPU buffers, pinned and repacked ones included."""
 
 
 def padded(n_bytes: int, alignment_bytes: int) -> int:
@@ -53,30 +46,45 @@ def padded(n_bytes: int, alignment_bytes: int) -> int:
     return -(-n_bytes // alignment_bytes) * alignment_bytes
 
 
-def device_tensor_bytes(tensor: TensorInfo, *, alignment_bytes: int, row_padding: int) -> int:
-    """Size that a tensor takes in a device buffer.
+def allocated_bytes(
+    type_name: str, row_length: int, n_bytes: int, *, alignment_bytes: int, row_padding: int
+) -> int:
+    """Size that a tensor of ``n_bytes`` takes in a buffer.
 
-    CUDA pads rows of quantised tensors to 512 elements once per tensor; every buffer aligns.
-    ``row_padding`` 1 switches the former off.
+    CUDA pads rows of quantised tensors to 512 elements, once per tensor, so that the last row can
+    be read in whole steps (``ggml-cuda.cu:903``); every buffer aligns. ``row_padding`` 1: no such
+    rows.
     """
-    type_ = TYPES_BY_NAME[tensor.type]
-    size = tensor.n_bytes
-    remainder = tensor.shape[0] % row_padding if type_.quantised else 0
+    remainder = row_length % row_padding if TYPES_BY_NAME[type_name].quantised else 0
     if remainder:
-        size += (row_padding - remainder) // type_.block * type_.n_bytes
-    return padded(size, alignment_bytes)
+        n_bytes += row_bytes(type_name, row_padding - remainder)
+    return padded(n_bytes, alignment_bytes)
+
+
+def device_tensor_bytes(tensor: TensorInfo, *, alignment_bytes: int, row_padding: int) -> int:
+    """Size that a tensor takes in a device's buffer; see ``allocated_bytes``."""
+    return allocated_bytes(
+        tensor.type,
+        tensor.shape[0],
+        tensor.n_bytes,
+        alignment_bytes=alignment_bytes,
+        row_padding=row_padding,
+    )
 
 
 def repacks(tensor: TensorInfo, host: Host) -> bool:
-    """Whether the CPU backend rearranges a matrix into anonymous memory (CPU_REPACK).
+    """Whether the CPU backend rearranges a tensor into anonymous memory (CPU_REPACK).
 
-    Types and row counts: ``ggml-cpu/repack.cpp``, ``ggml_repack_get_optimal_repack_type``. Input
-    embeddings are only looked up, never multiplied, and stay as they are.
+    A matrix that is multiplied, or three-dimensional experts
+    (``ggml_repack_get_optimal_repack_type``, ``ggml-cpu/repack.cpp:4974``); other arrangements that
+    some builds know (AMX, KleidiAI) are not counted.
     """
-    if len(tensor.shape) < 2 or tensor.shape[1] < 2 or is_input(tensor):
+    n_dims = 3 if is_expert(tensor) else 2
+    shape = tensor.shape + (1,) * (3 - len(tensor.shape))
+    if _n_dims(tensor.shape) != n_dims or not is_multiplied(tensor):
         return False
     isa = set(host.isa)
-    n_rows = tensor.shape[1]
+    n_rows = shape[1]
     if "avx2" in isa:
         wide = {"q4_0", "q4_K", "iq4_nl", "mxfp4"} | ({"q2_K"} if "avx512f" in isa else set())
         return tensor.type in wide and n_rows % 8 == 0
@@ -91,10 +99,15 @@ def repacks(tensor: TensorInfo, host: Host) -> bool:
 class LayerWeights:
     """Bytes of one repeating layer in one kind of buffer."""
 
-    dense_bytes: int
-    expert_bytes: int
-    largest_bytes: int
+    dense_bytes: int = 0
+    expert_bytes: int = 0
+    largest_bytes: int = 0
     """The largest single tensor, experts included: what a prompt batch streams at once."""
+    repacked_dense_bytes: int = 0
+    repacked_expert_bytes: int = 0
+    """The parts of ``dense_bytes`` and ``expert_bytes`` that a CPU rearranges."""
+    rotates: bool = False
+    """The block uses the rotary factors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,76 +117,127 @@ class WeightTable:
     layers: tuple[LayerWeights, ...]
     input_bytes: int
     output_bytes: int
-    """Output matrix and norm. With tied embeddings the matrix is a copy of the input's."""
+    """Output matrix, norm and heads. With tied embeddings the matrix is a copy of the input's."""
     tied_bytes: int
     """The part of ``output_bytes`` that is that copy."""
-    shared_bytes: int
+    rotary_bytes: int
+    """Rotary factors: one copy in each buffer with a block that rotates."""
+    repacked_output_bytes: int
+    """The part of ``output_bytes`` that a CPU rearranges, ``tied_bytes`` included."""
+    repacked_tied_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostWeights:
+    """Weights in RAM: all of them, and the part that lies rearranged in anonymous memory."""
+
+    model_bytes: int
+    repacked_bytes: int
 
 
 def weight_table(
-    model: ModelSpec, *, alignment_bytes: int = HOST_ALIGNMENT_BYTES, row_padding: int = 1
+    model: ModelSpec,
+    *,
+    alignment_bytes: int = HOST_ALIGNMENT_BYTES,
+    row_padding: int = 1,
+    host: Host | None = None,
 ) -> WeightTable:
-    """Sum the tensors of a model by layer, as one kind of buffer would hold them."""
+    """Sum the tensors of a model by layer, as one kind of buffer would hold them.
 
-    def size(tensor: TensorInfo) -> int:
-        return device_tensor_bytes(tensor, alignment_bytes=alignment_bytes, row_padding=row_padding)
-
+    With ``host`` the parts that its CPU rearranges are summed too; without, they are 0.
+    """
     by_layer: dict[int, list[TensorInfo]] = {}
-    rest: list[TensorInfo] = []
+    by_kind: dict[str, list[TensorInfo]] = {}
     for tensor in model.tensors:
-        layer = tensor.layer
-        if layer is None:
-            rest.append(tensor)
+        whose = owner(model, tensor)
+        if whose.kind == "block":
+            by_layer.setdefault(whose.layer, []).append(tensor)
         else:
-            by_layer.setdefault(layer, []).append(tensor)
-    tied = [t for t in rest if t.name == "token_embd.weight" and model.tied_embeddings]
-    output = [t for t in rest if not is_input(t) and not is_shared(t)] + tied
+            by_kind.setdefault(whose.kind, []).append(tensor)
+    tied = [t for t in model.tensors if t.name == "token_embd.weight" and copies_embedding(model)]
+    output = by_kind.get("output", [])
+
+    def size(tensors: Iterable[TensorInfo]) -> int:
+        return sum(
+            device_tensor_bytes(tensor, alignment_bytes=alignment_bytes, row_padding=row_padding)
+            for tensor in tensors
+        )
+
+    def repacked(tensors: Iterable[TensorInfo]) -> int:
+        return 0 if host is None else size(tensor for tensor in tensors if repacks(tensor, host))
+
+    def layer_weights(layer: int) -> LayerWeights:
+        tensors = by_layer.get(layer, ())
+        experts = [tensor for tensor in tensors if is_expert(tensor)]
+        dense = [tensor for tensor in tensors if not is_expert(tensor)]
+        return LayerWeights(
+            dense_bytes=size(dense),
+            expert_bytes=size(experts),
+            largest_bytes=max((size((tensor,)) for tensor in tensors), default=0),
+            repacked_dense_bytes=repacked(dense),
+            repacked_expert_bytes=repacked(experts),
+            rotates=bool(tensors) and rotates(model, layer),
+        )
+
     return WeightTable(
-        layers=tuple(_layer_weights(by_layer.get(i, ()), size=size) for i in range(model.n_layer)),
-        input_bytes=sum(size(t) for t in rest if is_input(t)),
-        output_bytes=sum(size(t) for t in output),
-        tied_bytes=sum(size(t) for t in tied),
-        shared_bytes=sum(size(t) for t in rest if is_shared(t)),
+        layers=tuple(layer_weights(i) for i in range(model.n_layer)),
+        input_bytes=size(by_kind.get("input", ())),
+        output_bytes=size(output) + size(tied),
+        tied_bytes=size(tied),
+        rotary_bytes=size(by_kind.get("rotary", ())),
+        repacked_output_bytes=repacked(output) + repacked(tied),
+        repacked_tied_bytes=repacked(tied),
     )
 
 
-def repacked_bytes(
-    model: ModelSpec, host: Host, *, host_layers: Iterable[int], host_output: bool
+def device_weight_bytes(
+    table: WeightTable,
+    blocks: Iterable[int],
+    *,
+    host_experts: Collection[int] = (),
+    holds_output: bool = False,
 ) -> int:
-    """Bytes of the host's weights that are rearranged into anonymous memory."""
-    on_host = set(host_layers)
-    total = 0
-    for tensor in model.tensors:
-        layer = tensor.layer
-        here = host_output and not is_shared(tensor) if layer is None else layer in on_host
-        if here and repacks(tensor, host):
-            total += padded(tensor.n_bytes, HOST_ALIGNMENT_BYTES)
-    return total + (tied_copy_bytes(model, host) if host_output else 0)
+    """Weights of one device that holds these blocks, less the experts that stay in RAM."""
+    layers = [(i, table.layers[i]) for i in blocks]
+    total = sum(layer.dense_bytes for _, layer in layers)
+    total += sum(layer.expert_bytes for i, layer in layers if i not in host_experts)
+    if any(layer.rotates for _, layer in layers):
+        total += table.rotary_bytes
+    return total + (table.output_bytes if holds_output else 0)
 
 
-def tied_copy_bytes(model: ModelSpec, host: Host) -> int:
-    """Second copy of a tied output matrix on the host: only where the matrix is repacked."""
-    if not model.tied_embeddings:
-        return 0
-    for tensor in model.tensors:
-        if tensor.name == "token_embd.weight" and repacks(
-            replace(tensor, name="output.weight"), host
-        ):
-            return padded(tensor.n_bytes, HOST_ALIGNMENT_BYTES)
-    return 0
+def host_weight_bytes(
+    table: WeightTable,
+    blocks: Collection[int],
+    *,
+    host_experts: Collection[int] = (),
+    holds_output: bool = False,
+    repack: bool = True,
+) -> HostWeights:
+    """Weights in RAM: the input, these blocks, and the experts of others that stay there.
+
+    A tied output matrix is the input's own tensor here, unless it is rearranged: then it is a copy.
+    ``table`` must have been summed for the host.
+    """
+    layers = [table.layers[i] for i in blocks]
+    experts = [table.layers[i] for i in host_experts if i not in blocks]
+    total = table.input_bytes + sum(layer.dense_bytes + layer.expert_bytes for layer in layers)
+    total += sum(layer.expert_bytes for layer in experts)
+    repacked = sum(layer.repacked_dense_bytes + layer.repacked_expert_bytes for layer in layers)
+    repacked += sum(layer.repacked_expert_bytes for layer in experts)
+    if any(layer.rotates for layer in layers):
+        total += table.rotary_bytes
+    if holds_output:
+        total += table.output_bytes
+        repacked += table.repacked_output_bytes
+        if not (repack and table.repacked_tied_bytes):
+            total -= table.tied_bytes
+    return HostWeights(model_bytes=total, repacked_bytes=repacked if repack else 0)
 
 
-def _layer_weights(tensors: Iterable[TensorInfo], *, size: _Size) -> LayerWeights:
-    dense = expert = largest = 0
-    for tensor in tensors:
-        n_bytes = size(tensor)
-        largest = max(largest, n_bytes)
-        if is_expert(tensor):
-            expert += n_bytes
-        else:
-            dense += n_bytes
-    return LayerWeights(
-        dense_bytes=dense,
-        expert_bytes=expert,
-        largest_bytes=largest,
-    )
+def _n_dims(shape: tuple[int, ...]) -> int:
+    """Dimensions up to the last that is more than 1 (``ggml_n_dims``)."""
+    n_dims = len(shape)
+    while n_dims > 1 and shape[n_dims - 1] == 1:
+        n_dims -= 1
+    return n_dims

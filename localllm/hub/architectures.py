@@ -122,7 +122,7 @@ WITHOUT_CACHE = frozenset(
 """Encoders and diffusion models keep nothing between batches; a gemma4 drafter reads the cache of
 its target."""
 
-CACHE_IN_MTP_BLOCKS = frozenset({"graniteswitch", "hy_v4", "minimax-m3"}) | (
+CACHE_IN_MTP_BLOCKS = frozenset({"deepseek4", "graniteswitch", "hy_v4", "minimax-m3"}) | (
     RECURRENT_WITHOUT_KV_HEADS - {"glm5-next"}
 )
 """The main context gives the MTP blocks at the end a cache too; elsewhere it leaves them out."""
@@ -147,6 +147,11 @@ LATENT_ATTENTION = frozenset(
 )
 """With ``attention.key_length_mla`` and ``attention.value_length_mla``, the cache holds one
 compressed row a token."""
+
+INDEXERS = frozenset(
+    {"deepseek32", "dots3note", "glm-dsa", "glm5-next", "hy_v4", "minimax-m3", "qwen4exp"}
+)
+"""Sparse attention: an indexer chooses the tokens that a block attends to, by keys of its own."""
 
 LATENT_V_ROWS = frozenset({"glm5-next", "kimi-k3"})
 """The V head is as wide as ``attention.kv_lora_rank``."""

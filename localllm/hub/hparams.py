@@ -83,6 +83,19 @@ class Hparams:
             raise self.error(f"{key} lists {self._arrays[name].n:,} blocks of {n_layer}")
         return list(default) if isinstance(default, list) else [default] * n_layer
 
+    def numbers(self, key: str, n: int = 0) -> list[int]:
+        """The first ``n`` whole numbers of a list (0: all of them); none without the key.
+
+        Raises GGUFError for a shorter list, another type, or a figure out of bounds.
+        """
+        name = f"{self.arch}.{key}"
+        value = self._metadata.get(name, None if name in self._arrays else ())
+        if not isinstance(value, tuple):
+            raise self.error(f"{key} is not a list of at most {MAX_LAYERS} numbers")
+        if value and len(value) < n:
+            raise self.error(f"{key} lists {len(value):,} blocks of {n}")
+        return [self._checked(key, each, 0, MAX_WIDTH) for each in value[: n or None]]
+
     def pattern(self, key: str, n_layer: int) -> list[bool] | int | None:
         """Flags, cut or filled up to ``n_layer``; or a period; or None without the key."""
         value = self._metadata.get(f"{self.arch}.{key}")

@@ -13,6 +13,7 @@ from typing import Literal
 from localllm.core.model import LayerHparams, TensorInfo
 from localllm.hub import architectures as known
 from localllm.hub.hparams import MAX_EXPERTS, MAX_LAYERS, Hparams
+from localllm.hub.sparse import Sparse, read_sparse
 
 MAX_HEADS = 2**16
 MAX_HEAD_SIZE = 2**16
@@ -42,6 +43,7 @@ class Blocks:
     n_layer_nextn: int
     swa_type: SwaType
     n_swa: int
+    sparse: Sparse
 
 
 def read_heads(hparams: Hparams, n_layer: int, n_embd: int) -> Heads:
@@ -79,7 +81,7 @@ def read_heads(hparams: Hparams, n_layer: int, n_embd: int) -> Heads:
 
 
 def read_blocks(
-    hparams: Hparams, n_layer: int, heads: Heads, tensors: Sequence[TensorInfo]
+    hparams: Hparams, n_layer: int, n_embd: int, heads: Heads, tensors: Sequence[TensorInfo]
 ) -> Blocks:
     """Read everything that may differ from block to block."""
     n_nextn = hparams.integer("nextn_predict_layers", high=n_layer)
@@ -94,6 +96,7 @@ def read_blocks(
     if hparams.arch == "lfm2":
         in_window = [swa and not state for swa, state in zip(in_window, recurrent, strict=True)]
     n_ff_exp, n_expert_used = _experts(hparams, n_layer, tensors)
+    sparse = read_sparse(hparams, n_layer, n_main, n_embd, recurrent)
     cached = [
         _has_cache(hparams, layer, n_layer, n_main, is_recurrent=recurrent[layer], n_ff=n_ff[layer])
         for layer in range(n_layer)
@@ -108,6 +111,9 @@ def read_blocks(
             has_kv=cached[i],
             n_ff_exp=n_ff_exp[i],
             n_expert_used=n_expert_used[i],
+            has_indexer=sparse.has_indexer[i],
+            compress_ratio=sparse.compress_ratios[i],
+            is_ple=sparse.is_ple[i],
         )
         for i in range(n_layer)
     )
@@ -119,7 +125,9 @@ def read_blocks(
     if hparams.arch == "graniteswitch":  # one more block, with one head, routes between adapters
         layers = (*layers[:n_main], LayerHparams(n_head=1, n_head_kv=1, n_ff=0))
         n_nextn = 1
-    return Blocks(layers=layers, n_layer_nextn=n_nextn, swa_type=swa_type, n_swa=n_swa)
+    return Blocks(
+        layers=layers, n_layer_nextn=n_nextn, swa_type=swa_type, n_swa=n_swa, sparse=sparse
+    )
 
 
 def _window(hparams: Hparams, n_layer: int, n_main: int) -> tuple[SwaType, int, list[bool]]:

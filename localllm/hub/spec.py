@@ -36,7 +36,7 @@ def model_spec(header: GGUFHeader, *, source: str, stem: str) -> ModelSpec:
     n_embd_key = "features_length" if arch == "wavtokenizer-dec" else "embedding_length"
     n_embd = hparams.integer(n_embd_key, None, low=1)
     heads = read_heads(hparams, n_layer, n_embd)
-    blocks = read_blocks(hparams, n_layer, heads, header.tensors)
+    blocks = read_blocks(hparams, n_layer, n_embd, heads, header.tensors)
     n_expert_used = max(layer.n_expert_used for layer in blocks.layers)
 
     def read(architectures: frozenset[str], key: str, default: int = 0) -> int:
@@ -84,6 +84,9 @@ def model_spec(header: GGUFHeader, *, source: str, stem: str) -> ModelSpec:
         token_shift_count=read(known.WKV_HEADS, "token_shift_count", 2),
         n_embd_head_kda=read(known.DELTA_ATTENTION, "kda.head_dim"),
         n_embd_head_la=heads.n_embd_head_k if arch == "minimax-01" else 0,
+        indexer_head_size=blocks.sparse.indexer_head_size,
+        indexer_kpool=blocks.sparse.indexer_kpool,
+        ple_conv_state=blocks.sparse.ple_conv_state,
         has_chat_template=header.template is not None,
         metadata=header.metadata,
     )

@@ -12,7 +12,7 @@ from localllm.core.compute import host_input_bytes, layer_compute_bytes, output_
 from localllm.core.ggml import row_bytes
 from localllm.core.memory import Placement, RunShape, padded_n_ctx
 from localllm.core.model import ModelSpec
-from localllm.core.weights import device_tensor_bytes, repacked_bytes, weight_table
+from localllm.core.weights import device_tensor_bytes, host_weight_bytes, weight_table
 from localllm.units import GiB, MiB
 from tests.support.specs import gpu, host, llama_3_2_1b, llama_3_8b, llama_3_70b, mixtral
 
@@ -38,7 +38,9 @@ def test_a_q8_0_cache_is_34_64ths_of_an_f16_cache() -> None:
 
 def test_a_sliding_window_keeps_the_window_and_one_batch() -> None:
     model = llama_3_8b()
-    swa = replace(model, n_swa=1024, layers=(replace(model.layers[0], is_swa=True),) * 32)
+    swa = replace(
+        model, swa_type="standard", n_swa=1024, layers=(replace(model.layers[0], is_swa=True),) * 32
+    )
     # PAD(min(8192, 1024 + 512), 256) = 1536 cells
     assert kv_layer_bytes(swa, 0, AT_8K) == 1536 * (8 * 128 * 2) * 2
 
@@ -69,7 +71,8 @@ def test_8b_weights_equal_a_cuda_log() -> None:
 def test_cpu_repacking_of_8b_equals_a_dry_run() -> None:
     """llama.cpp's dry run on AVX2: CPU_REPACK 3,204 MiB, plain CPU 1,481.30 MiB."""
     model = llama_3_8b()
-    repacked = repacked_bytes(model, host(), host_layers=range(32), host_output=True)
+    table = weight_table(model, host=host())
+    repacked = host_weight_bytes(table, range(32), holds_output=True).repacked_bytes
     memory = MemoryModel(model, (), host())
     terms = memory.breakdown(Placement(n_gpu_layers=0, layers_per_device=()), AT_8K).host
     assert mib(repacked) == 3204.0

@@ -15,6 +15,7 @@ from localllm.core.hardware import Device
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem
 from localllm.core.plan import Counterfactual
+from localllm.core.requantise import smaller_quantisations
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
 from localllm.units import format_bytes
@@ -37,8 +38,11 @@ def counterfactuals(
         return ()
     bar = max(solution.score, guess.score)
     found: list[Counterfactual] = []
+    done: set[str] = set()
     reached: dict[str, tuple[bool, int, int]] = {}
     for kind, words, changed in _changes(problem, solution):
+        if kind in done:
+            continue
         try:
             other = solve(changed)
         except UsageError:
@@ -46,6 +50,8 @@ def counterfactuals(
         if other.verdict != "fits" or other.score <= max(bar, reached.get(kind, bar)):
             continue
         reached[kind] = other.score
+        if other.whole:
+            done.add(kind)  # nothing more to gain that way
         found.append(
             Counterfactual(
                 change=f"{_filled(words, solution, other)}: {_gain(problem.model, other)}",
@@ -81,7 +87,7 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
         shorter = asking(n_ctx=n_ctx - n_ctx % _CTX_STEP)
         yield _Change("context", "context {n_ctx:,}", shorter)
         n_ctx //= 2
-    for smaller in _smaller_quantisations(problem.model):
+    for smaller in smaller_quantisations(problem.model):
         words = f"{smaller.quant} (about {format_bytes(smaller.file_bytes)})"
         formulas = MemoryModel(smaller, (), problem.hardware.host)
         yield _Change("quant", words, replace(problem, memory=formulas))
@@ -104,10 +110,6 @@ _FIXED = {
     "n_cpu_moe": "the experts that stay in RAM",
     "tensor_split": "the split over the GPUs",
 }
-
-
-def _smaller_quantisations(model: ModelSpec) -> Iterator[ModelSpec]:
-    return iter(())
 
 
 def _another(twin: Device) -> Device:

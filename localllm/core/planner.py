@@ -165,24 +165,24 @@ def best_placement(problem: Problem, *, n_ctx: int, near: Solution | None = None
     fixed = problem.policy.n_gpu_layers
     total = problem.model.n_layer_total
     wanted = total if fixed is None or fixed < 0 else min(fixed, total)
-    tightest: Solution | None = None
-    if wanted:
-        for group in _device_groups(problem.hardware.usable_devices, problem.policy):
-            here = problem.on(group)
-            smaller = len(group) < len(problem.hardware.usable_devices)
-            if smaller and tightest is not None and _hopeless(here, tightest):
-                continue
-            tightest = place(here, settings, n_gpu_layers=wanted)
-            if tightest.gpus_fit:
-                return tightest
-    if tightest is not None:
-        here = problem.on(problem.hardware.usable_devices)
-        partial = _fewest_host_experts(here, settings, n_gpu_layers=wanted, near=near)
-        if partial is None and fixed is not None and fixed >= 0:
-            return tightest
-        partial = partial or _most_layers(here, settings, below=wanted, near=near)
-        if partial is not None:
-            return partial
+    devices = problem.hardware.usable_devices
+    if not wanted or not devices:
+        return _on_the_cpu(problem, settings)
+    for group in _device_groups(devices, problem.policy):
+        here = problem.on(group)
+        if not _hopeless(here, settings, n_gpu_layers=wanted):
+            whole = place(here, settings, n_gpu_layers=wanted)
+            if whole.gpus_fit:
+                return whole
+    here = problem.on(devices)
+    mixed = _fewest_host_experts(here, settings, n_gpu_layers=wanted, near=near)
+    if mixed is not None:
+        return mixed
+    if fixed is not None and fixed >= 0:
+        return place(here, settings, n_gpu_layers=wanted)
+    partial = _most_layers(here, settings, below=wanted, near=near)
+    if partial is not None:
+        return partial
     return _on_the_cpu(problem, settings)
 
 
@@ -314,11 +314,18 @@ def _largest(
     return best
 
 
-def _hopeless(here: Problem, tried: Solution) -> bool:
-    """Whether weights and cache alone, which no placement makes smaller, exceed these devices."""
-    least = sum(row.model_bytes + row.context_bytes for row in tried.rows[:-1])
+def _hopeless(here: Problem, settings: Settings, *, n_gpu_layers: int) -> bool:
+    """Whether weights and cache alone, which the formulas know to the byte, exceed the devices.
+
+    Spares the engine a question; the formulas themselves answer the whole one as fast.
+    """
+    formulas = here.memory.formulas
     budgets = [budget_bytes(device, here.policy) for device in here.memory.devices]
-    return None not in budgets and least > sum(budget or 0 for budget in budgets)
+    if formulas is here.memory or None in budgets:
+        return False
+    guess = place(replace(here, memory=formulas), settings, n_gpu_layers=n_gpu_layers)
+    least = sum(row.model_bytes + row.context_bytes for row in guess.rows[:-1])
+    return least > sum(budget or 0 for budget in budgets)
 
 
 def _solve_by_formulas(problem: Problem) -> Solution:

@@ -128,6 +128,16 @@ class DryRun:
         with self._lock:
             self._ready()
 
+    @property
+    def isa(self) -> frozenset[str]:
+        """Instruction sets that the installed llama.cpp uses here, by ``core.hardware``'s names.
+
+        Raises ``ExactUnavailable``.
+        """
+        self.check()
+        assert self._child is not None
+        return self._child.isa
+
     def measure(self, request: DryRunRequest) -> DryRunAnswer:
         """Return what llama.cpp would allocate.
 
@@ -199,6 +209,7 @@ class _Child:
         self._ring = StderrRing()
         self._buffer = b""
         self._greeted = False
+        self.isa: frozenset[str] = frozenset()
         self._process: subprocess.Popen[bytes] | None = None
         self._started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
         self._keeper = threading.Thread(
@@ -243,6 +254,7 @@ class _Child:
             raise _Gone("The dry run comes from another version of localllm.")
         if hello["unavailable"] is not None:
             raise ExactUnavailable(hello["unavailable"])
+        self.isa = frozenset(hello["isa"])
         self._greeted = True
 
     def ask(self, line: bytes, timeout_s: float) -> dict[str, Any]:

@@ -32,7 +32,8 @@ def main() -> None:
     lifeline.die_with_parent(int(sys.argv[1]))
     resource.setrlimit(resource.RLIMIT_DATA, (_MAX_DATA_BYTES, _MAX_DATA_BYTES))
     models, why_not = _start()
-    _write(answers, {"version": VERSION, "unavailable": why_not})
+    isa = [] if models is None else models.isa
+    _write(answers, {"version": VERSION, "unavailable": why_not, "isa": isa})
     for line in questions:
         if models is None:
             break

@@ -29,6 +29,14 @@ from localllm.engine.simulated import DryMemory, SimulatedDevice
 
 _MAX_MODELS = 4
 
+_ISA = {
+    "avx2": "ggml_cpu_has_avx2",
+    "avx512f": "ggml_cpu_has_avx512",
+    "dotprod": "ggml_cpu_has_dotprod",
+    "i8mm": "ggml_cpu_has_matmul_int8",
+}
+"""By which the CPU backend decides whether to rearrange weights; names as in ``core.hardware``."""
+
 
 class Refused(Exception):
     """llama.cpp refused a question; the text is its complaint."""
@@ -45,6 +53,7 @@ class DryModels:
         layouts.check(() if unchecked else layouts.TESTED)
         self._known = known_buffer_types()
         self._extra = extra_buffer_types()
+        self.isa = [name for name, has in _ISA.items() if getattr(ggml, has)()]
         self._dry = DryMemory()
         self._models: OrderedDict[str, _DryModel] = OrderedDict()
 

@@ -1,0 +1,204 @@
+"""``EngineMemory``: llama.cpp's allocator as a source of memory, beside the formulas.
+
+Weights, cache and compute buffers are the engine's own figures; what it does not print (backend
+contexts, its process, the output buffer) is the formulas' in both sources. Searching asks about a
+small header without vocabulary, ``proof`` about the true one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from localllm.core.breakdown import MemoryModel
+from localllm.core.hardware import Device, Host
+from localllm.core.memory import (
+    DeviceTerms,
+    MemoryBreakdown,
+    Placement,
+    RunShape,
+    device_overhead_bytes,
+    engine_process_bytes,
+    output_buffer_bytes,
+)
+from localllm.core.model import ModelSpec
+from localllm.core.placing import tensor_overrides
+from localllm.core.traits import device_traits
+from localllm.engine.dryrun import (
+    ContextMemory,
+    DryRun,
+    DryRunContext,
+    DryRunRefused,
+    DryRunRequest,
+)
+
+_N_BATCH = 2048
+"""Memory does not follow the batch as long as it holds a micro-batch: outputs are limited apart."""
+
+_REPACKING_ISA = frozenset({"avx2", "avx512f", "dotprod", "i8mm"})
+"""Instruction sets that decide which weights the CPU backend rearranges."""
+
+_Key = tuple[tuple[Path, ...], tuple[Device, ...], Placement, RunShape]
+
+
+class EngineMemory:
+    """What llama.cpp would allocate for one model on one set of devices."""
+
+    def __init__(
+        self,
+        dry: DryRun,
+        formulas: MemoryModel,
+        full: Sequence[Path],
+        bare: Sequence[Path],
+        *,
+        this_machine: bool = False,
+    ) -> None:
+        """``full`` and ``bare``: header files with the vocabulary and without.
+
+        ``this_machine``: the plan is for the machine that it is made on, so that the installed
+        llama.cpp rearranges weights as it will when it runs them. For another machine the formulas
+        say which weights its CPU rearranges, unless that CPU is like this one.
+        """
+        self._dry = dry
+        self._formulas = formulas
+        self._full, self._bare = tuple(full), tuple(bare)
+        self._this_machine = this_machine
+        self._known: dict[_Key, MemoryBreakdown] = {}
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model that is placed."""
+        return self._formulas.model
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices that a placement's layers are divided over, in llama.cpp's order."""
+        return self._formulas.devices
+
+    @property
+    def host(self) -> Host:
+        """CPU and RAM beside them."""
+        return self._formulas.host
+
+    @property
+    def formulas(self) -> MemoryModel:
+        """The formulas for the same."""
+        return self._formulas
+
+    def with_devices(self, devices: Sequence[Device]) -> Self:
+        """Return the same model on other devices. What was asked before stays known to both."""
+        other = copy.copy(self)
+        other._formulas = self._formulas.with_devices(devices)
+        return other
+
+    def breakdown(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
+        """Bytes of every device and of the host, by the header without vocabulary.
+
+        Raises ``ExactUnavailable`` and ``DryRunRefused``.
+        """
+        return self._ask(self._bare, placement, (shape,))[0]
+
+    def breakdowns(
+        self, placement: Placement, shapes: Sequence[RunShape]
+    ) -> tuple[MemoryBreakdown, ...]:
+        """Return ``breakdown`` of several shapes on one placement: one question, one load."""
+        return self._ask(self._bare, placement, shapes)
+
+    def proof(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
+        """``breakdown`` over the model's full header, vocabulary included."""
+        return self._ask(self._full, placement, (shape,))[0]
+
+    def _ask(
+        self, paths: tuple[Path, ...], placement: Placement, shapes: Sequence[RunShape]
+    ) -> tuple[MemoryBreakdown, ...]:
+        keys = {shape: (paths, self.devices, placement, shape) for shape in shapes}
+        for repack in (True, False):
+            new = [s for s, key in keys.items() if key not in self._known and s.repack == repack]
+            if new:
+                self._measure(paths, placement, new, repack=repack)
+        return tuple(self._known[keys[shape]] for shape in shapes)
+
+    def _measure(
+        self,
+        paths: tuple[Path, ...],
+        placement: Placement,
+        shapes: Sequence[RunShape],
+        *,
+        repack: bool,
+    ) -> None:
+        """Ask about shapes that agree on repacking, and keep the answers."""
+        here = not repack or self._repacks_like_this_cpu()
+        request = DryRunRequest(
+            paths=paths,
+            devices=self.devices,
+            n_gpu_layers=placement.n_gpu_layers if self.devices else 0,
+            tensor_split=tuple(map(float, placement.layers_per_device)),
+            tensor_overrides=tuple(
+                (override.pattern, override.buffer_type) for override in tensor_overrides(placement)
+            ),
+            repack=repack and here,
+            contexts=tuple(map(dry_run_context, shapes)),
+        )
+        answer = self._dry.measure(request)
+        for shape, found in zip(shapes, answer.contexts, strict=True):
+            if found.refused is not None:
+                raise DryRunRefused(f"llama.cpp refused the context: {found.refused}.")
+            host = self._host(found, placement, shape, here=here)
+            breakdown = MemoryBreakdown(
+                devices=tuple(
+                    DeviceTerms(
+                        model_bytes=row.model_bytes,
+                        context_bytes=row.context_bytes,
+                        compute_bytes=row.compute_bytes,
+                        overhead_bytes=device_overhead_bytes(device),
+                    )
+                    for device, row in zip(self.devices, found.devices, strict=False)
+                ),
+                host=host,
+                estimated=("GPU context and pools",) if self.devices else (),
+                basis="exact",
+            )
+            self._known[paths, self.devices, placement, shape] = breakdown
+
+    def _host(
+        self, found: ContextMemory, placement: Placement, shape: RunShape, *, here: bool
+    ) -> DeviceTerms:
+        model_bytes, repacked_bytes = found.host.model_bytes, found.repacked_bytes
+        if not here:
+            # The engine counted plainly. Rearranging moves bytes from the mapped file to anonymous
+            # memory, and a tied output matrix becomes a copy of its own.
+            plain = self._formulas.breakdown(placement, replace(shape, repack=False)).host
+            repacked = self._formulas.breakdown(placement, shape).host
+            model_bytes += repacked.model_bytes - plain.model_bytes
+            repacked_bytes = repacked.model_bytes - repacked.mapped_bytes
+        return DeviceTerms(
+            model_bytes=model_bytes,
+            context_bytes=found.host.context_bytes,
+            compute_bytes=found.host.compute_bytes,
+            overhead_bytes=engine_process_bytes(self.model)
+            + output_buffer_bytes(self.model, shape),
+            mapped_bytes=model_bytes - repacked_bytes,
+        )
+
+    def _repacks_like_this_cpu(self) -> bool:
+        """Whether the installed llama.cpp rearranges weights as the planned machine's would."""
+        if self._this_machine or any(device_traits(d).host_buffer for d in self.devices):
+            return True  # the first device's pinned memory comes first, and is never rearranged
+        return self._dry.isa & _REPACKING_ISA == _REPACKING_ISA.intersection(self.host.isa)
+
+
+def dry_run_context(shape: RunShape) -> DryRunContext:
+    """Return the context of a shape, as ``engine.loading`` makes it from the plan."""
+    return DryRunContext(
+        n_ctx=shape.n_ctx,
+        n_batch=max(_N_BATCH, shape.n_ubatch),
+        n_ubatch=shape.n_ubatch,
+        type_k=shape.type_k,
+        type_v=shape.type_v,
+        flash_attn="auto" if shape.flash_attn else "off",
+        n_seq=shape.n_seq,
+        n_outputs_max=max(shape.n_outputs_max, shape.n_seq),
+    )

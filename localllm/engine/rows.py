@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from localllm.engine.llama import C, devices, ggml
+from localllm.engine.llama import C, devices, ggml, metadata, metadata_number
 
 _SYMBOL = "_Z26llama_get_memory_breakdownPK13llama_context"
 _WORD = 8
@@ -52,9 +52,16 @@ def breakdown_rows(model: int, context: int, known: Iterable[int]) -> list[Row]:
     known = set(known)
     if any(row.buffer_type not in known for row in rows):
         raise Unreadable("the breakdown names a buffer type that no device has")
-    if sum(row.model_bytes for row in rows) < C.llama_model_size(model):
+    n_bytes = sum(row.model_bytes for row in rows)
+    if n_bytes < C.llama_model_size(model) and not _leaves_blocks_out(model):
         raise Unreadable("the breakdown counts less than the model's tensors")
     return rows
+
+
+def _leaves_blocks_out(model: int) -> bool:
+    """Return whether the file may hold MTP blocks, which llama.cpp counts and mostly skips."""
+    key = f"{metadata(model, 'general.architecture')}.nextn_predict_layers"
+    return bool(metadata_number(model, key))
 
 
 def _rows(context: int) -> list[Row]:

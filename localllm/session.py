@@ -25,9 +25,9 @@ from localllm.core.generation import (
 )
 from localllm.core.hardware import Hardware
 from localllm.core.plan import Plan
-from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
 from localllm.hub.resolve import LocalModel, resolve
+from localllm.planning import BasisWish, Plannable, Planner
 from localllm.records.conversations import Conversation, ConversationStore, Summary
 from localllm.records.entries import Entry
 from localllm.records.export import read as read_conversation
@@ -56,6 +56,7 @@ __all__ = [
     "input_history_path",
     "measure_host_bandwidth",
     "read_conversation",
+    "resolve_for_plan",
     "resolve_model",
     "save_conversation",
 ]
@@ -66,6 +67,11 @@ def resolve_model(name: str) -> LocalModel:
 
     Raises NotFoundError (exit 5) for a name that is neither, GGUFError (7) for a bad file.
     """
+    return resolve(name)
+
+
+def resolve_for_plan(name: str) -> Plannable:
+    """Return what is known of a model, for a plan: its files need not be here."""
     return resolve(name)
 
 
@@ -147,10 +153,20 @@ class Comparison:
 class Session:
     """One machine and at most one loaded model, with its plan. Close it, or use it in ``with``."""
 
-    def __init__(self, *, hardware: Hardware | None = None, engine: Engine | None = None) -> None:
-        """Take a machine and an engine, or detect and start them when they are first needed."""
+    def __init__(
+        self,
+        *,
+        hardware: Hardware | None = None,
+        engine: Engine | None = None,
+        basis: BasisWish = "auto",
+    ) -> None:
+        """Take a machine and an engine, or detect and start them when they are first needed.
+
+        ``basis``: whether plans ask llama.cpp's own allocator, see ``Planner``.
+        """
         self._hardware = hardware
         self._engine = engine
+        self._planner = Planner(basis=basis)
         self.model: LocalModel | None = None
         self.plan: Plan | None = None
         self.loaded: Loaded | None = None
@@ -175,9 +191,18 @@ class Session:
             self._hardware = detect_hardware(wake_gpus=True)
         return self._hardware
 
-    def make_plan(self, model: LocalModel, policy: Policy) -> Plan:
-        """Plan ``model`` on this session's machine. Raises DoesNotFitError or UsageError."""
-        return make_plan(model.spec, self.hardware, policy)
+    def prepare_plans(self) -> Self:
+        """Start what a plan will need in the background, so that reading a header hides it."""
+        self._planner.start()
+        return self
+
+    def make_plan(self, model: Plannable, policy: Policy) -> Plan:
+        """Plan ``model`` on this session's machine, whether it fits or not (``Plan.verdict``).
+
+        Raises UsageError for wishes that contradict each other, EngineError where an exact plan
+        was insisted on and cannot be made.
+        """
+        return self._planner.plan(model, self.hardware, policy)
 
     def load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
         """Load a model under its plan; yields progress, then ``Loaded``, ``Failed`` or ``Died``."""
@@ -205,7 +230,8 @@ class Session:
             self._engine.cancel()
 
     def close(self) -> None:
-        """End the engine process, if one was started."""
+        """End the processes that were started."""
+        self._planner.close()
         if self._engine is not None:
             self._engine.close()
         self.loaded = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from localllm.cli.options import (
@@ -41,19 +43,36 @@ Exit code 3 says that it does not fit; the plan is printed all the same.
     "or a file that localllm hardware --json wrote there. [default: this machine]",
 )
 @click.option("--explain", is_flag=True, help="Show how the figures were counted.")
+@click.option(
+    "--basis",
+    cls=Option,
+    type=click.Choice(["auto", "exact", "formula"]),
+    default="auto",
+    envvar="LOCALLLM_BASIS",
+    help="exact asks llama.cpp's own allocator, formula does without; auto is exact where that is "
+    "possible. [default: auto]",
+)
 @json_option
 @planning_options
-def plan(model: str, names: tuple[str, ...], explain: bool, as_json: bool, policy: Policy) -> None:
+def plan(
+    model: str,
+    names: tuple[str, ...],
+    explain: bool,
+    basis: Literal["auto", "exact", "formula"],
+    as_json: bool,
+    policy: Policy,
+) -> None:
     """Show what fits where, and why.
 
-    MODEL is a path to a .gguf file, or demo. Nothing is loaded: the file's header is enough.
+    MODEL is a path to a .gguf file, its address (https://...), a known model's name (llama-3-70b,
+    llama-3-70b:Q5_K_M) or demo. Nothing is loaded, and nothing but a header is fetched.
     """
     from localllm import session
 
     machine = session.hardware_named(*names) if names else None
-    local = session.resolve_model(model)
-    with session.Session(hardware=machine) as open_session:
-        made = open_session.make_plan(local, policy)
+    with session.Session(hardware=machine, basis=basis) as open_session:
+        open_session.prepare_plans()
+        made = open_session.make_plan(session.resolve_for_plan(model), policy)
     if as_json:
         from localllm.core.documents import plan_document
 

@@ -12,16 +12,14 @@ from rich.text import Text
 
 from localllm.cli import draw
 from localllm.cli.output import unicode_output
-from localllm.core.cache import kv_cells, kv_layer_bytes
-from localllm.core.memory import RunShape
+from localllm.cli.plan_explain import counted, machine, terms_table
+from localllm.core.hardware import THIS_MACHINE
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count
 
 _TERMS = (draw.MODEL, draw.CONTEXT, draw.COMPUTE, draw.OVERHEAD, draw.HEADROOM, draw.SPARE)
 _ROOMY_COLUMNS = 96
-THIS_MACHINE = "this machine"
-"""``Hardware.source`` of what was detected here."""
 
 _BASIS = {
     "exact": ("exact", "green", "llama.cpp's own allocator says so"),
@@ -44,6 +42,9 @@ def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
         console.print()
         console.print(bars)
     console.print()
+    if explain:
+        console.print(terms_table(plan))
+        console.print()
     console.print(_facts(plan, explain=explain))
     console.print()
     # Never wrapped by us: a terminal's own wrapping leaves one line to copy.
@@ -175,7 +176,7 @@ def _facts(plan: Plan, *, explain: bool) -> Table:
         ("Basis", (_basis(plan),)),
     ]
     if explain:
-        sections += [("Counted", tuple(_counted(plan))), ("Machine", tuple(_machine(plan)))]
+        sections += [("Counted", tuple(counted(plan))), ("Machine", tuple(machine(plan)))]
     for label, paragraphs in sections:
         for index, paragraph in enumerate(paragraphs):
             cell: RenderableType = Text(printable(paragraph))
@@ -210,61 +211,9 @@ def _cliff(plan: Plan) -> tuple[str, ...]:
 
 def _basis(plan: Plan) -> str:
     _, _, meaning = _BASIS[plan.basis]
-    if not plan.estimated_terms:
-        return f"{meaning}."
-    return f"{meaning}; upper estimates: {', '.join(plan.estimated_terms)}."
-
-
-def _counted(plan: Plan) -> Iterator[str]:
-    """The arithmetic behind the columns, for whoever wants to check it."""
-    model = plan.model
-    weights = sum(tensor.n_bytes for tensor in model.tensors)
-    yield f"model: {len(model.tensors):,} tensors, {weights:,} bytes in the file's own types"
-    mapped = plan.host.mapped_bytes
-    if mapped:
-        yield f"of RAM's model column {format_bytes(mapped)} are the mapped file"
-    yield from _kv_lines(plan)
-    yield (
-        f"compute: batches of {plan.n_ubatch} tokens (submitted by {plan.n_batch}), "
-        f"flash attention {plan.flash_attn}, n_outputs_max {plan.n_outputs_max}"
-    )
-    yield "overhead: what llama.cpp's own sum leaves out: backend context, pools, its process"
-    for override in plan.tensor_overrides:
-        yield f"kept in {override.buffer_type}: tensors like {override.pattern}"
-
-
-def _kv_lines(plan: Plan) -> Iterator[str]:
-    """One line for each group of layers with caches of one size."""
-    model = plan.model
-    shape = RunShape(
-        n_ctx=plan.n_ctx,
-        n_ubatch=plan.n_ubatch,
-        type_k=plan.type_k,
-        type_v=plan.type_v,
-        flash_attn=plan.flash_attn != "off",
-        n_seq=plan.n_seq,
-        n_outputs_max=plan.n_outputs_max,
-    )
-    groups: dict[tuple[int, int, int, int], int] = {}
-    for layer in range(model.n_layer):
-        size = kv_layer_bytes(model, layer, shape)
-        key = (
-            kv_cells(model, layer, shape),
-            model.n_embd_k_gqa(layer),
-            model.n_embd_v_gqa(layer),
-            size,
-        )
-        if size:
-            groups[key] = groups.get(key, 0) + 1
-    for (cells, n_k, n_v, size), count in groups.items():
-        yield (
-            f"context: {count} layers x {cells:,} cells x "
-            f"({n_k:,} K as {plan.type_k} + {n_v:,} V as {plan.type_v}) = "
-            f"{count} x {format_bytes(size)} = {format_bytes(count * size)}"
-        )
-
-
-def _machine(plan: Plan) -> Iterator[str]:
-    hardware = plan.hardware
-    yield f"{hardware.name} ({hardware.source}), {hardware.host.cpu}"
-    yield from hardware.notes
+    text = meaning
+    if plan.basis_reason:
+        text += f" ({plan.basis_reason})"
+    if plan.estimated_terms:
+        text += f"; upper estimates: {', '.join(plan.estimated_terms)}"
+    return f"{text}."

@@ -1,7 +1,7 @@
 """What would change a plan: single changes, each planned for real, that gain something.
 
-Ranked by how little they take from the person: a denser cache, a shorter context, a smaller
-quantisation, one more GPU, less headroom, a wish left to the planner.
+Ranked by how little they take from the person: a wish left to the planner, a denser cache, a
+shorter context, a smaller quantisation, one more GPU, less headroom.
 """
 
 from __future__ import annotations
@@ -77,6 +77,9 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
     def asking(**wishes: object) -> Problem:
         return replace(problem, policy=replace(policy, **wishes))  # type: ignore[arg-type]
 
+    for wish, what in _FIXED.items():
+        if getattr(policy, wish) is not None:
+            yield _Change(wish, f"{what} left to the planner", asking(**{wish: None}))
     if shape.type_k == shape.type_v == "f16":
         denser = asking(type_k="q8_0", type_v="q8_0")
         yield _Change("kv", "q8_0 KV cache frees {freed}", denser)
@@ -100,9 +103,6 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
     if any(row.headroom_bytes for row in solution.rows[:-1]):
         bare = asking(vram_headroom_bytes=0, vram_headroom_fraction=None)
         yield _Change("headroom", "no headroom on the GPUs", bare)
-    for wish, what in _FIXED.items():
-        if getattr(policy, wish) is not None:
-            yield _Change(wish, f"{what} left to the planner", asking(**{wish: None}))
 
 
 _FIXED = {

@@ -13,6 +13,9 @@ DeviceKind = Literal["gpu", "igpu"]
 Backend = Literal["cuda", "metal", "vulkan", "rocm", "rpc", "simulated", "other", "none"]
 """``other`` is a llama.cpp backend without rules of its own here (SYCL, OpenCL ...)."""
 
+THIS_MACHINE = "this machine"
+"""``Hardware.source`` of what was detected here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
@@ -46,11 +49,29 @@ class Device:
     """Peak of the memory bus, 10^9 bytes per second."""
     memory_bandwidth_basis: str | None = None
     """Where that figure comes from: ``memory clock x bus width``, ``profile`` ..."""
+    memory_type: str | None = None
+    """``GDDR6X``, ``HBM3``, ``LPDDR5X`` ..."""
+    fp32_tflops: float | None = None
+    """Peak of the ordinary arithmetic units, 10^12 operations a second; a multiply-add is two."""
+    fp16_tflops: float | None = None
+    """Peak of matrix products of FP16 or BF16 with FP32 sums, dense: never the figure "with
+    sparsity" (twice as high), nor that with FP16 sums (twice as high on GeForce cards)."""
+    int8_tops: float | None = None
+    """Peak of integer matrix products, dense: what llama.cpp multiplies quantised weights with."""
+    fp8_tflops: float | None = None
+    """As ``fp16_tflops`` for FP8; None where the device has none, or nobody says."""
+    fp4_tflops: float | None = None
+    """As ``fp16_tflops`` for FP4 (MXFP4, NVFP4)."""
+    nvlink_gb_s: float | None = None
+    """NVLink to the machine's other GPUs, both directions added, 10^9 bytes per second; None
+    without a link."""
     pcie_gen: int | None = None
     pcie_gen_max: int | None = None
     pcie_width: int | None = None
     pcie_width_max: int | None = None
     power_limit_w: float | None = None
+    idle_power_w: float | None = None
+    """Draw of the board with nothing running on it, where somebody measured it."""
     mig: str | None = None
     """MIG profile of a slice (``1g.10gb``), or ``enabled`` for a card that is divided."""
     alignment_bytes: int | None = None
@@ -93,6 +114,12 @@ class Host:
     """Measured on request, or the profile's peak."""
     memory_bandwidth_basis: str | None = None
     """``measured`` with what and how, or ``profile``: the theoretical peak."""
+    memory_type: str | None = None
+    """With the rate: ``DDR5-5600``, ``LPDDR5X-8000``."""
+    n_memory_channels: int | None = None
+    """Channels of 64 bits, of all sockets together."""
+    power_limit_w: float | None = None
+    """What the processors may draw for long, all sockets together."""
     unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -27,6 +27,7 @@ from localllm.core.memory import (
 from localllm.core.model import ModelSpec
 from localllm.core.placing import tensor_overrides
 from localllm.core.traits import device_traits
+from localllm.engine.devices import SimulatedSpec, simulated_spec
 from localllm.engine.dryrun import (
     ContextMemory,
     DryRun,
@@ -41,7 +42,7 @@ _N_BATCH = 2048
 _REPACKING_ISA = frozenset({"avx2", "avx512f", "dotprod", "i8mm"})
 """Instruction sets that decide which weights the CPU backend rearranges."""
 
-_Key = tuple[tuple[Path, ...], tuple[Device, ...], Placement, RunShape]
+_Key = tuple[tuple[Path, ...], tuple[SimulatedSpec, ...], Placement, RunShape]
 
 
 class EngineMemory:
@@ -94,6 +95,10 @@ class EngineMemory:
         other._formulas = self._formulas.with_devices(devices)
         return other
 
+    @property
+    def _machine(self) -> tuple[SimulatedSpec, ...]:
+        return tuple(map(simulated_spec, self.devices))
+
     def breakdown(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
         """Bytes of every device and of the host, by the header without vocabulary.
 
@@ -114,7 +119,8 @@ class EngineMemory:
     def _ask(
         self, paths: tuple[Path, ...], placement: Placement, shapes: Sequence[RunShape]
     ) -> tuple[MemoryBreakdown, ...]:
-        keys = {shape: (paths, self.devices, placement, shape) for shape in shapes}
+        machine = self._machine
+        keys = {shape: (paths, machine, placement, shape) for shape in shapes}
         for repack in (True, False):
             new = [s for s, key in keys.items() if key not in self._known and s.repack == repack]
             if new:
@@ -161,7 +167,7 @@ class EngineMemory:
                 estimated=("GPU context and pools",) if self.devices else (),
                 basis="exact",
             )
-            self._known[paths, self.devices, placement, shape] = breakdown
+            self._known[paths, self._machine, placement, shape] = breakdown
 
     def _host(
         self, found: ContextMemory, placement: Placement, shape: RunShape, *, here: bool

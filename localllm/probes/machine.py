@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from localllm.core.generation import EngineDevice
-from localllm.core.hardware import Device, Hardware, Host
+from localllm.core.hardware import THIS_MACHINE, Device, Hardware, Host
 from localllm.probes import apple
 from localllm.probes.amd import probe_amd
 from localllm.probes.bandwidth import measure_bandwidth as measure_host
@@ -21,8 +21,6 @@ from localllm.probes.nvidia import probe_nvidia, sleeping_gpus
 from localllm.probes.pci import AMD, NVIDIA, displays
 from localllm.probes.sysfiles import folders
 from localllm.probes.visible import hides_all_cuda
-
-THIS_MACHINE = "this machine"
 
 
 def detect(

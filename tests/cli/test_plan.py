@@ -31,7 +31,7 @@ def test_a_plan_is_one_page_on_standard_output(
     outcome = localllm("plan", str(llama_3_8b), "--hardware", desktop)
     assert (outcome.code, outcome.err) == (0, "")
     title, place, *rest, command = outcome.out.splitlines()
-    assert "Q4_K_M, 8.03 B parameters, 4.58 GiB, llama  [formula]" in title
+    assert "Q4_K_M, 8.03 B parameters, 4.58 GiB, llama  [exact]" in title
     assert place.startswith("planned for test")
     assert "✓ fits  33 of 33 layers on CUDA0, context 8,192, KV f16" in rest
     assert command.startswith(f"llama-server -m {llama_3_8b} -c 8192 ")

@@ -1,0 +1,121 @@
+"""A plan from adapters: a model's header, a machine, and llama.cpp's allocator in a child.
+
+Composition only: where layers go is decided in ``core/planner.py``. Here the allocator is started
+while headers are still being read, given header files to measure, and left out, with a reason in
+the plan, where it cannot be asked.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+from localllm.core.breakdown import MemoryModel
+from localllm.core.hardware import THIS_MACHINE, Hardware
+from localllm.core.model import ModelSpec
+from localllm.core.plan import Basis, Plan
+from localllm.core.planner import make_plan
+from localllm.core.policy import Policy
+from localllm.engine.dryrun import DryRun, DryRunRefused, ExactUnavailable
+from localllm.engine.exact import EngineMemory
+from localllm.errors import EngineError
+from localllm.hub.hollow import NoHolesError
+
+BasisWish = Literal["auto", "exact", "formula"]
+
+
+class Plannable(Protocol):
+    """A model of which the header is known: files here, a file elsewhere, or a recorded shape."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the header says."""
+        ...
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it is a recorded shape, without any file."""
+        ...
+
+    def header_files(self, folder: Path, *, vocabulary: bool) -> tuple[Path, ...]:
+        """Return files that llama.cpp can dry-run; what has to be written goes to ``folder``."""
+        ...
+
+
+class Planner:
+    """Makes plans, exact ones where llama.cpp's allocator can be asked. Close it, or use ``with``.
+
+    One planner may make many plans: its child stays warm.
+    """
+
+    def __init__(self, *, basis: BasisWish = "auto") -> None:
+        """``exact`` insists on the allocator, ``formula`` does without; ``auto`` asks if it can."""
+        self._wish = basis
+        self._dry: DryRun | None = None
+
+    def __enter__(self) -> Self:
+        """Start the allocator's child, which takes as long as reading a header does."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the child whatever happened."""
+        self.close()
+
+    def start(self) -> None:
+        """Start the child in the background; not needed, and never an error, here."""
+        if self._dry is None and self._wish != "formula":
+            self._dry = DryRun()
+            self._dry.start()
+
+    def close(self) -> None:
+        """End the child, if one was started."""
+        if self._dry is not None:
+            self._dry.close()
+            self._dry = None
+
+    def plan(self, model: Plannable, hardware: Hardware, policy: Policy) -> Plan:
+        """Plan a model on a machine.
+
+        Raises UsageError for wishes that contradict each other, EngineError (exit 6) where the
+        exact basis was insisted on and llama.cpp cannot be asked.
+        """
+        basis: Basis = "recorded shape" if model.recorded else "formula"
+        if self._wish == "formula":
+            return make_plan(model.spec, hardware, policy, basis=basis)
+        try:
+            return self._exact_plan(model, hardware, policy, basis)
+        except (ExactUnavailable, DryRunRefused, NoHolesError) as error:
+            reason = error.message.rstrip(".")
+            if self._wish == "exact":
+                raise EngineError(
+                    f"There is no exact plan: {reason}.",
+                    hint="Leave out --basis exact: the formulas plan without llama.cpp.",
+                ) from None
+            return make_plan(model.spec, hardware, policy, basis=basis, basis_reason=reason)
+
+    def _exact_plan(
+        self, model: Plannable, hardware: Hardware, policy: Policy, basis: Basis
+    ) -> Plan:
+        self.start()
+        assert self._dry is not None
+        with tempfile.TemporaryDirectory(prefix="localllm-") as name:
+            folder = Path(name)
+            bare = model.header_files(folder, vocabulary=False)
+            full = bare if model.recorded else model.header_files(folder, vocabulary=True)
+            formulas = MemoryModel(model.spec, (), hardware.host)
+            engine = EngineMemory(
+                self._dry,
+                formulas,
+                full=full,
+                bare=bare,
+                this_machine=hardware.source == THIS_MACHINE,
+            )
+            return make_plan(model.spec, hardware, policy, engine=engine, basis=basis)

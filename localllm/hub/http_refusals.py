@@ -1,0 +1,169 @@
+"""What a server's refusal means, and what to do next: status codes and failures -> our errors."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import ssl
+import time
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+from localllm.core.text import printable
+from localllm.errors import (
+    AccessError,
+    GGUFError,
+    IntegrityError,
+    LocalLLMError,
+    NotFoundError,
+)
+from localllm.hub.foreign import foreign_error
+from localllm.hub.remote_url import RemoteFile, origin_of
+
+CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})")
+DOWNLOAD = "Download the file and pass its path."
+_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_ON_THE_HUB = {
+    "RepoNotFound": ("repository", "Check the address; a private repository needs HF_TOKEN."),
+    "RevisionNotFound": ("revision", "Check the address."),
+    "EntryNotFound": ("file", "Check the address."),
+}
+"""``X-Error-Code`` of the Hub, which answers 401 for a repository that does not exist."""
+
+
+class UnreachableError(NotFoundError):
+    """The server cannot be reached, or is out of order: a stored header may serve instead."""
+
+
+class ChangedError(IntegrityError):
+    """The file on the server became another one between two requests."""
+
+
+class Transient(Exception):
+    """A failure that may pass; ``received`` is what came before it."""
+
+    def __init__(self, reason: str, *, received: bytes = b"", wait_s: float | None = None) -> None:
+        """Say how long the server wants to be left alone, if it says so."""
+        super().__init__(reason)
+        self.reason = reason
+        self.received = received
+        self.wait_s = wait_s
+
+
+def refusal(file: RemoteFile, answer: Any, start: int) -> Exception:
+    """Return what an answer other than 206 means, to a request for bytes from ``start`` on.
+
+    ``answer`` is an ``http.client.HTTPResponse``. Raises what reading from it does.
+    """
+    status, headers = answer.status, answer.headers
+    shown = file.shown
+    code = headers.get("X-Error-Code", "")
+    if status == HTTPStatus.OK:
+        return _whole_file(file, answer)
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        match = CONTENT_RANGE.fullmatch(headers.get("Content-Range", "").strip())
+        if match and match[1] is None and int(match[3]) == 0 == start:
+            return foreign_error(b"", 0)
+        return wrong_answer(file, "does not have the bytes asked for (status 416)")
+    if code == "GatedRepo":
+        return AccessError(
+            f"{shown} is gated: its licence must be accepted first.",
+            hint="Accept it on the model's page, then set HF_TOKEN to a token of that account.",
+        )
+    if code in _ON_THE_HUB:
+        what, hint = _ON_THE_HUB[code]
+        return NotFoundError(f"There is no such {what} on the Hub: {shown}", hint=hint)
+    if status in (401, 403, 407):
+        return AccessError(
+            f"{shown} may not be read (status {status}).",
+            hint="Set HF_TOKEN to a token that may read it, or pass a link that is still valid.",
+        )
+    if status in (404, 410):
+        return NotFoundError(
+            f"There is no file at {shown} (status {status}).", hint="Check the address."
+        )
+    if status in _TRANSIENT:
+        wait_s = _retry_after_s(headers.get("Retry-After"))
+        return Transient(f"the server answers with status {status}", wait_s=wait_s)
+    return LocalLLMError(f"{shown}: the server answers with status {status}.", hint=DOWNLOAD)
+
+
+def failure(file: RemoteFile, error: Exception) -> Exception:
+    """Return what a failure of the connection means: for good, or one that may pass."""
+    cause = getattr(error, "reason", error)  # urllib wraps what happened while connecting
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return AccessError(
+            f"{file.shown}: the server's certificate is not trusted"
+            f" ({printable(cause.verify_message)}).",
+            hint="Behind a company's proxy, set SSL_CERT_FILE to its certificates.",
+        )
+    if isinstance(cause, socket.gaierror):
+        host = origin_of(file.url).host
+        return unreachable(file, f"there is no host {host}, or no network")
+    if isinstance(cause, ConnectionRefusedError):
+        return unreachable(file, "the connection was refused")
+    return Transient(reason_of(cause))
+
+
+def unreachable(file: RemoteFile, reason: str) -> UnreachableError:
+    """Return the error for a server that cannot be reached."""
+    return UnreachableError(
+        f"{file.shown} cannot be read: {reason}.",
+        hint="Check the address and the connection, or pass the path of a file that is here.",
+    )
+
+
+def wrong_answer(file: RemoteFile, what: str) -> IntegrityError:
+    """Return the error for an answer whose bytes could be others than those asked for."""
+    host = origin_of(file.url).host
+    return IntegrityError(f"{file.shown} cannot be read in parts: {host} {what}.", hint=DOWNLOAD)
+
+
+def remote_gguf_error(file: RemoteFile, error: GGUFError) -> GGUFError:
+    """Return a header's fault with the name of its file, and a next step for one on a server."""
+    return GGUFError(
+        f"{printable(file.name)}: {error.message}",
+        offset=error.offset,
+        hint=f"What {origin_of(file.url).host} serves is not a whole model file: check the address,"
+        " or use another source.",
+    )
+
+
+def reason_of(error: object) -> str:
+    """Return what went wrong with a connection, as the end of a sentence."""
+    if isinstance(error, TimeoutError):
+        return "the server does not answer"
+    if isinstance(
+        error,
+        ConnectionResetError | BrokenPipeError | http.client.IncompleteRead,
+    ):
+        return "the connection broke"
+    if isinstance(error, OSError) and error.strerror:
+        return f"the connection failed ({error.strerror})"
+    return "the server's answer is not HTTP"
+
+
+def _whole_file(file: RemoteFile, answer: Any) -> Exception:
+    """A 200: an ordinary page, or a server that cannot send a part of a file."""
+    start = bytearray()
+    while len(start) < 512 and (data := answer.read1(512)):
+        start += data
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity" and not start.startswith(b"GGUF"):
+        length = answer.headers.get("Content-Length", "")
+        size = int(length) if re.fullmatch(r"\d{1,19}", length) else 0
+        return foreign_error(bytes(start), max(size, len(start)))
+    return wrong_answer(file, "sends whole files only and knows no HTTP ranges (status 200)")
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """How long a server asks to be left alone, given as seconds or as a date."""
+    text = (value or "").strip()
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0) if text else None
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -1,0 +1,195 @@
+"""Addresses of model files: what they lead to, how they are shown, and who is told a secret.
+
+A query may hold a signature and the front of an address a password: neither is ever shown, and a
+token or a password goes to the origin (scheme, host and port) that it is for and to no other.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+
+from localllm.core.text import printable
+from localllm.errors import UsageError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+_HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
+_SCHEMELESS = re.compile(r"(www\.)?(huggingface\.co|hf\.co)/[^/]+/[^/]+/(resolve|blob)/.+", re.I)
+_HUB_FILE = re.compile(r"(/[^/]+/[^/]+)/(?:resolve|blob|raw)/(.+)")
+_SAFE = "%/:=&?~+!$,;'@()*[]-._"
+_COPY = "Pass the address of one .gguf file: on its page, copy the link of the download button."
+_TRUE = frozenset({"1", "on", "yes", "true"})
+
+
+class Origin(NamedTuple):
+    """Whom a request goes to."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """A file on a server."""
+
+    url: str
+    """What is asked for: the query included, a password not."""
+    secrets: Mapping[Origin, str] = field(default_factory=dict, repr=False)
+    """The ``Authorization`` header for each origin that gets one."""
+
+    @property
+    def shown(self) -> str:
+        """The address without its query, safe to print."""
+        return shown_url(self.url)
+
+    @property
+    def name(self) -> str:
+        """The name of the file, as it was before it was quoted for the address."""
+        return unquote(urlsplit(self.url).path.rpartition("/")[2])
+
+    def with_name(self, name: str) -> RemoteFile:
+        """Return the file of another name beside this one."""
+        parts = urlsplit(self.url)
+        folder = parts.path.rpartition("/")[0]
+        return replace(self, url=urlunsplit(parts._replace(path=f"{folder}/{quote(name)}")))
+
+
+def is_url(name: str) -> bool:
+    """Whether the name of a model is the address of a file."""
+    return name.lower().startswith(("http://", "https://")) or bool(_SCHEMELESS.fullmatch(name))
+
+
+def remote_file(address: str, environ: Mapping[str, str] = os.environ) -> RemoteFile:
+    """Read the address of a model file: any web address, or a page of it on the Hub.
+
+    Raises UsageError for an address that cannot be one.
+    """
+    text = f"https://{address}" if _SCHEMELESS.fullmatch(address) else address
+    try:
+        parts = urlsplit(text.strip())
+        origin = _origin(parts)
+    except ValueError as error:
+        raise UsageError(f"{_shown(address)} is not an address: {error}.", hint=_COPY) from None
+    endpoint = _endpoint(environ)
+    parts = _hub_parts(parts, endpoint)
+    name = unquote(parts.path.rpartition("/")[2])
+    if not name or "/" in name or "\\" in name or name in (".", ".."):
+        raise UsageError(f"{_shown(address)} names no file.", hint=_COPY)
+    secrets = {}
+    if _origin(parts) == endpoint and (token := hub_token(environ)):
+        secrets[endpoint] = f"Bearer {token}"
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        secrets[origin] = "Basic " + base64.b64encode(pair.encode()).decode()
+    return RemoteFile(url=clean_url(urlunsplit(parts)), secrets=secrets)
+
+
+def origin_of(url: str) -> Origin:
+    """Return whom an address leads to. Raises ValueError where it is not http or https."""
+    return _origin(urlsplit(url))
+
+
+def shown_url(url: str) -> str:
+    """Return an address as it may be printed: without query, fragment, name and password."""
+    return _shown(url)
+
+
+def clean_url(url: str) -> str:
+    """Return an address with everything quoted that must be, without password and fragment.
+
+    Raises ValueError where it is not http or https.
+    """
+    parts = urlsplit(url)
+    scheme, host, port = _origin(parts)
+    host = f"[{host}]" if ":" in host else host
+    return urlunsplit(
+        (
+            scheme,
+            f"{host}:{port}" if parts.port is not None else host,
+            quote(parts.path or "/", safe=_SAFE),
+            quote(parts.query, safe=_SAFE),
+            "",
+        )
+    )
+
+
+def is_offline(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the person has asked for no network (``HF_HUB_OFFLINE``)."""
+    stated = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
+    return stated.lower() in _TRUE
+
+
+def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the Hub's token, from ``HF_TOKEN`` or from where ``hf auth login`` leaves it."""
+    if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").lower() in _TRUE:
+        return None
+    token = environ.get("HF_TOKEN") or environ.get("HUGGING_FACE_HUB_TOKEN")
+    if not token:
+        home = environ.get("HF_HOME") or os.path.join(
+            environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "huggingface"
+        )
+        path = environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")
+        try:
+            token = Path(path).expanduser().read_text()
+        except (OSError, ValueError, RuntimeError):
+            return None
+    token = token.strip()
+    return token if token.isascii() and token.isprintable() and token else None
+
+
+def _endpoint(environ: Mapping[str, str]) -> Origin:
+    """The Hub, or the mirror that ``HF_ENDPOINT`` names."""
+    try:
+        return origin_of(environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
+    except ValueError:
+        return origin_of(DEFAULT_ENDPOINT)
+
+
+def _origin(parts: SplitResult) -> Origin:
+    scheme = parts.scheme.lower()
+    if scheme not in ("http", "https"):
+        raise ValueError("it begins with neither http:// nor https://")
+    if not parts.hostname:
+        raise ValueError("it names no host")
+    try:
+        host = parts.hostname.encode("idna").decode().lower()
+    except UnicodeError:
+        raise ValueError("the name of its host cannot be one") from None
+    if not re.fullmatch(r"[a-z0-9.:_-]+", host):
+        raise ValueError("the name of its host cannot be one")
+    port = parts.port  # raises ValueError for one that is no number, or too large
+    return Origin(scheme, host, (443 if scheme == "https" else 80) if port is None else port)
+
+
+def _hub_parts(parts: SplitResult, endpoint: Origin) -> SplitResult:
+    """The file behind a page of the Hub; any other address as it is."""
+    origin = _origin(parts)
+    is_hub = origin.host in _HUB_HOSTS and origin.port in (80, 443)
+    if not is_hub and origin != endpoint:
+        return parts
+    match = _HUB_FILE.fullmatch(parts.path)
+    if match is None:
+        if is_hub:
+            raise UsageError(
+                f"{_shown(urlunsplit(parts))} is a page of the Hub, not a file on it.", hint=_COPY
+            )
+        return parts
+    if is_hub:
+        parts = parts._replace(scheme="https", netloc="huggingface.co")
+    query = "&".join(each for each in parts.query.split("&") if each != "download=true")
+    return parts._replace(path=f"{match[1]}/resolve/{match[2]}", query=query)
+
+
+def _shown(address: str) -> str:
+    bare = address.partition("#")[0].partition("?")[0]
+    scheme, mark, rest = bare.partition("://")
+    host, slash, path = rest.partition("/")
+    bare = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}" if mark else bare
+    return printable(bare[:300])

@@ -66,7 +66,7 @@ def test_bash_walks_into_folders_without_a_space(tmp_path: Path) -> None:
 
 @needs_bash
 def test_bash_completes_hardware_by_name(tmp_path: Path) -> None:
-    assert offered(tmp_path, "plan", "demo", "--hardware", "rtx-409") == ["rtx-4090"]
+    assert offered(tmp_path, "plan", "demo", "--hardware", "rtx-3090-") == ["rtx-3090-ti"]
 
 
 def test_words_are_the_planners_own() -> None:

@@ -8,8 +8,12 @@ so that they cannot differ.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from localllm.core.hardware import Backend, Device
+from localllm.units import GiB
+
+Rules = Literal["plain", "cuda", "metal", "vulkan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,11 @@ class DeviceTraits:
     """Flash attention over a quantised cache makes an F16 copy of one layer's K and V."""
     pipelines: bool = False
     """Asynchronous with events: several such devices work on several batches at once."""
+    max_buffer_bytes: int | None = None
+    """Largest single buffer (``get_max_size``); weights and compute are cut into several."""
+    rules: Rules = "plain"
+    """Whose operations: what is computed, what takes more than its result, what pulls weights from
+    RAM (``engine/backend_rules.py``)."""
 
 
 _TRAITS: dict[Backend, DeviceTraits] = {
@@ -38,16 +47,30 @@ _TRAITS: dict[Backend, DeviceTraits] = {
         host_buffer=True,
         copies_quantised_kv=True,
         pipelines=True,
+        rules="cuda",
     ),
-    "metal": DeviceTraits(alignment_bytes=32, streams_weights=True, pipelines=True),
+    "metal": DeviceTraits(alignment_bytes=32, streams_weights=True, pipelines=True, rules="metal"),
     "vulkan": DeviceTraits(
-        alignment_bytes=64, streams_weights=True, host_buffer=True, pipelines=True
+        alignment_bytes=64,
+        streams_weights=True,
+        host_buffer=True,
+        pipelines=True,
+        max_buffer_bytes=GiB,
+        rules="vulkan",
     ),
-    "rpc": DeviceTraits(alignment_bytes=128, row_padding=512, pipelines=True),
+    "rpc": DeviceTraits(
+        alignment_bytes=128,
+        row_padding=512,
+        copies_quantised_kv=True,
+        pipelines=True,
+        rules="cuda",
+    ),
 }
 """ROCm is built from the CUDA sources. Vulkan's alignment is the driver's
-(``minStorageBufferOffsetAlignment``): 64 bytes is usual, an estimate. An RPC worker answers
-with its own device's sizes, here those of a CUDA worker."""
+(``minStorageBufferOffsetAlignment``): 64 bytes is usual, an estimate; its buffers are 1 GiB at most
+(``suballocation_block_size``). Metal always keeps an F16 copy of one layer's K and V beside other
+scratch space, whatever the cache's type. An RPC worker answers with its own device's sizes, here
+those of a CUDA worker; it takes no part in streaming."""
 
 _PLAIN = DeviceTraits(alignment_bytes=128)
 

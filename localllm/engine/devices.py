@@ -23,12 +23,14 @@ class SimulatedSpec(NamedTuple):
     alignment_bytes: int
     row_padding: int
     """Elements that rows of quantised tensors are padded to; 1: none."""
-    streams: str
-    """Which operations on prompt batches pull host weights to the device: none, all, products."""
+    streams: bool
+    """Operations on prompt batches pull host weights to the device."""
     host_buffer: bool
-    scratch: str
-    """What operations take beyond their result: none, cuda, metal."""
     pipelines: bool
+    max_buffer_bytes: int
+    """Largest single buffer; 0: no limit."""
+    rules: str
+    """Whose rules for operations: a key of ``backend_rules.RULES``."""
 
 
 def simulated_spec(device: Device) -> SimulatedSpec:
@@ -46,8 +48,9 @@ def simulated_spec(device: Device) -> SimulatedSpec:
         free_bytes=free or 0,
         alignment_bytes=traits.alignment_bytes,
         row_padding=traits.row_padding,
-        streams="all" if traits.streams_weights else "none",
+        streams=traits.streams_weights,
         host_buffer=traits.host_buffer,
-        scratch="cuda" if traits.copies_quantised_kv else "none",
         pipelines=traits.pipelines,
+        max_buffer_bytes=traits.max_buffer_bytes or 0,
+        rules=traits.rules,
     )

@@ -11,11 +11,12 @@ import json
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from localllm.engine import layouts
 from localllm.engine.devices import SimulatedSpec
-from localllm.engine.llama import C, Log, ggml
+from localllm.engine.llama import CACHE_TYPES, C, Log, ggml
 from localllm.engine.params import buffer_types, context_params, model_params
 from localllm.engine.rows import (
     Row,
@@ -28,6 +29,9 @@ from localllm.engine.rows import (
 from localllm.engine.simulated import DryMemory, SimulatedDevice
 
 _MAX_MODELS = 4
+
+_KIND = ("type_k", "type_v", "flash_attn", "n_seq", "n_ubatch", "n_outputs_max")
+"""What of a context may decide which rules of a device its graph meets: its length does not."""
 
 _ISA = {
     "avx2": "ggml_cpu_has_avx2",
@@ -47,7 +51,8 @@ class DryModels:
 
     def __init__(self) -> None:
         """Check the library. Raises ``layouts.UnknownLayout``."""
-        self._log = Log(complaints_only=True)
+        self._log = Log()
+        self._log.ignore()
         C.llama_backend_init()
         unchecked = os.environ.get("LOCALLLM_DRYRUN_TEST") == "unknown-version"
         layouts.check(() if unchecked else layouts.TESTED)
@@ -61,7 +66,6 @@ class DryModels:
         """Return the memory of every context that was asked for, or why there is none."""
         began = time.perf_counter()
         contexts = question.pop("contexts")
-        self._log.complaints.clear()
         try:
             model = self._model(question)
         except Refused as error:
@@ -82,7 +86,6 @@ class DryModels:
         return model
 
     def _context(self, model: _DryModel, wanted: dict[str, Any]) -> dict[str, Any]:
-        self._log.complaints.clear()
         try:
             rows = model.rows(wanted, self._known, self._log)
         except (Refused, Unreadable) as error:
@@ -124,15 +127,22 @@ class _DryModel:
         params.no_alloc = True
         paths = [os.fsencode(path) for path in question["paths"]]
         array = (ctypes.c_char_p * len(paths))(*paths)
-        self._model = C.llama_model_load_from_splits(array, len(paths), params)
-        if not self._model:
-            raise Refused(_complaint(log, "llama.cpp refused the model"))
+        self._model = _or_complaint(
+            lambda: C.llama_model_load_from_splits(array, len(paths), params), log
+        )
 
     def rows(self, wanted: dict[str, Any], known: set[int], log: Log) -> list[Row]:
         """Return llama.cpp's breakdown of one context. Raises ``Refused``, ``Unreadable``."""
-        context = C.llama_init_from_model(self._model, context_params(**wanted))
-        if not context:
-            raise Refused(_complaint(log, "llama.cpp refused the context"))
+        for name in (wanted["type_k"], wanted["type_v"]):
+            if name.lower() not in CACHE_TYPES:
+                raise Refused(f"llama.cpp has no KV cache of type {name}")
+        kind = tuple(wanted[name] for name in _KIND)
+        for device in self._devices:
+            device.expect(kind)
+        params = context_params(**wanted)
+        context = _or_complaint(lambda: C.llama_init_from_model(self._model, params), log)
+        for device in self._devices:
+            device.learn(kind)
         try:
             own = {device.buffer_type for device in self._devices}
             pinned = {device.host_buffer_type for device in self._devices}
@@ -145,7 +155,16 @@ class _DryModel:
         C.llama_model_free(self._model)
 
 
-def _complaint(log: Log, otherwise: str) -> str:
+def _or_complaint(make: Callable[[], int | None], log: Log) -> int:
+    """Return what llama.cpp makes. Where it refuses, ask again and listen to why."""
+    made = make()
+    if made:
+        return made
+    log.listen()
+    made = make()
+    log.ignore()
+    if made:
+        return made
     lines = [line for line in log.complaints if not line.endswith("failed to load model")]
     errors = [line for line in lines if "error" in line.lower() or "failed" in line.lower()]
-    return (errors or lines or [otherwise])[-1]
+    raise Refused((errors or lines or ["it gave no reason"])[-1])

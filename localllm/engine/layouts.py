@@ -13,6 +13,12 @@ import re
 import sys
 from pathlib import Path
 
+from localllm.engine.backend_rules import (
+    OFFSET_SRC,
+    OFFSET_VIEW_OFFSET,
+    OFFSET_VIEW_SRC,
+    Tensor,
+)
 from localllm.engine.llama import C, DeviceProps, InitParams, ggml
 from localllm.engine.simulated import (
     BACKEND_DEVICE,
@@ -29,12 +35,6 @@ from localllm.engine.simulated import (
     DEV_REG,
     DEV_TYPE,
     DEV_TYPE_OWN,
-    TENSOR_NE,
-    TENSOR_OP,
-    TENSOR_SRC,
-    TENSOR_TYPE,
-    TENSOR_VIEW_OFFSET,
-    TENSOR_VIEW_SRC,
     TYPE_ALIGNMENT,
     TYPE_DEVICE,
     TYPE_IS_HOST,
@@ -47,7 +47,7 @@ TESTED = (("0.3.36", "0.25.3"),)
 
 _API_VERSION = 2
 _MODEL_PARAMS_BYTES, _CONTEXT_PARAMS_BYTES, _PROPS_BYTES = 80, 160, 56
-_F32 = 0
+_F32, _I32 = 0, 26
 _CPU = 0
 
 _address = ctypes.c_void_p
@@ -189,14 +189,16 @@ def _tensor() -> bool:
         b = ggml.ggml_new_tensor_2d(context, _F32, 32, 5)
         product = ggml.ggml_mul_mat(context, a, b)
         view = ggml.ggml_view_2d(context, a, 16, 2, 128, 64)
-        op = ctypes.c_int32.from_address(product + TENSOR_OP).value
+        ids = ggml.ggml_new_tensor_2d(context, _I32, 4, 1)
         return bool(
-            ggml.ggml_op_name(op) == b"MUL_MAT"
-            and ctypes.c_int32.from_address(a + TENSOR_TYPE).value == _F32
-            and [word(product + TENSOR_NE, index) for index in range(4)] == [3, 5, 1, 1]
-            and [word(product + TENSOR_SRC, index) for index in range(3)] == [a, b, 0]
-            and word(view + TENSOR_VIEW_SRC, 0) == a
-            and word(view + TENSOR_VIEW_OFFSET, 0) == 64
+            ggml.ggml_op_name(Tensor(product).op) == b"MUL_MAT"
+            and (Tensor(a).type, Tensor(ids).type) == (_F32, _I32)
+            and list(Tensor(product).ne) == [3, 5, 1, 1]
+            and list(Tensor(product).nb) == [4, 12, 60, 60]
+            and Tensor(ggml.ggml_scale(context, a, 0.5)).param_float(0) == 0.5
+            and [word(product + OFFSET_SRC, index) for index in range(3)] == [a, b, 0]
+            and word(view + OFFSET_VIEW_SRC, 0) == a
+            and word(view + OFFSET_VIEW_OFFSET, 0) == 64
         )
     finally:
         ggml.ggml_free(context)

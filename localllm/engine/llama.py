@@ -128,6 +128,7 @@ _SYMBOLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
         _pointer,
         (_pointer, _pointer, ctypes.c_int64, ctypes.c_int64, _size, _size),
     ),
+    "ggml_scale": (_pointer, (_pointer, _pointer, ctypes.c_float)),
     "ggml_mul_mat": (_pointer, (_pointer, _pointer, _pointer)),
 }
 
@@ -187,18 +188,28 @@ class Log:
 
     _DEBUG, _WARN, _ERROR, _CONTINUED = 1, 3, 4, 5
 
-    def __init__(self, *, complaints_only: bool = False) -> None:
+    def __init__(self) -> None:
         """Install the callback; keep this object alive as long as llama.cpp may log."""
-        self._least = self._WARN if complaints_only else self._DEBUG + 1
         self.complaints: deque[str] = deque(maxlen=20)
         self._level = 0
         self._callback = C.llama_log_callback(self._receive)
+        # A native function that does nothing with what it is given.
+        self._silence = ctypes.cast(ggml.ggml_cpu_has_avx2, C.llama_log_callback)
+        self.listen()
+
+    def listen(self) -> None:
+        """Hear llama.cpp out, from here on."""
+        self.complaints.clear()
         C.llama_log_set(self._callback, None)
+
+    def ignore(self) -> None:
+        """Hear nothing: a context logs thousands of lines, each a call into Python."""
+        C.llama_log_set(self._silence, None)
 
     def _receive(self, level: int, text: bytes, _user_data: object) -> None:
         if level != self._CONTINUED:
             self._level = level
-        if self._level < self._least:
+        if self._level == self._DEBUG:
             return
         os.write(2, text)
         line = text.decode("utf-8", "replace").strip()

@@ -12,9 +12,17 @@ have passed before a device is made.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
 
+from localllm.engine.backend_rules import (
+    OFFSET_NE,
+    OFFSET_OP,
+    OFFSET_VIEW_SRC,
+    RULES,
+    Tensor,
+    pulls,
+)
 from localllm.engine.devices import SimulatedSpec
 from localllm.engine.llama import DeviceProps, ggml
 
@@ -34,16 +42,19 @@ N_BUFFER_WORDS = 15
 BUFFER_FREE, BUFFER_BASE, BUFFER_CLEAR, BUFFER_TYPE, BUFFER_SIZE = 0, 1, 9, 11, 13
 BACKEND_DEVICE = 17
 
-# Byte offsets in ``ggml_tensor``.
-TENSOR_TYPE, TENSOR_NE, TENSOR_OP, TENSOR_SRC = 0, 16, 80, 152
-TENSOR_VIEW_SRC, TENSOR_VIEW_OFFSET = 232, 240
+_Rule = TypeVar("_Rule")
 
 _GPU, _IGPU = 1, 2
-_OFFLOAD_MIN_BATCH = 32
-"""``GGML_OP_OFFLOAD_MIN_BATCH``, the default of every backend that streams weights."""
+_N_OPS_AT_LEAST = 96
+"""Operations that the tested versions have at least; past the last there is no name to read."""
+_PICKED = ("GET_ROWS", "MUL_MAT", "MUL_MAT_ID", "ROPE", "ROPE_BACK")
+"""Operations whose batch is not the number of rows."""
 
-_F16 = 1
-_OPS = ("GET_ROWS", "MUL_MAT", "MUL_MAT_ID", "ROPE", "ROPE_BACK", "FLASH_ATTN_EXT")
+_REFUSED, _EXTRA, _PADDED = 1, 2, 4
+"""Rules that a graph has met: an operation refused, one that takes more, a row padded."""
+
+_op_of = ctypes.c_int32.from_address
+_address_at = ctypes.c_uint64.from_address
 
 _ALLOC = ctypes.CFUNCTYPE(_address, _address, _size)
 _FREE = ctypes.CFUNCTYPE(None, _address)
@@ -108,7 +119,13 @@ class SimulatedDevice:
         self._dry = dry
         self._live: dict[int, tuple[int, int, bool]] = {}
         self._keep: list[Any] = []
-        self._ops = _op_numbers()
+        self._rules = RULES[spec.rules]
+        self._named = _op_names({*_PICKED, *self._rules.computes, *self._rules.extra})
+        self._computes = self._by_number(self._rules.computes)
+        self._extra = self._by_number(self._rules.extra)
+        self._met = 0
+        self._met_before: dict[Hashable, int] = {}
+        self._n_bytes = ggml.ggml_nbytes
         self._quantised: dict[int, bool] = {}
         self._device = (ctypes.c_uint64 * N_DEVICE_WORDS)()
         self._own = (ctypes.c_uint64 * N_TYPE_WORDS)()
@@ -118,6 +135,7 @@ class SimulatedDevice:
         self.host_buffer_type = ctypes.addressof(self._pinned) if spec.host_buffer else 0
         self._name = self._text(spec.name)
         self._description = self._text(spec.description)
+        self._free = self._function(_FREE, self._release)
         self._fill_types()
         self._fill_device()
 
@@ -153,8 +171,11 @@ class SimulatedDevice:
         own[TYPE_NAME] = self._function(_GET, lambda _type: self._name)
         own[TYPE_ALLOC] = self._function(_ALLOC, self._alloc)
         own[TYPE_ALIGNMENT] = self._function(_GET_SIZE, lambda _type: spec.alignment_bytes)
-        if spec.scratch != "none" or spec.row_padding > 1:
-            own[TYPE_ALLOC_SIZE] = self._function(_TENSOR_SIZE, self._alloc_size)
+        self._sizes = self._function(_TENSOR_SIZE, self._size_of)
+        self._sizes_by_operation = self._function(_TENSOR_SIZE, self._size_by_operation)
+        own[TYPE_ALLOC_SIZE] = self._sizes
+        if spec.max_buffer_bytes:
+            own[TYPE_MAX] = self._function(_GET_SIZE, lambda _type: spec.max_buffer_bytes)
         host_name = self._text(f"{spec.name}_Host")
         pinned[TYPE_NAME] = self._function(_GET, lambda _type: host_name)
         pinned[TYPE_ALLOC] = self._function(_ALLOC, self._alloc)
@@ -175,11 +196,13 @@ class SimulatedDevice:
         device[DEV_TYPE_OWN] = self._function(_GET, lambda _device: self.buffer_type)
         if spec.host_buffer:
             device[DEV_TYPE_HOST] = self._function(_GET, lambda _device: self.host_buffer_type)
-        # "Yes" to every operation: the CPU's is_host answers true whatever it is asked, natively.
-        device[DEV_SUPPORTS_OP] = word(ggml.ggml_backend_cpu_buffer_type(), TYPE_IS_HOST)
+        # A native "yes": the CPU's is_host answers true whatever it is asked.
+        self._yes = word(ggml.ggml_backend_cpu_buffer_type(), TYPE_IS_HOST)
+        self._asks = self._function(_ASK, self._supports)
+        device[DEV_SUPPORTS_OP] = self._asks
         own = self.buffer_type
         device[DEV_SUPPORTS_TYPE] = self._function(_ASK, lambda _device, other: other == own)
-        if spec.streams != "none":
+        if spec.streams:
             device[DEV_OFFLOAD] = self._function(_ASK, self._offloads)
         device[DEV_REG] = ggml.ggml_backend_dev_backend_reg(cpu)
 
@@ -217,10 +240,8 @@ class SimulatedDevice:
             return None
         assert base.value is not None
         buffer: int = ggml.ggml_backend_cpu_buffer_from_ptr(base.value, size)
-        if not self._live:
-            self._free = _FREE(self._release)
         set_word(buffer, BUFFER_TYPE, buffer_type)
-        set_word(buffer, BUFFER_FREE, _pointer(self._free))
+        set_word(buffer, BUFFER_FREE, self._free)
         self._live[buffer] = (base.value, size, counted)
         return buffer
 
@@ -229,32 +250,36 @@ class SimulatedDevice:
         _libc.free(base)
 
     def _offloads(self, _device: int, tensor: int) -> bool:
-        op, ops = ctypes.c_int32.from_address(tensor + TENSOR_OP).value, self._ops
-        ne = (ctypes.c_int64 * 4).from_address(tensor + TENSOR_NE)
-        if op == ops["GET_ROWS"]:
-            return False
-        if op == ops["MUL_MAT"]:
-            return ne[1] >= _OFFLOAD_MIN_BATCH
-        if op == ops["MUL_MAT_ID"]:
-            return ne[2] >= _OFFLOAD_MIN_BATCH
-        if self.spec.streams == "products":
-            return False
-        if op in (ops["ROPE"], ops["ROPE_BACK"]):
-            return ne[2] >= _OFFLOAD_MIN_BATCH
-        return ne[1] * ne[2] * ne[3] >= _OFFLOAD_MIN_BATCH
+        name = self._named.get(_op_of(tensor + OFFSET_OP).value)
+        return pulls(self._rules, Tensor(tensor), name)
 
-    def _alloc_size(self, _type: int, tensor: int) -> int:
-        size: int = ggml.ggml_nbytes(tensor)
-        kind = ctypes.c_int32.from_address(tensor + TENSOR_TYPE).value
-        if self._is_quantised(kind) and self.spec.row_padding > 1:
-            rest = ctypes.c_int64.from_address(tensor + TENSOR_NE).value % self.spec.row_padding
-            if rest:
-                size += ggml.ggml_row_size(kind, self.spec.row_padding - rest)
-        elif self.spec.scratch == "cuda":
-            op = ctypes.c_int32.from_address(tensor + TENSOR_OP).value
-            if op == self._ops["FLASH_ATTN_EXT"]:
-                size = _with_f16_copies(tensor, size)
+    def _supports(self, _device: int, tensor: int) -> bool:
+        rule = self._computes.get(_op_of(tensor + OFFSET_OP).value)
+        if rule is None or rule(Tensor(tensor)):
+            return True
+        self._met |= _REFUSED
+        return False
+
+    def _size_of(self, _type: int, tensor: int) -> int:
+        size = self._size_by_operation(_type, tensor)
+        padding = self.spec.row_padding
+        if padding > 1:
+            rest = ctypes.c_int64.from_address(tensor + OFFSET_NE).value % padding
+            if rest and self._is_quantised(kind := Tensor(tensor).type):
+                size += ggml.ggml_row_size(kind, padding - rest)
+                if not _address_at(tensor + OFFSET_VIEW_SRC).value:  # views take no memory
+                    self._met |= _PADDED
         return size
+
+    def _size_by_operation(self, _type: int, tensor: int) -> int:
+        size: int = self._n_bytes(tensor)
+        extra = self._extra.get(_op_of(tensor + OFFSET_OP).value)
+        if extra is None:
+            return size
+        more = extra(Tensor(tensor), size)
+        if more != size:
+            self._met |= _EXTRA
+        return more
 
     def _is_quantised(self, kind: int) -> bool:
         found = self._quantised.get(kind)
@@ -262,45 +287,38 @@ class SimulatedDevice:
             found = self._quantised[kind] = bool(ggml.ggml_is_quantized(kind))
         return found
 
+    # -- fewer questions -----------------------------------------------------------------------
 
-def _with_f16_copies(tensor: int, size: int) -> int:
-    """CUDA's flash attention: an F16 copy of K and of V behind the result, where they are not F16.
+    def expect(self, kind: Hashable) -> None:
+        """Before a context of a kind: rules that none of that kind met need not be asked again.
 
-    ``ggml_cuda_flash_attn_ext_get_f16_extra_data``. A V that is a view of K (latent attention) is
-    not copied again.
-    """
-    k, v = word(tensor + TENSOR_SRC, 1), word(tensor + TENSOR_SRC, 2)
-    if _type_of(k) != _F16:
-        size = -(-size // 128) * 128 + 2 * ggml.ggml_nelements(k)
-    if _type_of(v) != _F16 and not _is_view_of(v, k):
-        size = -(-size // 128) * 128 + 2 * ggml.ggml_nelements(v)
-    return size
+        Most graphs refuse nothing and take nothing extra. To ask Python about each of their ten
+        thousand tensors all the same would take longer than llama.cpp takes to plan them.
+        """
+        met = self._met_before.get(kind, _REFUSED | _EXTRA | _PADDED)
+        sizes = self._sizes if met & _PADDED else self._sizes_by_operation if met & _EXTRA else 0
+        self._own[TYPE_ALLOC_SIZE] = sizes
+        self._device[DEV_SUPPORTS_OP] = self._asks if met & _REFUSED else self._yes
+        self._met = 0
 
+    def learn(self, kind: Hashable) -> None:
+        """After that context: remember the rules that were met."""
+        self._met_before.setdefault(kind, self._met)
 
-def _is_view_of(v: int, k: int) -> bool:
-    view_of = word(v + TENSOR_VIEW_SRC, 0)
-    if not view_of:
-        return False
-    return view_of == k or (
-        view_of == word(k + TENSOR_VIEW_SRC, 0)
-        and word(v + TENSOR_VIEW_OFFSET, 0) == word(k + TENSOR_VIEW_OFFSET, 0)
-    )
+    def _by_number(self, rules: Mapping[str, _Rule]) -> dict[int, _Rule]:
+        return {number: rules[name] for number, name in self._named.items() if name in rules}
 
 
-def _type_of(tensor: int) -> int:
-    return ctypes.c_int32.from_address(tensor + TENSOR_TYPE).value
-
-
-def _op_numbers() -> dict[str, int]:
-    """Return the numbers of ggml's operations by name: they change from version to version."""
-    found: dict[str, int] = {}
-    for number in range(64 + 32):
-        name: bytes = ggml.ggml_op_name(number)
-        if name.decode() in _OPS:
-            found[name.decode()] = number
-            if len(found) == len(_OPS):
-                return found
-    raise RuntimeError("ggml does not name its operations as expected")
+def _op_names(wanted: set[str]) -> dict[int, str]:
+    """Return ggml's numbers of operations: they change from version to version, so by name."""
+    found: dict[int, str] = {}
+    for number in range(_N_OPS_AT_LEAST):
+        name: str = ggml.ggml_op_name(number).decode()
+        if name in wanted:
+            found[number] = name
+    if len(found) != len(wanted):
+        raise RuntimeError("ggml does not name its operations as expected")
+    return found
 
 
 def _pointer(function: Any) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 
 from localllm.core.hardware import Device
 from localllm.errors import UsageError
-from localllm.probes.apple import gpu_working_set_bytes
 from localllm.probes.profile_tables import Key, bad, checked
 from localllm.units import GiB, MiB
 
@@ -94,9 +93,15 @@ def with_memory(name: str, data: Mapping[str, Any], variant: str) -> dict[str, A
         gpu = plain.get("gpu")
         if not isinstance(gpu, dict) or "total_mib" in gpu or gpu.get("unified") is not True:
             raise bad(name, "[memory] gpu_share needs one unified [gpu] without total_mib")
-        part = gpu_working_set_bytes(gib * GiB, 0) if share == "metal" else gib * GiB // 2
+        part = _metal_share(gib * GiB) if share == "metal" else gib * GiB // 2
         plain["gpu"] = gpu | {"total_mib": part // MiB}
     return plain
+
+
+def _metal_share(memory_bytes: int) -> int:
+    from localllm.probes.apple import gpu_working_set_bytes  # it imports subprocess
+
+    return gpu_working_set_bytes(memory_bytes, 0)
 
 
 def slice_of(name: str, table: object, variant: str, card: Device) -> Device:

@@ -1,4 +1,8 @@
-"""Names of models -> files on this machine: a path, a split file's part, or ``demo``."""
+"""Names of models -> what is known of them: their files here, a header, or a recorded shape.
+
+To run a model its files must be here: a path, a part of a split file, or ``demo``. To plan one, its
+address will do (``remote.py``), or a name whose shape is recorded (``known.py``).
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from localllm.core.model import ModelSpec
 from localllm.core.text import printable
 from localllm.errors import GGUFError, NotFoundError, UsageError
 from localllm.hub.gguf import GGUFHeader, directory_error, open_file
 from localllm.hub.hollow import bare_header, write_bare
+from localllm.hub.remote_url import is_url, remote_file
 from localllm.hub.spec import model_spec
 from localllm.hub.split import model_stem, read_model
+
+if TYPE_CHECKING:
+    from localllm.hub.known import KnownModel
+    from localllm.hub.remote import OnReading, RemoteModel
 
 DEMO = "demo"
 _HUB_NAME = re.compile(r"(hf\.co/|https?://)?[\w.-]+(/[\w.-]+)+(:[\w.-]+)?")
@@ -69,15 +78,65 @@ def resolve(name: str) -> LocalModel:
     Raises NotFoundError (exit 5) for a name that is neither, UsageError (2) for a folder or a file
     that is no model, LocalLLMError (1) for one that may not be read, GGUFError (7) for a bad one.
     """
+    if is_url(name):
+        raise NotFoundError(
+            f"{remote_file(name).shown} is not downloaded, and this version does not download yet.",
+            hint="Download it and pass its path. `localllm plan` needs its address only.",
+        )
+    path = _path(name)
+    if not _is_here(name, path):
+        raise _only_known(name) or _unknown(name)
+    return _resolve_local(name, path)
+
+
+def resolve_for_plan(
+    name: str, *, on_reading: OnReading | None = None
+) -> LocalModel | RemoteModel | KnownModel:
+    """Return what a plan needs of a model: of its files, its address, or a name that is known.
+
+    A file that is here comes first, then ``demo``, then the recorded shapes (``llama-3-70b``,
+    ``llama-3-70b:Q5_K_M``). ``on_reading`` hears how the reading of a remote header goes. Raises
+    what ``resolve`` and ``remote_model`` do.
+    """
+    if is_url(name):
+        from localllm.hub.remote import remote_model
+
+        return (
+            remote_model(name) if on_reading is None else remote_model(name, on_reading=on_reading)
+        )
+    path = _path(name)
+    if _is_here(name, path):
+        return _resolve_local(name, path)
+    from localllm.hub.known import known_model
+
+    known = known_model(name)
+    if known is None:
+        raise _unknown(name)
+    return known
+
+
+def _path(name: str) -> Path:
     if not name.strip():
         raise UsageError("The name of the model is empty.", hint=f"Try `{DEMO}`.")
+    return Path(name).expanduser() if name.startswith("~") else Path(name)
+
+
+def _is_here(name: str, path: Path) -> bool:
+    """Whether a name is to be looked for on this machine, be it there or not."""
+    if name == DEMO:
+        return True
+    if os.path.isdir(path) and path.name == name:
+        from localllm.hub.known import known_model
+
+        return known_model(name) is None  # a folder is no model, so the name is not meant for it
+    return _is_path(name, path)
+
+
+def _resolve_local(name: str, path: Path) -> LocalModel:
     if name == DEMO:
         return _demo()
-    path = Path(name).expanduser() if name.startswith("~") else Path(name)
     if os.path.isdir(path):
         raise directory_error(path)
-    if not _is_path(name, path):
-        raise _unknown(name)
     try:
         return _load(path, name=model_stem(path))
     except NotFoundError as error:
@@ -142,18 +201,35 @@ def _is_path(name: str, path: Path) -> bool:
     return os.path.isdir(path.parent) or _HUB_NAME.fullmatch(name) is None
 
 
+def _only_known(name: str) -> NotFoundError | None:
+    """The error for a model of which only the shape is recorded; None for any other name."""
+    from localllm.hub.known import known_model
+
+    if known_model(name) is None:
+        return None
+    return NotFoundError(
+        f"{printable(name)} is known, but its files are not here, and this version does not"
+        " download yet.",
+        hint=f"Download it and pass its path. `localllm plan {name}` needs no file.",
+    )
+
+
 def _unknown(name: str) -> NotFoundError:
+    from localllm.hub.known import nearest_names
+
     shown = printable(name[:200])
     near = _nearest(name.lower(), [DEMO], cutoff=0.5)
-    files = _similar(name, ".")
+    others = _similar(name, ".") or nearest_names(shown)
     if near:
         hint = f"Did you mean `{DEMO}`?"
-    elif files:
-        hint = f"Did you mean {_listed(files)}?"
+    elif others:
+        hint = f"Did you mean {_listed(others)}?"
     else:
         hint = f"Pass the path of a .gguf file, or `{DEMO}`."
     return NotFoundError(
-        f'"{shown}" is not a file, and this version does not get models by name yet.', hint=hint
+        f'"{shown}" is neither a file nor a known name, and this version does not look for names'
+        " on the Hub yet.",
+        hint=hint,
     )
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from localllm.errors import GGUFError, LocalLLMError, NotFoundError, UsageError
-from localllm.hub.resolve import content_id, resolve
+from localllm.hub.remote import Reading
+from localllm.hub.resolve import content_id, resolve, resolve_for_plan
 from tests.support.gguf_maker import make_model
 from tests.support.gguf_writer import string
+from tests.support.loopback import LoopbackServer
 from tests.support.shapes import TOY
 
 
@@ -63,22 +66,71 @@ def test_nearly_demo_offers_demo(name: str) -> None:
     assert caught.value.hint == "Did you mean `demo`?"
 
 
+@pytest.mark.parametrize("ask", [resolve, resolve_for_plan])
 @pytest.mark.parametrize(
-    "name",
-    [
-        "llama-3-70b",
-        "llama-3-70b:Q5_K_M",
-        "bartowski/Llama-3.2-1B-Instruct-GGUF",
-        "hf.co/user/repo:Q4_K_M",
-        "https://example.org/model",
-    ],
+    "name", ["bartowski/Some-Model-9B-GGUF", "hf.co/user/repo:Q4_K_M", "user/repo"]
 )
-def test_a_name_of_the_hub_says_that_it_is_not_supported_yet(name: str) -> None:
-    with pytest.raises(NotFoundError, match="does not get models by name yet") as caught:
-        resolve(name)
+def test_a_name_of_the_hub_says_that_it_is_not_supported_yet(
+    name: str, ask: Callable[[str], object]
+) -> None:
+    with pytest.raises(NotFoundError, match="does not look for names on the Hub yet") as caught:
+        ask(name)
     assert caught.value.exit_code == 5
     assert name in caught.value.message
-    assert "path of a .gguf file, or `demo`" in str(caught.value.hint)
+
+
+def test_a_known_name_can_be_planned_and_not_run() -> None:
+    model = resolve_for_plan("llama-3-8b:Q5_K_M")
+    assert model.recorded and model.spec.quant == "Q5_K_M"
+    assert resolve_for_plan("Meta-Llama-3-8B-Instruct").spec.n_layer == 32
+    with pytest.raises(NotFoundError, match="its files are not here") as caught:
+        resolve("llama-3-8b:Q5_K_M")
+    assert "`localllm plan llama-3-8b:Q5_K_M`" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("ask", [resolve, resolve_for_plan])
+def test_a_known_name_in_an_unknown_quantisation_offers_those_there_are(
+    ask: Callable[[str], object],
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        ask("llama-3-8b:Q9_Z")
+    assert "Q4_K_M" in str(caught.value.hint)
+
+
+def test_a_name_that_is_nearly_known_offers_it() -> None:
+    with pytest.raises(NotFoundError) as caught:
+        resolve_for_plan("lama-3-70b")
+    assert "llama-3-70b" in str(caught.value.hint)
+
+
+def test_a_file_comes_before_a_known_name_and_a_folder_does_not(
+    toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "llama-3-8b").mkdir()
+    assert resolve_for_plan("llama-3-8b").recorded
+    (tmp_path / "llama-3-8b").rmdir()
+    shutil.copy(toy_model, tmp_path / "llama-3-8b")
+    assert resolve_for_plan("llama-3-8b").spec.name == resolve("llama-3-8b").spec.name == "Toy"
+
+
+def test_an_address_can_be_planned_and_not_run(
+    toy_model: Path,
+    server: LoopbackServer,
+    environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    url = server.serve("/m/toy.gguf", toy_model.read_bytes())
+    told: list[Reading] = []
+    model = resolve_for_plan(url, on_reading=told.append)
+    assert model.spec.layers == resolve_for_plan(str(toy_model)).spec.layers
+    assert told and not model.recorded
+    assert resolve_for_plan(url).spec == model.spec
+    with pytest.raises(NotFoundError, match=r"toy\.gguf is not downloaded") as caught:
+        resolve(url + "?sig=secret")
+    assert caught.value.exit_code == 5 and "secret" not in caught.value.message
 
 
 def test_a_wrong_path_offers_the_nearest_files(toy_model: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Composition only: where layers go is decided in ``core/planner.py``. Here the allocator is started
 while headers are still being read, given header files to measure, and left out, with a reason in
-the plan, where it cannot be asked.
+the plan, where it cannot be asked. A plan by formula does not even import it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from localllm.core.breakdown import MemoryModel
 from localllm.core.hardware import THIS_MACHINE, Hardware
@@ -18,10 +18,10 @@ from localllm.core.model import ModelSpec
 from localllm.core.plan import Basis, Plan
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
-from localllm.engine.dryrun import DryRun, DryRunRefused, ExactUnavailable
-from localllm.engine.exact import EngineMemory
 from localllm.errors import EngineError
-from localllm.hub.hollow import NoHolesError
+
+if TYPE_CHECKING:
+    from localllm.engine.dryrun import DryRun
 
 BasisWish = Literal["auto", "exact", "formula"]
 
@@ -72,6 +72,8 @@ class Planner:
     def start(self) -> None:
         """Start the child in the background; not needed, and never an error, here."""
         if self._dry is None and self._wish != "formula":
+            from localllm.engine.dryrun import DryRun
+
             self._dry = DryRun()
             self._dry.start()
 
@@ -90,6 +92,10 @@ class Planner:
         basis: Basis = "recorded shape" if model.recorded else "formula"
         if self._wish == "formula":
             return make_plan(model.spec, hardware, policy, basis=basis)
+
+        from localllm.engine.dryrun import DryRunRefused, ExactUnavailable
+        from localllm.hub.hollow import NoHolesError
+
         try:
             return self._exact_plan(model, hardware, policy, basis)
         except (ExactUnavailable, DryRunRefused, NoHolesError) as error:
@@ -104,16 +110,17 @@ class Planner:
     def _exact_plan(
         self, model: Plannable, hardware: Hardware, policy: Policy, basis: Basis
     ) -> Plan:
+        from localllm.engine.exact import EngineMemory
+
         self.start()
         assert self._dry is not None
         with tempfile.TemporaryDirectory(prefix="localllm-") as name:
             folder = Path(name)
             bare = model.header_files(folder, vocabulary=False)
             full = bare if model.recorded else model.header_files(folder, vocabulary=True)
-            formulas = MemoryModel(model.spec, (), hardware.host)
             engine = EngineMemory(
                 self._dry,
-                formulas,
+                MemoryModel(model.spec, (), hardware.host),
                 full=full,
                 bare=bare,
                 this_machine=hardware.source == THIS_MACHINE,

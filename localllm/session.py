@@ -207,6 +207,7 @@ class Session:
     def load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
         """Load a model under its plan; yields progress, then ``Loaded``, ``Failed`` or ``Died``."""
         self.model, self.plan, self.loaded = model, plan, None
+        self._planner.close()  # the memory of its child is the engine's now
         for event in self._started_engine().load(plan, tuple(str(p) for p in model.paths)):
             if isinstance(event, Loaded):
                 self.loaded = event

@@ -126,10 +126,13 @@ class Terminal:
 
 
 def children(pid: int) -> list[int]:
-    """Living children of a process."""
-    found = subprocess.run(["ps", "-o", "pid=,stat=", "--ppid", str(pid)], capture_output=True)
-    rows = [line.split() for line in found.stdout.decode().splitlines()]
-    return [int(child) for child, state in rows if not state.startswith("Z")]
+    """Living children of a process, but for the dry run, which ends before the model is loaded."""
+    columns = ["ps", "-o", "pid=,stat=,args=", "--ppid", str(pid)]
+    found = subprocess.run(columns, capture_output=True)
+    rows = [line.split(maxsplit=2) for line in found.stdout.decode().splitlines()]
+    return [
+        int(row[0]) for row in rows if not row[1].startswith("Z") and "dryrun_child" not in row[-1]
+    ]
 
 
 def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:

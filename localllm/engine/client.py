@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 
 from localllm.core.generation import (
@@ -21,8 +21,10 @@ from localllm.core.generation import (
     PromptProgress,
     TextDelta,
 )
+from localllm.core.hardware import Device
 from localllm.core.plan import Plan
 from localllm.engine.death import Phase, died
+from localllm.engine.devices import simulated_spec
 from localllm.engine.process import EngineProcess
 from localllm.engine.protocol import (
     TERMINAL,
@@ -50,8 +52,19 @@ class EngineClient:
     a bug of the caller and raises ``RuntimeError``.
     """
 
-    def __init__(self, *, watchdog_s: float = 30.0, cancel_grace_s: float = 2.0) -> None:
-        """Start nothing yet: the first load does."""
+    def __init__(
+        self,
+        *,
+        watchdog_s: float = 30.0,
+        cancel_grace_s: float = 2.0,
+        simulated: Sequence[Device] = (),
+    ) -> None:
+        """Start nothing yet: the first load does.
+
+        ``simulated``: devices that do not exist, with the memory and the ways of theirs, whose work
+        the CPU does. A plan places layers on them by name.
+        """
+        self._simulated = tuple(map(simulated_spec, simulated))
         self._watchdog_s = watchdog_s
         self._cancel_grace_s = cancel_grace_s
         self._stall_s = watchdog_s
@@ -190,7 +203,9 @@ class EngineClient:
         if self._process is None:
             if not loads and not isinstance(request, FaultRequest):
                 raise EngineError("No model is loaded.", hint="Load a model first.")
-            self._process = EngineProcess(beat_s=min(1.0, self._watchdog_s / 4))
+            self._process = EngineProcess(
+                beat_s=min(1.0, self._watchdog_s / 4), simulated=self._simulated
+            )
             self._used = False
         self._used = self._used or loads
         return self._process

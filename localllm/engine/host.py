@@ -6,9 +6,10 @@ import ctypes
 import os
 import sys
 import time
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from localllm.core.generation import (
     BufferMemory,
@@ -36,6 +37,9 @@ from localllm.engine.templates import Renderer
 from localllm.engine.wire import Wire
 from localllm.errors import EngineError
 
+if TYPE_CHECKING:
+    from localllm.engine.simulated import SimulatedDevice
+
 _DEVICE_TYPES: dict[int, Literal["cpu", "gpu", "igpu", "accel"]] = {
     0: "cpu",
     1: "gpu",
@@ -48,13 +52,17 @@ _PROGRESS_STEP = 0.01
 class Host:
     """The state of the child: at most one model."""
 
-    def __init__(self, wire: Wire) -> None:
-        """Initialise llama.cpp's backends."""
+    def __init__(self, wire: Wire, simulated: Sequence[Sequence[Any]] = ()) -> None:
+        """Initialise llama.cpp's backends, and put simulated devices on its list.
+
+        Raises ``EngineError`` where devices cannot be simulated with this llama.cpp.
+        """
         self._wire = wire
         self._flag = AbortFlag()
         self._log = Log()
         wire.stop_with(self._flag)
         C.llama_backend_init()
+        self._simulated = _simulate(simulated)
         self._talker: Talker | None = None
 
     def answer(self, request: Request) -> Event | EngineInfo:
@@ -102,6 +110,22 @@ class Host:
             can_shift=talker.engine.memory.can_shift,
             warnings=loaded.warnings,
         )
+
+
+def _simulate(specs: Sequence[Sequence[Any]]) -> list[SimulatedDevice]:
+    if not specs:
+        return []
+    from localllm.engine import layouts, simulated
+    from localllm.engine.devices import SimulatedSpec
+
+    try:
+        layouts.check()
+    except layouts.UnknownLayout as error:
+        raise EngineError(f"Devices cannot be simulated: {error}.") from None
+    made = [simulated.SimulatedDevice(SimulatedSpec(*spec)) for spec in specs]
+    for device in made:
+        device.register()
+    return made
 
 
 class _Progress:

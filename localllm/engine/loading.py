@@ -10,9 +10,7 @@ from typing import Any
 
 from localllm.engine.checks import check_file, check_model, check_numbers, refusal
 from localllm.engine.llama import (
-    CACHE_TYPES,
     AbortFlag,
-    BufferTypeOverride,
     C,
     Log,
     devices,
@@ -20,6 +18,7 @@ from localllm.engine.llama import (
     metadata,
     metadata_number,
 )
+from localllm.engine.params import buffer_types, context_params, model_params
 from localllm.engine.protocol import LoadRequest
 from localllm.engine.refusals import Cancelled
 from localllm.errors import (
@@ -27,12 +26,6 @@ from localllm.errors import (
     LocalLLMError,
     UsageError,
 )
-
-_FLASH_ATTN = {
-    "auto": C.LLAMA_FLASH_ATTN_TYPE_AUTO,
-    "on": C.LLAMA_FLASH_ATTN_TYPE_ENABLED,
-    "off": C.LLAMA_FLASH_ATTN_TYPE_DISABLED,
-}
 
 
 @dataclass(slots=True)
@@ -97,7 +90,6 @@ def load(
 def _model_params(
     request: LoadRequest, progress: Callable[[float], bool], keep_alive: list[Any]
 ) -> Any:
-    params = C.llama_model_default_params()
     known = devices()
     for name in request.device_names:
         if name not in known:
@@ -105,66 +97,50 @@ def _model_params(
                 f"llama.cpp has no device {name}; it sees {', '.join(known)}.",
                 hint="`localllm hardware` lists the devices, `localllm doctor` what is missing.",
             )
-    device_list = [known[name] for name in request.device_names]
-    pointers = (ctypes.c_void_p * (len(device_list) + 1))(*device_list, None)
-    split = (ctypes.c_float * C.llama_max_devices())(*request.tensor_split)
-    overrides = _overrides(request, known)
+    params = model_params(
+        devices=[known[name] for name in request.device_names],
+        n_gpu_layers=request.n_gpu_layers,
+        tensor_split=request.tensor_split,
+        overrides=_overrides(request, buffer_types(list(known.values()))),
+        repack=request.repack,
+        keep_alive=keep_alive,
+    )
     callback = C.llama_progress_callback(lambda fraction, _data: progress(fraction))
-    keep_alive += [pointers, split, overrides, callback]
-    params.devices = ctypes.cast(pointers, ctypes.c_void_p)
-    params.n_gpu_layers = request.n_gpu_layers if device_list else 0
-    params.split_mode = C.LLAMA_SPLIT_MODE_LAYER
-    if request.tensor_split:
-        params.tensor_split = split
-    if overrides is not None:
-        params.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
-    maps = request.use_mmap and C.llama_supports_mmap()
-    params.load_mode = C.LLAMA_LOAD_MODE_MMAP if maps else C.LLAMA_LOAD_MODE_NONE
-    params.use_extra_bufts = request.repack
+    keep_alive.append(callback)
     params.progress_callback = callback
+    if request.use_mmap and C.llama_supports_mmap():
+        params.load_mode = C.LLAMA_LOAD_MODE_MMAP
     return params
 
 
-def _overrides(request: LoadRequest, known: dict[str, int]) -> Any:
-    """Return llama.cpp's NULL-terminated list of overrides, or None without any."""
-    if not request.tensor_overrides:
-        return None
-    types: dict[str, int] = {}
-    for device in known.values():
-        for buffer_type in (
-            ggml.ggml_backend_dev_buffer_type(device),
-            ggml.ggml_backend_dev_host_buffer_type(device),
-        ):
-            if buffer_type:
-                types[ggml.ggml_backend_buft_name(buffer_type).decode()] = buffer_type
+def _overrides(request: LoadRequest, types: dict[str, int]) -> list[tuple[str, int]]:
     limit = C.llama_max_tensor_buft_overrides()
     if len(request.tensor_overrides) >= limit:
         raise UsageError(f"llama.cpp takes fewer than {limit:,} tensor overrides.")
-    array = (BufferTypeOverride * (len(request.tensor_overrides) + 1))()
-    for slot, override in zip(array, request.tensor_overrides, strict=False):
+    for override in request.tensor_overrides:
         if override.buffer_type not in types:
             raise UsageError(
                 f"llama.cpp has no buffer type {override.buffer_type}.",
                 hint=f"It has {', '.join(types)}.",
             )
-        slot.pattern = override.pattern.encode()
-        slot.buffer_type = types[override.buffer_type]
-    return array
+    return [
+        (override.pattern, types[override.buffer_type]) for override in request.tensor_overrides
+    ]
 
 
 def _context_params(request: LoadRequest, flag: AbortFlag) -> Any:
-    params = C.llama_context_default_params()
-    params.n_ctx = request.n_ctx
-    params.n_batch = request.n_batch
-    params.n_ubatch = request.n_ubatch
-    params.n_seq_max = request.n_seq
-    params.n_outputs_max = request.n_outputs_max
+    params = context_params(
+        n_ctx=request.n_ctx,
+        n_batch=request.n_batch,
+        n_ubatch=request.n_ubatch,
+        n_seq=request.n_seq,
+        n_outputs_max=request.n_outputs_max,
+        type_k=request.type_k,
+        type_v=request.type_v,
+        flash_attn=request.flash_attn,
+        swa_full=request.swa_full,
+    )
     params.n_threads = params.n_threads_batch = request.n_threads
-    params.flash_attn_type = _FLASH_ATTN[request.flash_attn]
-    params.type_k = CACHE_TYPES[request.type_k.lower()]
-    params.type_v = CACHE_TYPES[request.type_v.lower()]
-    params.swa_full = request.swa_full
-    params.no_perf = True
     params.abort_callback = flag.callback
     params.abort_callback_data = flag.callback_data
     return params

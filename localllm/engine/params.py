@@ -19,10 +19,6 @@ FLASH_ATTN = {
 }
 
 
-class UnknownBufferType(Exception):
-    """An override names a buffer type that no device has; the text names it."""
-
-
 def model_params(
     *,
     devices: Sequence[int],

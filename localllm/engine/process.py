@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import importlib.util
+import json
 import os
 import queue
 import select
@@ -22,9 +23,11 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from localllm.engine.death import Autopsy, Phase
+from localllm.engine.devices import SimulatedSpec
 from localllm.engine.protocol import Reply, decode_event
 from localllm.errors import EngineError
 
@@ -64,8 +67,11 @@ class StderrRing:
 class EngineProcess:
     """A running child. Reading belongs to one thread at a time; everything else to any."""
 
-    def __init__(self, *, beat_s: float) -> None:
-        """Start the child, which sends a sign of life every ``beat_s``. Raises ``EngineError``."""
+    def __init__(self, *, beat_s: float, simulated: Sequence[SimulatedSpec] = ()) -> None:
+        """Start the child, which sends a sign of life every ``beat_s``.
+
+        ``simulated`` devices are on llama.cpp's list in it. Raises ``EngineError``.
+        """
         if os.name != "posix":
             raise EngineError(
                 "The engine needs Linux or macOS.", hint="On Windows, run localllm inside WSL 2."
@@ -89,6 +95,7 @@ class EngineProcess:
             f"--control={control_r}",
             f"--parent={os.getpid()}",
             f"--beat={beat_s}",
+            *([f"--simulated={json.dumps(simulated)}"] if simulated else []),
         ]
         started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
         self._keeper = threading.Thread(

@@ -11,7 +11,8 @@ from __future__ import annotations
 import http.client
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
@@ -27,7 +28,6 @@ from localllm.hub.http_refusals import (
     ChangedError,
     Transient,
     failure,
-    reason_of,
     refusal,
     unreachable,
     wrong_answer,
@@ -35,8 +35,6 @@ from localllm.hub.http_refusals import (
 from localllm.hub.remote_url import Origin, RemoteFile, clean_url, origin_of, shown_url
 from localllm.units import KiB, format_duration
 
-MAX_TRIES = 4
-"""Without a new byte."""
 MAX_REQUESTS = 40
 """For one range, however many bytes each brings."""
 MAX_REDIRECTS = 5
@@ -50,9 +48,11 @@ class Stopped(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait for a server, in seconds."""
+    """How long to wait for a server, and how often to ask it."""
 
     timeout_s: float = 10.0
+    """Without a byte from it."""
+    n_tries: int = 4
     """Without a byte from it."""
     first_wait_s: float = 0.5
     """Before the second try; doubled before each further one."""
@@ -72,7 +72,7 @@ class Version:
 
 
 class RangeReader:
-    """One file on a server, read range by range."""
+    """One file on a server, read by range."""
 
     def __init__(
         self,
@@ -97,22 +97,31 @@ class RangeReader:
     def read(self, start: int, end: int) -> bytes:
         """Return the bytes from ``start`` up to ``end``, or to the end of the file.
 
-        Raises UnreachableError, NotFoundError, AccessError, IntegrityError (ChangedError where the
-        file is another than at the last read), GGUFError for what is no model, Stopped.
+        Raises what ``stream`` does.
         """
-        received = bytearray()
-        n_tries = 0
+        return b"".join(self.stream(start, end))
+
+    def stream(self, start: int, end: int) -> Generator[bytes]:
+        """Yield the bytes from ``start`` up to ``end``, or to the end of the file, as they come.
+
+        Closing the generator ends the transfer. Raises UnreachableError, NotFoundError,
+        AccessError, IntegrityError (ChangedError where the file is another than at the last
+        request), GGUFError for what is no model, Stopped.
+        """
+        have, n_tries = start, 0
         for _ in range(MAX_REQUESTS):
-            have = start + len(received)
             stop_at = end if self.version is None else min(end, self.version.file_bytes)
-            if have >= stop_at and self.version is not None:
-                return bytes(received)
+            if self.version is not None and have >= stop_at:
+                return
             try:
-                received += self._ask(have, stop_at)
+                with closing(self._ask(have, stop_at)) as pieces:
+                    for data in pieces:
+                        have, n_tries = have + len(data), 0
+                        self._on_bytes(len(data))
+                        yield data
             except Transient as error:
-                received += error.received
-                n_tries = 1 if error.received else n_tries + 1
-                if n_tries >= MAX_TRIES:
+                n_tries += 1
+                if n_tries >= self._patience.n_tries:
                     raise unreachable(self._file, error.reason) from None
                 self._pause(error, n_tries)
         raise unreachable(self._file, "the answers break off again and again")
@@ -130,16 +139,16 @@ class RangeReader:
             raise Stopped
         self._on_wait(None)
 
-    def _ask(self, start: int, end: int) -> bytes:
+    def _ask(self, start: int, end: int) -> Generator[bytes]:
         """One request with its redirects: the whole range, or an error."""
         try:
             answer = self._open(start, end)
         except (OSError, http.client.HTTPException) as error:
             raise failure(self._file, error) from None
         try:
-            if answer.status == HTTPStatus.PARTIAL_CONTENT:
-                return self._body(answer, start, end)
-            raise refusal(self._file, answer, start)
+            if answer.status != HTTPStatus.PARTIAL_CONTENT:
+                raise refusal(self._file, answer, start)
+            yield from self._body(answer, start, end)
         except (OSError, http.client.HTTPException) as error:
             raise failure(self._file, error) from None
         finally:
@@ -188,34 +197,27 @@ class RangeReader:
             )
         return target
 
-    def _body(self, answer: Any, start: int, end: int) -> bytes:
+    def _body(self, answer: Any, start: int, end: int) -> Generator[bytes]:
         encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             raise wrong_answer(self._file, f'sent the file encoded ("{printable(encoding[:40])}")')
-        n = self._checked_range(answer.headers, start, end)
+        n_left = self._checked_range(answer.headers, start, end)
         length = answer.headers.get("Content-Length")
-        if length is not None and length.strip() != str(n):
+        if length is not None and length.strip() != str(n_left):
             raise wrong_answer(
-                self._file, f"announced {printable(length[:40])} bytes where {n:,} were asked for"
+                self._file,
+                f"announced {printable(length[:40])} bytes where {n_left:,} were asked for",
             )
-        received = bytearray()
-        try:
-            # one byte more, to notice an answer that goes on
-            while len(received) <= n:
-                if self._stop.is_set():
-                    raise Stopped
-                data = answer.read1(min(_CHUNK_BYTES, n + 1 - len(received)))
-                if not data:
-                    break
-                received += data
-                self._on_bytes(len(data))
-        except (OSError, http.client.HTTPException) as error:
-            raise Transient(reason_of(error), received=bytes(received[:n])) from None
-        if len(received) > n:
-            raise wrong_answer(self._file, "sent more than was asked for")
-        if len(received) < n:
-            raise Transient("the connection ended early", received=bytes(received))
-        return bytes(received)
+        # one byte more, to notice an answer that goes on
+        while data := answer.read1(min(_CHUNK_BYTES, n_left + 1)):
+            if self._stop.is_set():
+                raise Stopped
+            if len(data) > n_left:
+                raise wrong_answer(self._file, "sent more than was asked for")
+            n_left -= len(data)
+            yield data
+        if n_left:
+            raise Transient("the connection ended early")
 
     def _checked_range(self, headers: Message, start: int, end: int) -> int:
         """How many bytes the answer holds; its range must be the one asked for."""

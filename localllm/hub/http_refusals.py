@@ -42,13 +42,12 @@ class ChangedError(IntegrityError):
 
 
 class Transient(Exception):
-    """A failure that may pass; ``received`` is what came before it."""
+    """A failure that may pass."""
 
-    def __init__(self, reason: str, *, received: bytes = b"", wait_s: float | None = None) -> None:
+    def __init__(self, reason: str, *, wait_s: float | None = None) -> None:
         """Say how long the server wants to be left alone, if it says so."""
         super().__init__(reason)
         self.reason = reason
-        self.received = received
         self.wait_s = wait_s
 
 
@@ -140,8 +139,8 @@ def reason_of(error: object) -> str:
         ConnectionResetError | BrokenPipeError | http.client.IncompleteRead,
     ):
         return "the connection broke"
-    if isinstance(error, OSError) and error.strerror:
-        return f"the connection failed ({error.strerror})"
+    if isinstance(error, OSError):  # a proxy that refuses has no errno, only words
+        return f"the connection failed ({printable((error.strerror or str(error))[:100])})"
     return "the server's answer is not HTTP"
 
 

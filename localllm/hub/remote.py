@@ -11,7 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -34,10 +35,11 @@ from localllm.hub.http_refusals import (
 from localllm.hub.remote_url import RemoteFile, is_offline, remote_file
 from localllm.hub.spec import model_spec
 from localllm.hub.split import first_name, is_split, merge, model_stem, part_names
-from localllm.units import MiB, format_bytes
+from localllm.units import KiB, MiB, format_bytes
 
-FIRST_READ_BYTES = MiB
-MAX_READ_BYTES = 64 * MiB
+FIRST_PARSE_BYTES = 64 * KiB
+"""A header without a vocabulary is smaller; with one, it is tried again at each half more."""
+MAX_HEADER_BYTES = 64 * MiB
 """The largest known headers, of 262,144-token vocabularies, have 16 to 30 MiB."""
 MAX_PARTS = 512
 N_AT_ONCE = 4
@@ -206,7 +208,9 @@ class _Fetch:
             return _stored_part(stored, "HF_HUB_OFFLINE is set")
         try:
             if stored is not None and stored.can_be_checked:
-                reader = self._reader(file, stop)
+                # with a header at hand, a network that is half dead is not worth a long wait
+                hasty = replace(self._patience, n_tries=2, timeout_s=self._patience.timeout_s / 2)
+                reader = self._reader(file, stop, hasty)
                 reader.read(0, 1)
                 if reader.version is not None and _is_of(stored, reader.version):
                     return _stored_part(stored)
@@ -221,31 +225,41 @@ class _Fetch:
 
     def _from_server(self, file: RemoteFile, stop: threading.Event) -> _Part:
         reader = self._reader(file, stop)
-        data = reader.read(0, FIRST_READ_BYTES)
-        version = reader.version
-        assert version is not None
-        while True:
-            try:
-                header = parse_buffer(data, version.file_bytes)
-                break
-            except NeedMoreError as error:
-                needed = error.needed_bytes
-            if needed > MAX_READ_BYTES:
-                raise GGUFError(f"the header is larger than {format_bytes(MAX_READ_BYTES)}.")
-            end = min(max(needed, 2 * len(data)), MAX_READ_BYTES)
-            data += reader.read(len(data), end)
-        data = data[: header.data_offset]
+        data = bytearray()
+        n_enough = FIRST_PARSE_BYTES
+        header = version = None
+        # one request, left when the header is complete: a new connection costs more than what is
+        # still on its way then
+        with closing(reader.stream(0, MAX_HEADER_BYTES)) as pieces:
+            for piece in pieces:
+                data += piece
+                version = reader.version
+                assert version is not None
+                if len(data) < min(n_enough, version.file_bytes, MAX_HEADER_BYTES):
+                    continue
+                try:
+                    header = parse_buffer(bytes(data), version.file_bytes)
+                    break
+                except NeedMoreError as error:
+                    n_enough = max(error.needed_bytes, len(data) * 3 // 2)
+                    if error.needed_bytes > MAX_HEADER_BYTES:
+                        break
+        if header is None or version is None:
+            raise GGUFError(f"the header is larger than {format_bytes(MAX_HEADER_BYTES)}.")
+        data_to_keep = bytes(data[: header.data_offset])
         self._cache.put(
             file.url,
-            data,
+            data_to_keep,
             file_bytes=version.file_bytes,
             etag=version.etag,
             last_modified=version.last_modified,
             shown=file.shown,
         )
-        return _Part(data, header)
+        return _Part(data_to_keep, header)
 
-    def _reader(self, file: RemoteFile, stop: threading.Event) -> RangeReader:
+    def _reader(
+        self, file: RemoteFile, stop: threading.Event, patience: Patience | None = None
+    ) -> RangeReader:
         key = threading.get_ident()
 
         def on_bytes(n: int) -> None:
@@ -260,7 +274,7 @@ class _Fetch:
                     self._waits[key] = reason
 
         return RangeReader(
-            file, stop=stop, on_bytes=on_bytes, on_wait=on_wait, patience=self._patience
+            file, stop=stop, on_bytes=on_bytes, on_wait=on_wait, patience=patience or self._patience
         )
 
     def _tell(self) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import ssl
 import threading
 import time
+import urllib.error
 from dataclasses import replace
 
 import pytest
@@ -16,7 +20,7 @@ from localllm.errors import (
     NotFoundError,
 )
 from localllm.hub.http_range import RangeReader, Stopped, Version, same_version
-from localllm.hub.http_refusals import ChangedError, UnreachableError
+from localllm.hub.http_refusals import ChangedError, Transient, UnreachableError, failure
 from localllm.hub.remote_url import origin_of, remote_file
 from tests.support.loopback import IMPATIENT, Fault, LoopbackServer
 
@@ -382,3 +386,27 @@ def test_other_hosts_are_asked_through_the_system_s_proxy(
 def test_an_origin_includes_the_port() -> None:
     assert origin_of("https://Host/x") == ("https", "host", 443)
     assert origin_of("https://host:444/") != origin_of("https://host/")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "what"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), UnreachableError, "no host h.example"),
+        (ConnectionRefusedError(), UnreachableError, "refused"),
+        (ssl.SSLCertVerificationError(1, "self-signed certificate"), AccessError, "not trusted"),
+        (ssl.SSLError(1, "wrong version number"), Transient, "the connection failed"),
+        (TimeoutError(), Transient, "does not answer"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), Transient, "unreachable"),
+        (OSError("Tunnel connection failed: 407"), Transient, "Tunnel connection failed: 407"),
+    ],
+)
+def test_a_failure_to_connect_is_told_from_one_that_may_pass(
+    error: OSError, kind: type[Exception], what: str
+) -> None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_message = "self-signed certificate"
+    file = remote_file("https://h.example/m.gguf", {"HF_HOME": "/nowhere"})
+    for raised in (error, urllib.error.URLError(error)):
+        meant = failure(file, raised)
+        assert type(meant) is kind
+        assert what in str(meant)

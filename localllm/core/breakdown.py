@@ -10,15 +10,7 @@ import copy
 from collections.abc import Sequence
 
 from localllm.core.cache import kv_layer_bytes
-from localllm.core.compute import (
-    STREAMED_MARGIN,
-    host_input_bytes,
-    layer_compute_bytes,
-    output_compute_bytes,
-    pipeline_copy_bytes,
-    pipeline_host_bytes,
-    pipelined,
-)
+from localllm.core.compute import ComputeModel
 from localllm.core.hardware import Device, Host
 from localllm.core.memory import (
     DeviceTerms,
@@ -30,15 +22,15 @@ from localllm.core.memory import (
     output_buffer_bytes,
 )
 from localllm.core.model import ModelSpec
-from localllm.core.traits import DeviceTraits, device_traits
+from localllm.core.traits import DeviceTraits, Rules, device_traits
 from localllm.core.weights import (
     HOST_ALIGNMENT_BYTES,
     WeightTable,
     device_weight_bytes,
     host_weight_bytes,
+    left_in_ram_bytes,
     weight_table,
 )
-
 
 _IN_RAM = DeviceTraits(alignment_bytes=HOST_ALIGNMENT_BYTES)
 
@@ -51,8 +43,8 @@ class MemoryModel:
         self.model = model
         self.devices = tuple(devices)
         self.host = host
-        self.regular = _is_regular(model)
         self._sums = _Sums(model, host)
+        self._compute = ComputeModel(model, host)
 
     @property
     def formulas(self) -> MemoryModel:
@@ -71,20 +63,22 @@ class MemoryModel:
         n_layer = model.n_layer
         start = model.n_layer_total - placement.n_gpu_layers
         host_layers = range(min(start, n_layer))
+        machine = tuple(device_traits(device) for device in self.devices)
+        *compute, host_compute = self._compute.buffers(placement, shape, machine)
         rows: list[DeviceTerms] = []
         first = start
         for index, count in enumerate(placement.layers_per_device):
             on_device = range(first, first + count)
-            rows.append(self._device(index, on_device, placement, shape))
+            rows.append(self._device(index, on_device, placement, shape, compute[index]))
             first += count
         return MemoryBreakdown(
             devices=tuple(rows),
-            host=self._host(host_layers, placement, shape),
-            estimated=self._estimated(placement),
+            host=self._host(host_layers, placement, shape, host_compute),
+            estimated=self._estimated(),
         )
 
     def _device(
-        self, index: int, layers: range, placement: Placement, shape: RunShape
+        self, index: int, layers: range, placement: Placement, shape: RunShape, compute_bytes: int
     ) -> DeviceTerms:
         model, table = self.model, self._sums.device_table(self.devices[index])
         kv = self._sums.kv(shape, device_traits(self.devices[index]))
@@ -93,23 +87,16 @@ class MemoryModel:
         weights = device_weight_bytes(
             table, blocks, host_experts=placement.host_expert_layers, holds_output=holds_output
         )
-        compute = self._layer_peak(blocks, shape)
-        if holds_output:
-            compute = max(compute, output_compute_bytes(model, shape))
-        streamed = self._largest_streamed(placement) if index == 0 else 0
-        if streamed:
-            peak = self._layer_peak(range(model.n_layer), shape)
-            compute = max(compute, round(STREAMED_MARGIN * (peak + streamed)))
-        if pipelined(model, placement):
-            compute += pipeline_copy_bytes(model, shape, first=0 in blocks)
         return DeviceTerms(
             model_bytes=weights,
             context_bytes=sum(kv[i] for i in blocks),
-            compute_bytes=compute,
+            compute_bytes=compute_bytes,
             overhead_bytes=device_overhead_bytes(self.devices[index]),
         )
 
-    def _host(self, layers: range, placement: Placement, shape: RunShape) -> DeviceTerms:
+    def _host(
+        self, layers: range, placement: Placement, shape: RunShape, compute_bytes: int
+    ) -> DeviceTerms:
         model, table = self.model, self._sums.host_table
         kv = self._sums.kv(shape, _IN_RAM)
         blocks = [i for i in layers if i < model.n_layer]
@@ -122,45 +109,34 @@ class MemoryModel:
             # Pinned memory of a device comes first, and what lies there is not rearranged.
             repack=shape.repack and not any(device_traits(d).host_buffer for d in self.devices),
         )
+        left = sum(
+            left_in_ram_bytes(self._sums.device_table(device), [i for i in on if i < model.n_layer])
+            for device, on in zip(self.devices, _layers_on_devices(placement, model), strict=True)
+        )
         return DeviceTerms(
-            model_bytes=weights.model_bytes,
+            model_bytes=weights.model_bytes + left,
             context_bytes=sum(kv[i] for i in blocks),
-            compute_bytes=self._host_compute(blocks, placement, shape),
+            compute_bytes=compute_bytes,
             overhead_bytes=engine_process_bytes(model) + output_buffer_bytes(model, shape),
-            mapped_bytes=weights.model_bytes - weights.repacked_bytes,
+            mapped_bytes=weights.model_bytes - weights.repacked_bytes + left,
         )
 
-    def _host_compute(self, blocks: list[int], placement: Placement, shape: RunShape) -> int:
-        model = self.model
-        if self.devices:
-            copies = pipeline_host_bytes(model, shape) if pipelined(model, placement) else 0
-            return host_input_bytes(model, shape) + copies
-        peak = max(self._layer_peak(blocks, shape), output_compute_bytes(model, shape))
-        return peak + 4 * shape.n_ubatch * model.n_embd
-
-    def _layer_peak(self, blocks: Sequence[int], shape: RunShape) -> int:
-        compute = self._sums.layer_compute(shape, holds_first_layer=0 in blocks)
-        return max((compute[i] for i in blocks), default=0)
-
-    def _largest_streamed(self, placement: Placement) -> int:
-        """Largest weight that a prompt batch copies to the GPU from the host."""
-        start = self.model.n_layer_total - placement.n_gpu_layers
-        layers = self._sums.host_table.layers
-        host = [layers[i].largest_bytes for i in range(min(start, self.model.n_layer))]
-        experts = [layers[i].largest_bytes for i in placement.host_expert_layers]
-        return max(host + experts, default=0)
-
-    def _estimated(self, placement: Placement) -> tuple[str, ...]:
+    def _estimated(self) -> tuple[str, ...]:
         terms: list[str] = []
-        if not self.regular:
-            terms.append("compute buffers of a shape that is not Llama's")
-        if self.devices and self._largest_streamed(placement):
-            terms.append("compute buffer that prompt batches stream host weights through")
-        if pipelined(self.model, placement):
-            terms.append("pipeline copies between several GPUs")
+        if not self._compute.proven:
+            terms.append(f"compute buffers of {self.model.arch}, as an upper bound")
         if self.devices:
             terms.append("GPU context and pools")
         return tuple(terms)
+
+
+def _layers_on_devices(placement: Placement, model: ModelSpec) -> list[range]:
+    """Return the layers of each device, the output layer counted as the last."""
+    first, layers = model.n_layer_total - placement.n_gpu_layers, []
+    for count in placement.layers_per_device:
+        layers.append(range(first, first + count))
+        first += count
+    return layers
 
 
 class _Sums:
@@ -170,9 +146,8 @@ class _Sums:
         self._model = model
         self._host = host
         self._host_table: WeightTable | None = None
-        self._tables: dict[tuple[int, int], WeightTable] = {}
+        self._tables: dict[tuple[int, int, Rules], WeightTable] = {}
         self._kv: dict[tuple[RunShape, int, int], tuple[int, ...]] = {}
-        self._compute: dict[tuple[RunShape, bool], tuple[int, ...]] = {}
 
     @property
     def host_table(self) -> WeightTable:
@@ -182,10 +157,10 @@ class _Sums:
 
     def device_table(self, device: Device) -> WeightTable:
         traits = device_traits(device)
-        key = (traits.alignment_bytes, traits.row_padding)
+        key = (traits.alignment_bytes, traits.row_padding, traits.rules)
         if key not in self._tables:
             self._tables[key] = weight_table(
-                self._model, alignment_bytes=key[0], row_padding=key[1]
+                self._model, alignment_bytes=key[0], row_padding=key[1], rules=key[2]
             )
         return self._tables[key]
 
@@ -197,26 +172,3 @@ class _Sums:
                 for i in range(self._model.n_layer)
             )
         return self._kv[key]
-
-    def layer_compute(self, shape: RunShape, *, holds_first_layer: bool) -> tuple[int, ...]:
-        key = (shape, holds_first_layer)
-        if key not in self._compute:
-            self._compute[key] = tuple(
-                layer_compute_bytes(self._model, i, shape, holds_first_layer=holds_first_layer)
-                for i in range(self._model.n_layer)
-            )
-        return self._compute[key]
-
-
-def _is_regular(model: ModelSpec) -> bool:
-    """Whether the compute formulas were proven on this kind of shape: dense Llama attention."""
-    return (
-        not model.n_expert
-        and not model.n_lora_kv
-        and not model.n_swa
-        and not any(layer.is_recurrent for layer in model.layers)
-        and all(
-            layer.n_head * model.n_embd_head_k == model.n_embd and layer.n_ff >= 2 * model.n_embd
-            for layer in model.layers
-        )
-    )

@@ -1,83 +1,139 @@
-"""Compute buffers: the peak of a graph's intermediate results on a device and on the host.
+"""Compute buffers: the peak of a batch's intermediate results on every device and on the host.
 
-Checked against llama.cpp's own dry runs on Llama-shaped models (llama-cpp-python 0.3.36); for other
-shapes they are upper estimates, and the breakdown says so. E = n_embd, V = n_vocab, ub = n_ubatch.
+Found as llama.cpp finds it (``core/graph``), not by closed formulas: one function here for what a
+placement means to that graph, one memory of answers. Equal blocks side by side are built a few
+times only, and a question that was asked before costs nothing.
 """
 
 from __future__ import annotations
 
-from localllm.core.memory import Placement, RunShape, padded_n_ctx
-from localllm.core.model import ModelSpec
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
 
-STREAMED_MARGIN = 1.25
-"""Dry runs of streamed weights took 0.77 to 1.22 times layer + largest weight over ten shapes."""
+from localllm.core.graph.builder import Home
+from localllm.core.graph.families import is_proven
+from localllm.core.graph.repeats import thinned
+from localllm.core.graph.reserve import batch_graph
+from localllm.core.graph.scheduler import Scheduler
+from localllm.core.hardware import Host
+from localllm.core.memory import Placement, RunShape
+from localllm.core.model import ModelSpec, TensorInfo
+from localllm.core.traits import DeviceTraits
+from localllm.core.weights import repacks
 
-
-def mask_bytes(shape: RunShape) -> int:
-    """Attention mask ``[n_ctx, ub]``: F16 with flash attention, F32 without."""
-    return (2 if shape.flash_attn else 4) * padded_n_ctx(shape.n_ctx) * shape.n_ubatch
-
-
-def output_compute_bytes(model: ModelSpec, shape: RunShape) -> int:
-    """Logits and the last hidden state: ``4 * (n_out * V + ub * E)``."""
-    n_out = min(shape.n_ubatch, shape.n_outputs_max)
-    return 4 * (n_out * model.n_vocab + shape.n_ubatch * model.n_embd)
-
-
-def layer_compute_bytes(
-    model: ModelSpec, layer: int, shape: RunShape, *, holds_first_layer: bool
-) -> int:
-    """Peak of one block's intermediate results, F32, mask included.
-
-    ``4 * ub * (3 * n_ff + k * E) + mask`` with k = 3 where the first layer is on the device and KV
-    is F16, else 2; without flash attention at least
-    ``4 * ub * (n_head * n_ctx + 4 * E + n_embd_k_gqa + n_embd_v_gqa) + mask``. A mixture's experts
-    add one row per expert used.
-    """
-    hparams = model.layers[layer]
-    k = 3 if holds_first_layer and shape.type_k == shape.type_v == "f16" else 2
-    width = 3 * hparams.n_ff + k * model.n_embd
-    if model.n_expert_used:
-        per_expert = 3 * model.n_ff_exp + 2 * model.n_embd
-        width = max(width, model.n_expert_used * per_expert + (k + 1) * model.n_embd)
-    peak = 4 * shape.n_ubatch * width
-    if not shape.flash_attn:
-        scores = hparams.n_head * padded_n_ctx(shape.n_ctx)
-        rows = model.n_embd_k_gqa(layer) + model.n_embd_v_gqa(layer)
-        peak = max(peak, 4 * shape.n_ubatch * (scores + 4 * model.n_embd + rows))
-    return peak + mask_bytes(shape)
+Machine = tuple[DeviceTraits, ...]
 
 
-def host_input_bytes(model: ModelSpec, shape: RunShape) -> int:
-    """Host buffer of a model that lies wholly on GPUs: ``8 * ub * E + mask`` (+ V's indices)."""
-    rows = (
-        0
-        if shape.flash_attn
-        else 8 * shape.n_ubatch * max(model.n_embd_v_gqa(i) for i in range(model.n_layer))
-    )
-    return 8 * shape.n_ubatch * model.n_embd + mask_bytes(shape) + rows
+class _Spot(NamedTuple):
+    """A block's place: its backend and its routed experts' (the CPU's number is the last)."""
+
+    backend: int
+    experts: int
 
 
-def pipelined(model: ModelSpec, placement: Placement) -> bool:
+def pipelined(model: ModelSpec, placement: Placement, machine: Sequence[DeviceTraits]) -> bool:
     """Whether llama.cpp works on several batches at once, which needs inputs in four copies.
 
-    Several devices, every layer on them, no tensor overrides (``src/llama-context.cpp``).
+    Several devices, every layer on them, no tensor overrides, and every device asynchronous with
+    events (``src/llama-context.cpp:430-457``).
     """
-    n_devices = sum(1 for count in placement.layers_per_device if count)
-    whole = placement.n_gpu_layers >= model.n_layer_total
-    return n_devices > 1 and whole and not placement.host_expert_layers
+    return (
+        len(machine) > 1
+        and placement.n_gpu_layers >= model.n_layer_total
+        and not placement.host_expert_layers
+        and all(traits.pipelines for traits in machine)
+    )
 
 
-def pipeline_copy_bytes(model: ModelSpec, shape: RunShape, *, first: bool) -> int:
-    """What the copies add to a device: hidden states ``[E, ub]`` F32, and masks.
+class ComputeModel:
+    """The compute buffers of one model beside one host, ready to be asked about many placements."""
 
-    Fitted to dry runs of 8B and 70B over two devices: 4 states and 3 masks on the first device, up
-    to 8 and 5 on the others. An upper estimate elsewhere.
-    """
-    n_states, n_masks = (4, 3) if first else (8, 5)
-    return n_states * 4 * shape.n_ubatch * model.n_embd + n_masks * mask_bytes(shape)
+    def __init__(self, model: ModelSpec, host: Host) -> None:
+        """Sort the tensors by block and find out which blocks are alike."""
+        self._model = model
+        self._host = host
+        self._tensors = _by_layer(model)
+        self._kinds = _Kinds(model, self._tensors)
+        self._known: dict[Hashable, tuple[int, ...]] = {}
+        self.proven = is_proven(model)
+        """Whether this family's graph was held against llama.cpp's; else it is an upper bound."""
+
+    def buffers(self, placement: Placement, shape: RunShape, machine: Machine) -> tuple[int, ...]:
+        """Bytes of each device's compute buffer, in the machine's order, and of the host's last."""
+        model = self._model
+        spots = self._spots(placement, len(machine))
+        streams = any(traits.streams_weights for traits in machine)
+        keys = tuple(
+            (self._kinds.of(layer, by_type=streams and spot.experts == len(machine)), spot)
+            for layer, spot in enumerate(spots[: model.n_layer_main])
+        )
+        several = pipelined(model, placement, machine)
+        kept = thinned(keys)
+        question = (tuple(keys[i] for i in kept), spots[-1], shape, machine, several)
+        if question not in self._known:
+            layers = [(i, self._home(spots[i], shape, machine)) for i in kept]
+            output = self._home(spots[-1], shape, machine)
+            graph = batch_graph(model, shape, self._tensors, layers, output, len(machine))
+            self._known[question] = Scheduler(machine, pipelined=several).buffer_bytes(graph)
+        return self._known[question]
+
+    def _spots(self, placement: Placement, host: int) -> list[_Spot]:
+        """Place every layer, the output layer last."""
+        n_total = self._model.n_layer_total
+        n_on_host = n_total - placement.n_gpu_layers if host else n_total
+        backends = [host] * n_on_host
+        for device, count in enumerate(placement.layers_per_device):
+            backends += [device] * count
+        return [
+            _Spot(backend, host if layer in placement.host_expert_layers else backend)
+            for layer, backend in enumerate(backends[:n_total])
+        ]
+
+    def _home(self, spot: _Spot, shape: RunShape, machine: Machine) -> Home:
+        return Home(spot.backend, spot.experts, self._streamable(shape, machine))
+
+    def _streamable(self, shape: RunShape, machine: Machine) -> Callable[[TensorInfo], bool]:
+        """Return which host weights a device may copy: those not rearranged for the CPU.
+
+        The pinned memory of a device comes before rearranging, and is always plain.
+        """
+        if not shape.repack or any(traits.host_buffer for traits in machine):
+            return _always
+        return lambda tensor: not repacks(tensor, self._host)
 
 
-def pipeline_host_bytes(model: ModelSpec, shape: RunShape) -> int:
-    """What the copies add to the host's inputs: three hidden states and three masks."""
-    return 3 * (4 * shape.n_ubatch * model.n_embd + mask_bytes(shape))
+class _Kinds:
+    """Numbers for blocks: equal where the graph of two blocks is equal."""
+
+    def __init__(self, model: ModelSpec, tensors: dict[int, dict[str, TensorInfo]]) -> None:
+        self._by_shape: list[int] = []
+        self._by_type: list[int] = []
+        shapes: dict[Hashable, int] = {}
+        types: dict[Hashable, int] = {}
+        for layer, hparams in enumerate(model.layers):
+            block = tensors.get(layer, {})
+            # Some families skip the rotation of every fourth block.
+            look = (hparams, layer % 4 == 3, tuple((n, t.shape) for n, t in block.items()))
+            whole = (look, tuple(t.type for t in block.values()))
+            self._by_shape.append(shapes.setdefault(look, len(shapes)))
+            self._by_type.append(types.setdefault(whole, len(types)))
+
+    def of(self, layer: int, *, by_type: bool) -> int:
+        """Return a block's kind; ``by_type``: tell the types of its weights apart too."""
+        return self._by_type[layer] if by_type else self._by_shape[layer]
+
+
+def _by_layer(model: ModelSpec) -> dict[int, dict[str, TensorInfo]]:
+    """Tensors of each block by their names within it; -1: input and output."""
+    found: dict[int, dict[str, TensorInfo]] = {}
+    for tensor in model.tensors:
+        layer = tensor.layer
+        if layer is None:
+            found.setdefault(-1, {})[tensor.name] = tensor
+        else:
+            found.setdefault(layer, {})[tensor.name.split(".", 2)[2]] = tensor
+    return found
+
+
+def _always(_tensor: TensorInfo) -> bool:
+    return True

@@ -8,7 +8,6 @@ import pytest
 
 from localllm.core.breakdown import MemoryModel
 from localllm.core.cache import kv_layer_bytes
-from localllm.core.compute import host_input_bytes, layer_compute_bytes, output_compute_bytes
 from localllm.core.ggml import row_bytes
 from localllm.core.memory import Placement, RunShape, padded_n_ctx
 from localllm.core.model import ModelSpec
@@ -88,7 +87,7 @@ def test_cpu_repacking_of_8b_equals_a_dry_run() -> None:
         (llama_3_8b(), replace(AT_8K, n_ctx=32768), 140.0, 48.0),
         (llama_3_8b(), replace(AT_8K, n_ubatch=2048), 464.0, 96.1),
         (llama_3_8b(), replace(AT_8K, flash_attn=False), 564.0, 36.0),
-        (llama_3_8b(), replace(AT_8K, type_k="q8_0", type_v="q8_0"), 108.1, 24.1),
+        (llama_3_8b(), replace(AT_8K, type_k="q8_0", type_v="q8_0"), 116.1, 24.1),
         (llama_3_8b(), replace(AT_8K, n_outputs_max=512), 258.5, 24.0),
         (llama_3_70b(), AT_8K, 224.0, 40.0),
         (llama_3_70b(), replace(AT_8K, n_ctx=32768), 248.0, 64.0),
@@ -115,7 +114,7 @@ def test_compute_buffers_equal_llama_cpps_dry_runs(
         (llama_3_70b(), 1, (312.0, 376.0, 112.0)),
     ],
 )
-def test_pipeline_copies_are_never_under_a_dry_run_and_at_most_16_mib_over(
+def test_pipeline_copies_equal_dry_runs_over_two_gpus(
     model: ModelSpec, n_outputs_max: int, dry_run_mib: tuple[float, float, float]
 ) -> None:
     n_first = model.n_layer_total // 2
@@ -126,14 +125,15 @@ def test_pipeline_copies_are_never_under_a_dry_run_and_at_most_16_mib_over(
     two = MemoryModel(model, (gpu("CUDA0"), gpu("CUDA1")), host())
     found = two.breakdown(placement, replace(AT_8K, n_outputs_max=n_outputs_max))
     for terms, expected in zip((*found.devices, found.host), dry_run_mib, strict=True):
-        assert -0.2 <= terms.compute_bytes / MiB - expected <= 16
+        assert terms.compute_bytes / MiB == pytest.approx(expected, abs=0.15)
 
 
 def test_layers_partly_in_ram_are_not_pipelined() -> None:
     model = llama_3_70b()
     two = MemoryModel(model, (gpu("CUDA0"), gpu("CUDA1")), host())
     part = two.breakdown(Placement(n_gpu_layers=40, layers_per_device=(20, 20)), AT_8K)
-    assert part.host.compute_bytes == host_input_bytes(model, AT_8K)
+    # The input embedding twice, [8192, 512] in F32, and one mask: 40 MiB in the dry run.
+    assert part.host.compute_bytes / MiB == pytest.approx(40, abs=0.15)
 
 
 def test_cpu_only_compute_equals_a_dry_run() -> None:
@@ -142,24 +142,6 @@ def test_cpu_only_compute_equals_a_dry_run() -> None:
     shape = replace(AT_8K, n_outputs_max=512)
     terms = memory.breakdown(Placement(n_gpu_layers=0, layers_per_device=()), shape).host
     assert terms.compute_bytes / MiB == pytest.approx(266.5, abs=0.15)
-
-
-def test_one_output_needs_one_row_of_logits() -> None:
-    model = llama_3_8b()
-    assert output_compute_bytes(model, AT_8K) == 4 * (1 * 128256 + 512 * 4096)
-
-
-def test_the_layer_holding_the_first_block_needs_a_third_hidden_state() -> None:
-    model = llama_3_8b()
-    with_first = layer_compute_bytes(model, 0, AT_8K, holds_first_layer=True)
-    without = layer_compute_bytes(model, 0, AT_8K, holds_first_layer=False)
-    assert with_first - without == 4 * 512 * 4096
-
-
-def test_host_inputs_grow_with_the_mask() -> None:
-    model = llama_3_8b()
-    longer = replace(AT_8K, n_ctx=16384)
-    assert host_input_bytes(model, longer) - host_input_bytes(model, AT_8K) == 2 * 8192 * 512
 
 
 def test_tied_embeddings_are_on_both_sides_as_soon_as_the_output_is_on_a_gpu() -> None:
@@ -197,9 +179,9 @@ def test_experts_kept_in_ram_leave_the_gpu() -> None:
     assert after.host.model_bytes - before.host.model_bytes == expert_bytes
 
 
-def test_a_shape_without_a_proven_formula_is_marked_as_estimated() -> None:
+def test_a_family_whose_graph_is_not_known_is_marked_as_estimated() -> None:
     placement = Placement(n_gpu_layers=0, layers_per_device=())
-    dense = MemoryModel(llama_3_8b(), (), host()).breakdown(placement, AT_8K)
-    experts = MemoryModel(mixtral(), (), host()).breakdown(placement, AT_8K)
-    assert dense.estimated == ()
-    assert any("not Llama's" in term for term in experts.estimated)
+    known = MemoryModel(mixtral(), (), host())
+    unknown = MemoryModel(replace(llama_3_8b(), arch="unheard-of"), (), host())
+    assert known.breakdown(placement, AT_8K).estimated == ()
+    assert any("upper bound" in t for t in unknown.breakdown(placement, AT_8K).estimated)

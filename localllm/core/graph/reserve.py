@@ -1,0 +1,57 @@
+"""The compute buffers of a whole model: its graph over the devices that hold its blocks.
+
+``llama_context::sched_reserve``: the graph of one full prompt batch is built and laid out, and its
+buffers are what the context takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from localllm.core.graph.builder import Builder, Home
+from localllm.core.graph.families import LATE_OUTPUTS, block_of
+from localllm.core.graph.tensors import Graph
+from localllm.core.memory import RunShape
+from localllm.core.model import ModelSpec, TensorInfo
+
+Blocks = Mapping[int, Mapping[str, TensorInfo]]
+
+
+def batch_graph(
+    model: ModelSpec,
+    shape: RunShape,
+    tensors: Blocks,
+    layers: Sequence[tuple[int, Home]],
+    output: Home,
+    host: int,
+) -> Graph:
+    """Graph of the batch that llama.cpp reserves memory for.
+
+    ``layers``: the blocks in order with their homes, the model's perhaps thinned out; ``host``: the
+    CPU's number among the backends, where the input embedding always is.
+    """
+    b = Builder(model, shape, tensors)
+    b.enter(-1, Home(host, host, lambda _: False))
+    g = b.graph
+    tokens = b.input("tokens", (b.n_tokens,))
+    x = g.expand(g.get_rows(b.needed("token_embd.weight"), tokens))
+    g.expand(b.input("embeddings", (b.n_embd, b.n_tokens), "f32"))
+    block = block_of(model.arch)
+    late = LATE_OUTPUTS.get(model.arch)
+    for index, (layer, home) in enumerate(layers):
+        b.enter(layer, home)
+        b.is_last = index == len(layers) - 1 and late is None
+        x = block(b, x)
+    b.enter(-1, output)
+    if late is False:
+        x.is_output = True
+        x = g.get_rows(x, b.out_ids)
+    x = b.norm(x, "output_norm" if b.has("output_norm.weight") else "token_embd_norm")
+    x.is_output = True
+    if late:
+        x = g.get_rows(x, b.out_ids)
+        x.is_output = True
+    logits = b.linear("output" if b.has("output.weight") else "token_embd", x)
+    logits.is_output = True
+    g.expand(logits)
+    return g

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from _check.compare import Row, compare  # noqa: E402
+from _check.compare import Row, compare, uncompared  # noqa: E402
 from _check.logs import LoggedRun, read_run  # noqa: E402
 
 
@@ -70,7 +70,11 @@ def check(lines: Sequence[str]) -> tuple[list[Checked], int]:
             broken += 1
             continue
         run = read_run(record)
-        how, rows = compare(run)
+        try:
+            how, rows = compare(run)
+        except Exception as error:  # one odd record must not hide the others
+            how = f"this check failed: {error!r}"
+            rows = uncompared(run, how)
         checked.append(Checked(run, how, rows))
     return checked, broken
 

@@ -1,32 +1,33 @@
-"""Our breakdown of a logged run beside the log: one row per device and term.
-
-A log is compared with the settings of its own runner and time: outputs for every token of a batch
-before llama-server limited them, no flash attention unless asked before August 2025, whole caches
-before sliding windows were stored short (May 2025) and in ik_llama.cpp.
-"""
+"""Our breakdown of a logged run beside the log: one row per device and term."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
+from _check.eras import (
+    STREAMING,
+    as_stored,
+    output_was_last,
+    run_shape,
+    with_output_in_ram,
+)
+from _check.logs import LoggedDevice, LoggedRun
+from _check.overrides import (
+    host_expert_layers,
+    inferred_experts,
+    overrides_of,
+    placed_weights,
+)
+from _check.rebuild import NotRebuilt, Rebuilt, rebuild
 from localllm.core.breakdown import MemoryModel
-from localllm.core.ggml import TYPES_BY_NAME
 from localllm.core.hardware import Backend, Device, Host
 from localllm.core.memory import MemoryBreakdown, Placement, RunShape
 from localllm.core.model import ModelSpec
+from localllm.errors import LocalLLMError
 from localllm.units import GiB, MiB
-
-from .logs import LoggedDevice, LoggedRun
-from .rebuild import NotRebuilt, Rebuilt, rebuild
-
-FLASH_ATTN_BY_DEFAULT = "2025-09"
-"""llama.cpp#15434 (end of August 2025)."""
-SHORT_WINDOWS = "2025-06"
-"""llama.cpp#13194 (20 May 2025): sliding-window layers hold their window only."""
-OUTPUTS_LIMITED = "2026-06"
-"""llama.cpp#23861 (30 May 2026): llama-server reserves logits for one token per sequence."""
 
 _BACKENDS: dict[str, Backend] = {
     "CUDA": "cuda",
@@ -60,7 +61,7 @@ class Row:
         if self.predicted_mib is None or not self.compared:
             return None
         if not self.logged_mib:
-            return 0.0 if self.predicted_mib < 1 else None
+            return 0.0 if self.predicted_mib < 1 else 1.0
         return (self.predicted_mib - self.logged_mib) / self.logged_mib
 
     @property
@@ -89,90 +90,83 @@ class Prediction:
     memory: MemoryBreakdown
     shape: RunShape
     placement: Placement
-    split_from: str
-    """Where the number of layers of each device comes from."""
+    devices: tuple[Device, ...]
+    notes: tuple[str, ...] = ()
+    """What was not in the log and had to be inferred."""
 
 
 def compare(run: LoggedRun) -> tuple[str, list[Row]]:
     """Return how the model was built (or why not), and the rows of a record."""
+    from _check.explain import reasoned
+
     try:
         rebuilt = rebuild(run)
     except NotRebuilt as error:
-        return str(error), _uncompared(run, f"model unknown: {error}")
+        return str(error), uncompared(run, f"model unknown: {error}")
     blocked = _blocked(run)
     if blocked is not None:
-        return rebuilt.how, _uncompared(run, blocked)
-    prediction = predict(run, rebuilt)
-    return rebuilt.how, _rows(run, rebuilt, prediction)
+        return rebuilt.how, uncompared(run, blocked)
+    try:
+        prediction = predict(run, rebuilt)
+    except LocalLLMError as error:
+        return rebuilt.how, uncompared(run, f"no plan for these settings: {error}")
+    rows = reasoned(run, rebuilt, prediction, _rows(run, prediction))
+    return "; ".join((rebuilt.how, *prediction.notes)), rows
 
 
 def predict(run: LoggedRun, rebuilt: Rebuilt) -> Prediction:
     """Ask the formulas for a run as its runner had it."""
-    model = _as_stored(run, rebuilt.spec)
-    shape = _run_shape(run, model)
+    model = as_stored(run, rebuilt.spec)
+    shape = run_shape(run, model)
     devices = tuple(_device(each, run) for each in run.devices)
-    offloaded = model.n_layer_total if run.offloaded is None else run.offloaded
+    source = MemoryModel(model, devices, _HOST)
+    last = output_was_last(run, model)
+    offloaded = model.n_layer_total if run.offloaded is None else run.offloaded + last
     offloaded = min(max(offloaded, 0), model.n_layer_total) if devices else 0
-    memory = MemoryModel(model, devices, _host(run))
-    counts, split_from = _split(run, model, shape, offloaded)
-    experts = min(run.n_cpu_moe or 0, model.n_layer) if model.n_expert and devices else 0
-    placement = Placement(
-        n_gpu_layers=offloaded,
-        layers_per_device=counts,
-        host_expert_layers=frozenset(range(experts)),
-    )
+    counts, split = _split(run, model, shape, offloaded)
+    placement = Placement(n_gpu_layers=offloaded, layers_per_device=counts)
+    notes = [split] if split else []
+    memory = source.breakdown(placement, shape)
+    overrides = overrides_of(run, model) if devices else []
+    experts = host_expert_layers(model, overrides) if overrides else None
+    if not overrides and model.n_expert and devices and rebuilt.weights_doubt is None:
+        predicted = [terms.model_bytes for terms in memory.devices]
+        experts = inferred_experts(run, model, placement, predicted)
+        if experts:
+            notes.append(f"experts of {len(experts)} layers in RAM, inferred from the weights")
+    if experts:
+        placement = replace(placement, host_expert_layers=experts)
+        memory = source.breakdown(placement, shape)
+    if overrides:
+        memory = _with_weights(memory, *placed_weights(model, placement, devices, overrides))
+        notes.append("tensor overrides of its command")
+    if last and devices:
+        memory = with_output_in_ram(memory, model)
     return Prediction(
         model=model,
-        memory=memory.breakdown(placement, shape),
+        memory=memory,
         shape=shape,
         placement=placement,
-        split_from=split_from,
+        devices=devices,
+        notes=tuple(notes),
     )
 
 
-def _run_shape(run: LoggedRun, model: ModelSpec) -> RunShape:
-    n_ctx = run.n_ctx or min(model.n_ctx_train or 4096, 4096)
-    n_batch = run.n_batch or (512 if run.date < "2024-03" else 2048)
-    n_ubatch = min(run.n_ubatch or 512, n_batch, n_ctx)
-    n_seq = run.n_seq or 1
-    limited = run.date >= OUTPUTS_LIMITED and run.runner == "llama.cpp"
-    return RunShape(
-        n_ctx=n_ctx,
-        n_ubatch=n_ubatch,
-        type_k=_cache_type(run.type_k),
-        type_v=_cache_type(run.type_v or run.type_k),
-        flash_attn=_flash_attn(run),
-        n_seq=n_seq,
-        n_outputs_max=n_seq if limited else n_batch,
-        repack=any("REPACK" in name.upper() for name in run.host_buffers),
+def _with_weights(
+    memory: MemoryBreakdown, on_device: Sequence[int], on_host: int
+) -> MemoryBreakdown:
+    devices = tuple(
+        replace(terms, model_bytes=n_bytes)
+        for terms, n_bytes in zip(memory.devices, on_device, strict=True)
     )
-
-
-def _flash_attn(run: LoggedRun) -> bool:
-    if run.flash_attn is not None:
-        return run.flash_attn
-    words = run.command.split()
-    if "-fa" in words or "--flash-attn" in words:
-        return True
-    return run.date >= FLASH_ATTN_BY_DEFAULT and run.runner == "llama.cpp"
-
-
-def _cache_type(name: str | None) -> str:
-    return name if name in TYPES_BY_NAME else "f16"
-
-
-def _as_stored(run: LoggedRun, model: ModelSpec) -> ModelSpec:
-    """Return the model as the runner keeps its cache: whole where windows were not stored short."""
-    whole = run.runner == "ik_llama.cpp" or run.date < SHORT_WINDOWS or run.swa_full
-    if not model.n_swa or not whole:
-        return model
-    layers = tuple(replace(layer, is_swa=False) for layer in model.layers)
-    return replace(model, n_swa=0, layers=layers)
+    return replace(memory, devices=devices, host=replace(memory.host, model_bytes=on_host))
 
 
 def _device(logged: LoggedDevice, run: LoggedRun) -> Device:
     prefix = re.match(r"[A-Za-z]+", logged.name)
     backend = _BACKENDS.get(prefix[0] if prefix else "", "other")
+    if run.date < STREAMING:
+        backend = "other"  # a device that streams no weights
     return Device(
         name=logged.name,
         description=run.gpus[0] if run.gpus else logged.name,
@@ -183,15 +177,14 @@ def _device(logged: LoggedDevice, run: LoggedRun) -> Device:
     )
 
 
-def _host(run: LoggedRun) -> Host:
-    return Host(
-        cpu="logged",
-        os="linux",
-        machine="x86_64",
-        total_bytes=4096 * GiB,
-        available_bytes=4096 * GiB,
-        isa=("avx2",),
-    )
+_HOST = Host(
+    cpu="logged",
+    os="linux",
+    machine="x86_64",
+    total_bytes=4096 * GiB,
+    available_bytes=4096 * GiB,
+    isa=("avx2",),
+)
 
 
 # -- layers per device ---------------------------------------------------------------------------
@@ -199,65 +192,65 @@ def _host(run: LoggedRun) -> Host:
 
 def _split(
     run: LoggedRun, model: ModelSpec, shape: RunShape, offloaded: int
-) -> tuple[tuple[int, ...], str]:
-    """Return the layers of each device, the output layer counted as one, and where from.
+) -> tuple[tuple[int, ...], str | None]:
+    """Return the layers of each device, the output layer counted as one, and what was assumed.
 
     A log does not print them; the cache of each device does, layer by layer.
     """
     n = len(run.devices)
-    if n <= 1:
-        return (offloaded,) * n, "one device"
+    if n <= 1 or offloaded == 0:
+        return (offloaded,) * n, None
     counts = _split_by_cache(run, model, shape, offloaded)
     if counts is not None:
-        return counts, "cache of each device"
+        return counts, None
     even = [offloaded * (i + 1) // n - offloaded * i // n for i in range(n)]
-    return tuple(even), "assumed even"
+    return tuple(even), "layers assumed evenly divided"
 
 
 def _split_by_cache(
     run: LoggedRun, model: ModelSpec, shape: RunShape, offloaded: int
 ) -> tuple[int, ...] | None:
-    whole = MemoryModel(model, (), _host(run))
-    layers = [_layer_cache_mib(whole, model, shape, i) for i in range(model.n_layer)]
+    layers = _layer_caches_mib(model, shape)
     at = model.n_layer_total - offloaded
+    if not any(device.kv for device in run.devices) or not any(layers):
+        return None
     counts: list[int] = []
     for device in run.devices:
-        if device.kv is None:
-            return None
+        logged = device.kv or 0.0
         total, first = 0.0, at
-        while at < model.n_layer and total + layers[at] / 2 < device.kv:
+        while at < model.n_layer and total + layers[at] / 2 < logged:
             total += layers[at]
             at += 1
-        if abs(total - device.kv) > max(0.01 * device.kv, 1.0):
+        if abs(total - logged) > max(0.01 * logged, 1.0):
             return None
         counts.append(at - first)
     if at != model.n_layer:
         return None
-    counts[-1] += model.n_layer_total - at
+    holder = max(i for i, count in enumerate(counts) if count)
+    counts[holder] += model.n_layer_total - at
     return tuple(counts)
 
 
-def _layer_cache_mib(memory: MemoryModel, model: ModelSpec, shape: RunShape, layer: int) -> float:
-    """Cache of one layer: what the host holds more with it than without."""
-
-    def host(n_gpu_layers: int) -> int:
-        device = Device(
-            name="GPU", description="", kind="gpu", backend="cuda", total_bytes=1, free_bytes=1
-        )
-        here = memory.with_devices((device,))
-        placement = Placement(n_gpu_layers=n_gpu_layers, layers_per_device=(n_gpu_layers,))
-        return here.breakdown(placement, shape).host.context_bytes
-
-    total = model.n_layer_total
-    return (host(total - layer - 1) - host(total - layer)) / MiB
+def _layer_caches_mib(model: ModelSpec, shape: RunShape) -> list[float]:
+    """Cache of each layer: what a device holds more with it than without."""
+    device = Device(
+        name="GPU", description="", kind="gpu", backend="cuda", total_bytes=1, free_bytes=1
+    )
+    source = MemoryModel(model, (device,), _HOST)
+    on_device = [
+        source.breakdown(Placement(n_gpu_layers=n, layers_per_device=(n,)), shape)
+        .devices[0]
+        .context_bytes
+        for n in range(1, model.n_layer_total + 1)
+    ]
+    steps = [b - a for a, b in pairwise(on_device)]
+    return [step / MiB for step in reversed(steps)]
 
 
 # -- rows ----------------------------------------------------------------------------------------
 
 
-def _rows(run: LoggedRun, rebuilt: Rebuilt, prediction: Prediction) -> list[Row]:
-    from .explain import reason
-
+def _rows(run: LoggedRun, prediction: Prediction) -> list[Row]:
     memory = prediction.memory
     rows: list[Row] = []
     for logged, terms in zip(run.devices, memory.devices, strict=True):
@@ -265,40 +258,29 @@ def _rows(run: LoggedRun, rebuilt: Rebuilt, prediction: Prediction) -> list[Row]
         rows += _device_rows(logged, values)
     host = memory.host
     rows += _device_rows(run.host, (host.model_bytes, host.context_bytes, host.compute_bytes))
-    split_kv = [row for row in rows if row.term == "kv"]
-    if run.kv_total is not None and not split_kv:
+    if run.kv_total is not None and not any(row.term == "kv" for row in rows):
         total = host.context_bytes + sum(each.context_bytes for each in memory.devices)
-        rows.append(
-            Row(device="all", term="kv", logged_mib=run.kv_total, predicted_mib=total / MiB)
-        )
-    if run.vram_total is not None:
+        rows.append(_row("all", "kv", run.kv_total, total))
+    if run.vram_total is not None and memory.devices:
         needed = sum(each.needed_bytes for each in memory.devices)
-        if memory.devices:
-            rows.append(
-                Row(
-                    device="all GPUs",
-                    term="metered",
-                    logged_mib=run.vram_total,
-                    predicted_mib=needed / MiB,
-                )
-            )
-    return [reason(run, rebuilt, prediction, row) for row in rows]
+        rows.append(_row("all GPUs", "metered", run.vram_total, needed))
+    return rows
+
+
+def _row(device: str, term: str, logged_mib: float, predicted_bytes: int) -> Row:
+    return Row(device=device, term=term, logged_mib=logged_mib, predicted_mib=predicted_bytes / MiB)
 
 
 def _device_rows(logged: LoggedDevice, predicted: Sequence[int]) -> list[Row]:
     return [
-        Row(
-            device=logged.name,
-            term=term,
-            logged_mib=mib,
-            predicted_mib=n_bytes / MiB,
-        )
+        _row(logged.name, term, mib, n_bytes)
         for term, n_bytes in zip(TERMS, predicted, strict=True)
         if (mib := getattr(logged, term)) is not None
     ]
 
 
-def _uncompared(run: LoggedRun, why: str) -> list[Row]:
+def uncompared(run: LoggedRun, why: str) -> list[Row]:
+    """Return what a record logs, with why nothing is said of it."""
     rows = [
         Row(device=each.name, term=term, logged_mib=mib, predicted_mib=None, reason=why)
         for each in (*run.devices, run.host)
@@ -316,6 +298,6 @@ def _blocked(run: LoggedRun) -> str | None:
     """Why nothing of a run can be compared, whatever the model."""
     if run.format == "breakdown" and "fit" in run.notes + run.quality:
         return "a step of a search (--fit), not a load"
-    if "Meta(" in run.command or (run.split_mode or "") in ("row", "tensor"):
+    if (run.split_mode or "") in ("row", "tensor", "graph"):
         return f"tensors are split by rows (-sm {run.split_mode})"
     return None

@@ -113,9 +113,9 @@ def read_run(record: Mapping[str, Any]) -> LoggedRun:
         build=_build(record),
         date=_text(record.get("date")) or "",
         format=kind,
-        n_ctx=_whole(record.get("n_ctx")),
-        n_batch=_whole(record.get("n_batch")) or _option(command, "-b", "--batch-size"),
-        n_ubatch=_whole(record.get("n_ubatch")) or _option(command, "-ub", "--ubatch-size"),
+        n_ctx=_positive(record.get("n_ctx")),
+        n_batch=_positive(record.get("n_batch")) or _option(command, "-b", "--batch-size"),
+        n_ubatch=_positive(record.get("n_ubatch")) or _option(command, "-ub", "--ubatch-size"),
         n_seq=_inner_whole(record.get("n_seq_max")),
         type_k=_type(record.get("type_k")),
         type_v=_type(record.get("type_v")),
@@ -127,7 +127,7 @@ def read_run(record: Mapping[str, Any]) -> LoggedRun:
         host_buffers=tuple(buffers),
         kv_total=_number(record.get("kv_self_mib")),
         vram_total=_vram_total(record),
-        gpus=tuple(str(each) for each in record.get("gpus") or () if isinstance(each, str)),
+        gpus=tuple(each for each in _list(record.get("gpus")) if isinstance(each, str)),
         command=command,
         no_kv_offload=bool(record.get("no_kv_offload")) or _has(command, "-nkvo"),
         n_cpu_moe=_whole(record.get("n_cpu_moe")) or _option(command, "-ncmoe", "--n-cpu-moe"),
@@ -162,6 +162,10 @@ def quant_name(text: str) -> str | None:
     return f"{name}_{_WORDS[size[1].lower()]}" if size else name
 
 
+_LARGEST = {"n_layer": 512, "n_head": 4096, "n_head_kv": 4096, "n_expert": 4096}
+"""Beyond these a number in a record is a slip of its writer's."""
+
+
 def _hparams(record: Mapping[str, Any]) -> tuple[dict[str, int], frozenset[str]]:
     hparams: dict[str, int] = {}
     per_layer: set[str] = set()
@@ -170,7 +174,7 @@ def _hparams(record: Mapping[str, Any]) -> tuple[dict[str, int], frozenset[str]]
         value = record.get(name)
         if isinstance(value, (list, str)) and str(value).lstrip().startswith("["):
             per_layer.add(name)
-        elif (number := _whole(value)) is not None:
+        elif (number := _whole(value)) is not None and 0 <= number <= _LARGEST.get(name, 1 << 24):
             hparams[name] = number
     return hparams, frozenset(per_layer)
 
@@ -208,8 +212,8 @@ def _buffers(record: Mapping[str, Any]) -> tuple[list[LoggedDevice], LoggedDevic
                 for term, column in (("weights", "model"), ("kv", "context")):
                     setattr(place, term, _number(_mapping(row).get(column)))
                 place.compute = _number(_mapping(row).get("compute"))
-    # a device only has a name if something lies on it
-    devices = [each for each in found.values() if each.weights or each.kv]
+    # some logs print a row of zeros for a card that is not used
+    devices = [each for each in found.values() if each.weights or each.kv or each.compute]
     return sorted(devices, key=lambda each: _natural(each.name)), host, names
 
 
@@ -223,9 +227,10 @@ def _runner(text: str) -> Runner:
     lowered = text.lower()
     if "ik_llama" in lowered:
         return "ik_llama.cpp"
-    for name in ("ollama", "llama-cpp-python"):
-        if name in lowered:
-            return name  # type: ignore[return-value]
+    if "ollama" in lowered:
+        return "ollama"
+    if "llama-cpp-python" in lowered:
+        return "llama-cpp-python"
     if "moe-cache" in lowered:
         return "other"
     return "llama.cpp" if "llama.cpp" in lowered else "other"
@@ -282,18 +287,22 @@ def _flag(value: Any) -> bool | None:
 
 def _whole(value: Any) -> int | None:
     """Return a whole number that is the whole value; "~90K" is none."""
-    if isinstance(value, bool):
-        return None
     if isinstance(value, (int, float)):
-        return int(value) if value == int(value) else None
+        number = _number(value)
+        return None if number is None or number != int(number) else int(number)
     text = _text(value) or ""
     return int(text) if re.fullmatch(r"-?\d{1,12}", text.strip()) else None
 
 
+def _positive(value: Any) -> int | None:
+    number = _whole(value)
+    return number if number is not None and 0 < number < 1 << 31 else None
+
+
 def _inner_whole(value: Any) -> int | None:
     """Return the number in "auto(4)" and the like."""
-    found = re.search(r"\d{1,4}", str(value)) if value is not None else None
-    return int(found[0]) if found else None
+    found = re.search(r"\d{1,4}", value if isinstance(value, str) else str(_whole(value) or ""))
+    return int(found[0]) or None if found else None
 
 
 def _number(value: Any) -> float | None:
@@ -313,6 +322,10 @@ def _times(value: Any, factor: float) -> float | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:

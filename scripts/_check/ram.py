@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.core.generation import BenchTest, BufferMemory, Died, Event, Failed
+from localllm.core.ownership import owner
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.core.weights import repacks
@@ -85,7 +86,9 @@ def mapped_span_bytes(plan: Plan) -> int:
     """From the first to the last tensor that a CPU-only run uses in place, summed over parts."""
     ends: dict[int, tuple[int, int]] = {}
     for tensor in plan.model.tensors:
-        if plan.repack and repacks(tensor, plan.hardware.host):
+        kind = owner(plan.model, tensor).kind
+        copied = kind in ("block", "output") and repacks(tensor, plan.hardware.host)
+        if kind == "nobody" or (plan.repack and copied):
             continue
         first, last = ends.get(tensor.part, (tensor.offset, 0))
         end = tensor.offset + tensor.n_bytes

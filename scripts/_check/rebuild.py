@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
+from _check.logs import LoggedRun
 from localllm.core.ggml import row_bytes
 from localllm.core.model import ModelSpec, TensorInfo
 from localllm.core.quant_mix import DEFAULT_TYPES, NEEDS_IMATRIX, Mixture, is_70b, tensor_types
@@ -24,8 +25,6 @@ from localllm.hub.known_hparams import Hparam, typed_keys
 from localllm.hub.known_schema import Recorded, derived
 from localllm.hub.known_tensors import tensor_table
 from localllm.hub.spec import model_spec
-
-from .logs import LoggedRun
 
 _SHAPE = ("n_layer", "n_embd", "n_ff", "n_head", "n_head_kv", "n_expert")
 _FILE_TYPE_IDS = {name: number for number, name in FILE_TYPES.items()}

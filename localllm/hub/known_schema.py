@@ -11,16 +11,19 @@ architecture. Keys that nobody knows are refused, so that a slip does not become
     licence = "llama3"                    as the publisher names it
     gated = true                          terms must be accepted before a download
     table = "llama"                       tables/llama.toml
-    checked = "2026-11-21"                when the figures were compared with their source
+    checked = "2026-11-21"                when the figures were compared with what is named here
+    read_in = "a repository, a page"      where they were read, if not at the publisher's itself
     vocabulary_bytes = 7_818_140          of the tokenizer in a file's header
     [hparams]                             what all models of the family share
     [models."llama-3-8b"]
     title = "Llama 3 8B"
     source = "https://..."                the published configuration
     aliases = ["llama3"]                  other names
+    like = "llama-3-70b"                  figures of another model of this file, where not given
     n_layer = 32                          hyperparameters, by llama.cpp's names
     n_head_kv = { attention = 8, mamba = 0 }      differs by kind of block
     blocks = { attention = "3-/4" }       kinds of blocks: see known_tensors.block_list
+    pattern = { text = "MM*", M = "mamba", "*" = "attention" }      the same, a sign for each block
     with = ["rope_freqs"]                 groups of the table that are not always there
     tied = true                           no output.weight
 """
@@ -45,6 +48,7 @@ _FAMILY = {
     "gated": bool,
     "table": str,
     "checked": str,
+    "read_in": str,
     "notes": list,
     "vocabulary_bytes": int,
     "default_quant": str,
@@ -58,11 +62,15 @@ _MODEL = {
     "source": str,
     "aliases": list,
     "repo": str,
+    "like": str,
     "blocks": dict,
+    "pattern": dict,
     "with": list,
     "tied": bool,
 }
-_OF_EITHER = ("table", "licence", "gated", "notes", "vocabulary_bytes", "default_quant")
+_ITS_OWN = ("title", "source", "repo", "aliases", "like", "read_in")
+"""Keys of a model that another one that is ``like`` it does not take over."""
+_OF_EITHER = ("table", "licence", "gated", "notes", "read_in", "vocabulary_bytes", "default_quant")
 """Keys that a model may give for itself; else its family's hold."""
 _TABLE = ("arch", "model", "blocks", "keys", "source_types")
 
@@ -80,6 +88,8 @@ class Recorded:
     source: str
     """Where the figures were published."""
     checked: str
+    read_in: str | None
+    """Where they were read, if not there."""
     repo: str | None
     """Where the original is published, ``user/repo``."""
     arch: str
@@ -106,7 +116,7 @@ def read_recorded(folder: Path, file_name: str, name: str) -> Recorded:
     too little, or nonsense."""
     family = _toml(folder / file_name)
     _check(file_name, family, _FAMILY, required=_REQUIRED)
-    model = dict(family["models"][name])
+    model = _with_likeness(file_name, family["models"], name)
     given = {key: model.pop(key) for key in list(model) if key in _MODEL or key in _OF_EITHER}
     where = f"{file_name}, {name}"
     _check(where, given, _MODEL | {key: _FAMILY[key] for key in _OF_EITHER})
@@ -116,7 +126,8 @@ def read_recorded(folder: Path, file_name: str, name: str) -> Recorded:
     table = _toml(folder / "tables" / f"{facts['table']}.toml")
     _check(str(facts["table"]), table, dict.fromkeys(_TABLE, object), required=("arch", "model"))
     raw = {**table.get("keys", {}), **family.get("hparams", {}), **model}
-    hparams, kinds = _hparams(where, raw, given.get("blocks", {}))
+    kinds = _kinds(where, raw.get("n_layer"), given.get("blocks", {}), given.get("pattern", {}))
+    hparams = _hparams(where, raw, kinds)
     extra = frozenset(given.get("with", [])) | ({"untied"} if not given.get("tied") else set())
     return Recorded(
         name=name,
@@ -127,6 +138,7 @@ def read_recorded(folder: Path, file_name: str, name: str) -> Recorded:
         gated=bool(facts["gated"]),
         source=given["source"],
         checked=family["checked"],
+        read_in=facts["read_in"],
         repo=given.get("repo"),
         arch=table["arch"],
         hparams=hparams,
@@ -160,19 +172,44 @@ def names_in(text: str) -> dict[str, list[str]]:
     return found
 
 
-def _hparams(
-    where: str, raw: Mapping[str, Any], blocks: Mapping[str, str]
-) -> tuple[dict[str, Hparam], dict[str, frozenset[int]]]:
-    n_layer = raw.get("n_layer")
+def _with_likeness(where: str, models: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A model's keys, with those of the model that it is like."""
+    own = dict(models[name])
+    if "like" not in own:
+        return own
+    other = models.get(own["like"])
+    if other is None or "like" in other:
+        raise IntegrityError(f"{where}: {name} must be like a model that has figures of its own.")
+    return {key: value for key, value in other.items() if key not in _ITS_OWN} | own
+
+
+def _kinds(
+    where: str, n_layer: Any, blocks: Mapping[str, str], pattern: Mapping[str, str]
+) -> dict[str, frozenset[int]]:
+    """Which blocks are of which kind."""
     if not isinstance(n_layer, int) or n_layer < 1:
         raise IntegrityError(f"{where}: n_layer is missing.")
     kinds = {kind: block_list(str(text), n_layer) for kind, text in blocks.items()}
+    if pattern:
+        signs = str(pattern.get("text", ""))
+        if len(signs) != n_layer or set(signs) - set(pattern):
+            raise IntegrityError(f"{where}: the pattern has {len(signs)} blocks of {n_layer}.")
+        for sign, kind in pattern.items():
+            if sign != "text":
+                kinds[kind] = frozenset(i for i, each in enumerate(signs) if each == sign)
+    return kinds
+
+
+def _hparams(
+    where: str, raw: Mapping[str, Any], kinds: Mapping[str, frozenset[int]]
+) -> dict[str, Hparam]:
+    n_layer = raw["n_layer"]
     hparams: dict[str, Hparam] = {}
     for key, value in raw.items():
         if key not in KEYS and "." not in key and key not in _PLAIN_KEYS:
             raise IntegrityError(f'{where}: "{key}" is no hyperparameter that we know.')
         hparams[key] = _by_kind(where, key, value, kinds, n_layer)
-    return hparams, kinds
+    return hparams
 
 
 _PLAIN_KEYS = frozenset(

@@ -81,8 +81,8 @@ def uses_flash_attn(model: ModelSpec, shape: RunShape) -> bool:
 def cache_refusal(model: ModelSpec, shape: RunShape) -> str | None:
     """Why llama.cpp would not make this cache, as a sentence; None where it would.
 
-    ``llama_init_from_model`` (``src/llama-context.cpp:3835-3870``): a compressed cache has one type;
-    quantised V needs flash attention; whole blocks of a quantised type must divide the head.
+    ``llama_init_from_model`` (``src/llama-context.cpp:3835-3870``): a compressed cache has one
+    type; quantised V needs flash attention; whole blocks of a quantised type must divide the head.
     """
     same = shape.type_k == shape.type_v
     if not same and (model.is_mla or model.arch == "deepseek4"):
@@ -90,15 +90,26 @@ def cache_refusal(model: ModelSpec, shape: RunShape) -> str | None:
     if TYPES_BY_NAME[shape.type_v].quantised and not uses_flash_attn(model, shape):
         return f"A {shape.type_v} cache for V needs flash attention."
     for layer in range(model.n_layer_main):
-        swa = model.layers[layer].is_swa
-        heads = (
-            ("K", shape.type_k, (model.n_embd_head_k_swa if swa else 0) or model.n_embd_head_k),
-            ("V", shape.type_v, (model.n_embd_head_v_swa if swa else 0) or model.n_embd_head_v),
-        )
-        for name, type_, width in heads:
+        for name, type_, width in _divided(model, layer, shape):
             if width % TYPES_BY_NAME[type_].block:
-                return f"Heads of {width} are not whole blocks of {type_}, the type of {name}."
+                return f"{width} elements are not whole blocks of {type_}, the type of {name}."
     return None
+
+
+def _divided(
+    model: ModelSpec, layer: int, shape: RunShape
+) -> tuple[tuple[str, str, int], tuple[str, str, int]]:
+    """What must be whole blocks: each head with flash attention, else the row of K.
+
+    Without flash attention llama.cpp does not check, but cannot make rows of broken blocks.
+    """
+    block = model.layers[layer]
+    if not uses_flash_attn(model, shape):
+        n_k = model.n_embd_k_gqa(layer) if block.has_kv else 0
+        return ("K", shape.type_k, n_k), ("V", shape.type_v, 0)
+    k = (model.n_embd_head_k_swa if block.is_swa else 0) or model.n_embd_head_k
+    v = (model.n_embd_head_v_swa if block.is_swa else 0) or model.n_embd_head_v
+    return ("K", shape.type_k, k), ("V", shape.type_v, v)
 
 
 def kv_cells(model: ModelSpec, layer: int, shape: RunShape) -> int:
@@ -147,8 +158,8 @@ def _indexer_keys(model: ModelSpec, shape: RunShape) -> tuple[CacheTensor, ...]:
 def _compressed(model: ModelSpec, layer: int, shape: RunShape) -> tuple[CacheTensor, ...]:
     """DeepSeek V4's second cache and the compressor's state (``llama-kv-cache-dsv4.cpp:1210``).
 
-    ``PAD(ceil(n_ctx_seq / ratio), 256)`` cells of K a sequence; at ratio 4 also of indexer keys. The
-    state is F32: keys and scores of the tokens not yet compressed, in main blocks only.
+    ``PAD(ceil(n_ctx_seq / ratio), 256)`` cells of K a sequence; at ratio 4 also of indexer keys.
+    The state is F32: keys and scores of the tokens not yet compressed, in main blocks only.
     """
     ratio = model.layers[layer].compress_ratio
     if ratio not in _COMPRESSED:

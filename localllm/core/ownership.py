@@ -11,6 +11,7 @@ import re
 from typing import Literal, NamedTuple
 
 from localllm.core.model import ModelSpec, TensorInfo
+from localllm.core.traits import Rules
 
 EXPERT_PATTERN = r"ffn_(up|down|gate_up|gate)_(ch|)exps"
 """Expert tensors, as llama.cpp's ``--n-cpu-moe`` matches them."""
@@ -50,12 +51,12 @@ _MTP_SKIPPED: dict[str, str] = {
     "bailingmoe3": "",
     "cohere2moe": _HEADS,
     "deepseek2": "",
-    "deepseek32": "",
+    "deepseek32": "exp_probs_b",
     "deepseek4": "",
     "dots3note": "",
     "exaone-moe": "",
     "exaone4": "",
-    "glm-dsa": "",
+    "glm-dsa": "exp_probs_b",
     "glm4": "",
     "glm4moe": "",
     "glm5-next": "",
@@ -78,6 +79,22 @@ _NOT_MULTIPLIED = re.compile(
     r"posnet\.\d+\.conv|altup_correct_scale|attn_sinks|_conv_base"
 )
 """Matrices of the blocks and the output that are looked up, added or convolved."""
+
+
+_SCANNING = frozenset(
+    {
+        "falcon-h1",
+        "granitehybrid",
+        "jamba",
+        "mamba",
+        "mamba2",
+        "nemotron_h",
+        "nemotron_h_moe",
+        "plamo2",
+    }
+)
+"""``ssm_a`` is an operand of SSM_SCAN; elsewhere it is only multiplied with."""
+_CONVOLVED = (".ssm_conv1d.weight", ".shortconv.conv.weight", ".ple_conv1d.weight")
 
 
 class Owner(NamedTuple):
@@ -121,6 +138,24 @@ def is_multiplied(tensor: TensorInfo) -> bool:
 def copies_embedding(model: ModelSpec) -> bool:
     """Whether the output matrix is made from the input embedding (``TENSOR_DUPLICATED``)."""
     return model.tied_embeddings and model.arch not in _WITHOUT_OUTPUT
+
+
+def stays_in_ram(model: ModelSpec, tensor: TensorInfo, rules: Rules) -> bool:
+    """Whether a device leaves a tensor of its blocks in RAM: it does not compute its operation.
+
+    ``weight_buft_supported`` (``src/llama-model-loader.cpp:927``) asks the device with a trial
+    operation. CUDA scans states of some sizes only and convolves 128 rows at a time
+    (``ggml-cuda.cu:5500-5520``); what other devices refuse is not of this kind.
+    """
+    if rules != "cuda":
+        return False
+    columns, rows = (*tensor.shape, 1)[:2]
+    if tensor.name.endswith(".ssm_a") and model.arch in _SCANNING:
+        head_dim = model.ssm_d_inner // rows
+        if columns == 1:  # Mamba 2
+            return model.ssm_d_state not in (96, 128, 256) or head_dim % 16 != 0
+        return columns != 16 or head_dim != 1 or rows % 128 != 0 or model.ssm_n_group > 1
+    return tensor.name.endswith(_CONVOLVED) and rows % 128 != 0
 
 
 def rotates(model: ModelSpec, layer: int) -> bool:

@@ -20,7 +20,9 @@ from localllm.core.ownership import (
     is_multiplied,
     owner,
     rotates,
+    stays_in_ram,
 )
+from localllm.core.traits import Rules
 
 __all__ = [
     "EXPERT_PATTERN",
@@ -32,6 +34,7 @@ __all__ = [
     "device_tensor_bytes",
     "device_weight_bytes",
     "host_weight_bytes",
+    "left_in_ram_bytes",
     "padded",
     "repacks",
     "weight_table",
@@ -106,6 +109,8 @@ class LayerWeights:
     repacked_dense_bytes: int = 0
     repacked_expert_bytes: int = 0
     """The parts of ``dense_bytes`` and ``expert_bytes`` that a CPU rearranges."""
+    left_in_ram_bytes: int = 0
+    """Tensors of the block that this kind of device cannot use; in no other figure here."""
     rotates: bool = False
     """The block uses the rotary factors."""
 
@@ -140,11 +145,13 @@ def weight_table(
     *,
     alignment_bytes: int = HOST_ALIGNMENT_BYTES,
     row_padding: int = 1,
+    rules: Rules = "plain",
     host: Host | None = None,
 ) -> WeightTable:
     """Sum the tensors of a model by layer, as one kind of buffer would hold them.
 
-    With ``host`` the parts that its CPU rearranges are summed too; without, they are 0.
+    ``rules``: whose operations decide which tensors a device leaves in RAM. With ``host`` the parts
+    that its CPU rearranges are summed too; without, they are 0.
     """
     by_layer: dict[int, list[TensorInfo]] = {}
     by_kind: dict[str, list[TensorInfo]] = {}
@@ -167,7 +174,9 @@ def weight_table(
         return 0 if host is None else size(tensor for tensor in tensors if repacks(tensor, host))
 
     def layer_weights(layer: int) -> LayerWeights:
-        tensors = by_layer.get(layer, ())
+        whole = by_layer.get(layer, ())
+        left = [tensor for tensor in whole if stays_in_ram(model, tensor, rules)]
+        tensors = [tensor for tensor in whole if tensor not in left] if left else whole
         experts = [tensor for tensor in tensors if is_expert(tensor)]
         dense = [tensor for tensor in tensors if not is_expert(tensor)]
         return LayerWeights(
@@ -176,6 +185,7 @@ def weight_table(
             largest_bytes=max((size((tensor,)) for tensor in tensors), default=0),
             repacked_dense_bytes=repacked(dense),
             repacked_expert_bytes=repacked(experts),
+            left_in_ram_bytes=sum(padded(tensor.n_bytes, HOST_ALIGNMENT_BYTES) for tensor in left),
             rotates=bool(tensors) and rotates(model, layer),
         )
 
@@ -206,6 +216,11 @@ def device_weight_bytes(
     return total + (table.output_bytes if holds_output else 0)
 
 
+def left_in_ram_bytes(table: WeightTable, blocks: Iterable[int]) -> int:
+    """Weights of a device's blocks that stay in RAM because the device cannot use them."""
+    return sum(table.layers[i].left_in_ram_bytes for i in blocks)
+
+
 def host_weight_bytes(
     table: WeightTable,
     blocks: Collection[int],
@@ -215,6 +230,9 @@ def host_weight_bytes(
     repack: bool = True,
 ) -> HostWeights:
     """Weights in RAM: the input, these blocks, and the experts of others that stay there.
+
+    What devices leave in RAM (``left_in_ram_bytes``) comes on top.
+
 
     A tied output matrix is the input's own tensor here, unless it is rearranged: then it is a copy.
     ``table`` must have been summed for the host.

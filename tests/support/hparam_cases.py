@@ -147,7 +147,7 @@ _WHOLE = {
 }
 
 
-def _common(arch: str) -> dict[str, Value]:
+def common_keys(arch: str) -> dict[str, Value]:
     """Every key that some architecture requires, and the shape that all cases share."""
     n = N_LAYER
     keys = {key: f32(1.0) for key in _FLOATS}
@@ -192,7 +192,7 @@ def _of_main_blocks(arch: str, n_main: int) -> dict[str, Value]:
 
 def plain(arch: str) -> dict[str, Value]:
     """One number for every block; a window, but no pattern of windows."""
-    keys = _common(arch) | {"attention.sliding_window": u32(512)}
+    keys = common_keys(arch) | {"attention.sliding_window": u32(512)}
     return keys | _of_main_blocks(arch, N_LAYER)
 
 
@@ -201,7 +201,7 @@ def sizes(arch: str) -> dict[str, Value]:
     n = N_LAYER
     flags = [i % 3 != 1 for i in range(n)]
     n_nextn = 0 if arch == "hrm_text" else 1
-    keys = _common(arch) | {
+    keys = common_keys(arch) | {
         "attention.key_length": u32(48),
         "attention.value_length": u32(40),
         "attention.key_length_swa": u32(32),
@@ -226,7 +226,7 @@ def layered(arch: str) -> dict[str, Value]:
     """Lists with one number per block: some without KV heads, some without a feed-forward net."""
     n = N_LAYER
     n_nextn = 0 if arch == "hrm_text" else 2
-    keys = _common(arch) | {
+    keys = common_keys(arch) | {
         "attention.head_count": array(U32, [8 if i % 4 == 0 else 4 for i in range(n)]),
         "attention.head_count_kv": array(I32, [0 if i % 3 == 1 else 2 for i in range(n)]),
         "feed_forward_length": array(I32, [0 if i % 3 else 640 for i in range(n)]),
@@ -244,7 +244,7 @@ def layered(arch: str) -> dict[str, Value]:
 def windowless(arch: str) -> dict[str, Value]:
     """A window of 0, first blocks without heads, states listed block by block."""
     n = N_LAYER
-    keys = _common(arch) | {
+    keys = common_keys(arch) | {
         "attention.head_count": array(I32, [0 if i < 2 else 8 for i in range(n)]),
         "attention.head_count_kv": array(I32, [0 if i < 2 else 8 for i in range(n)]),
         "attention.key_length": u32(64),
@@ -263,7 +263,7 @@ def windowless(arch: str) -> dict[str, Value]:
 
 def bare(arch: str) -> dict[str, Value]:
     """64 blocks and none of the optional keys about windows, heads and experts."""
-    keys = _common(arch) | {"block_count": u32(64), "feed_forward_length": u32(640)}
+    keys = common_keys(arch) | {"block_count": u32(64), "feed_forward_length": u32(640)}
     for key in ("attention.head_count_kv", "swiglu_clamp_shexp"):
         del keys[key]
     keys["swiglu_clamp_exp"] = f32(0.0)

@@ -1,0 +1,129 @@
+"""The memory formulas against llama.cpp's own allocator, on machines that do not exist.
+
+``scripts/check_formulas.py`` prints the same comparison as a table, over more cases.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from localllm.engine.dryrun import DryRun
+from tests.support.differential import (
+    SHAPES,
+    Refusal,
+    Row,
+    allowed_compute_bytes,
+    cases,
+    compare,
+)
+from tests.support.families import FAMILIES, write_families
+from tests.support.gguf_maker import make_model
+from tests.support.shapes import SHAPES as MODELS
+
+FULL_SIZE = tuple(name for name in MODELS if not name.startswith("toy"))
+
+
+@pytest.fixture(scope="module")
+def dry() -> Iterator[DryRun]:
+    with DryRun() as child:
+        child.check()
+        yield child
+
+
+@pytest.fixture(scope="module")
+def of_families(dry: DryRun, tmp_path_factory: pytest.TempPathFactory) -> list[Row | Refusal]:
+    """Every architecture, each in four placements and with four caches."""
+    found: list[Row | Refusal] = []
+    files = write_families(tmp_path_factory.mktemp("families"))
+    for index, (name, path) in enumerate(files.items()):
+        for number, case in enumerate(cases(name, path)):
+            if case.placement_name in ("CPU", "two, half", "RPC, half", "experts in RAM"):
+                found += compare(dry, case, (SHAPES[1], SHAPES[2 + (index + number) % 10]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def of_models(dry: DryRun, tmp_path_factory: pytest.TempPathFactory) -> list[Row | Refusal]:
+    """Well-known models in full size, each in every placement."""
+    folder = tmp_path_factory.mktemp("models")
+    found: list[Row | Refusal] = []
+    for index, name in enumerate(FULL_SIZE):
+        shape = MODELS[name].without_vocabulary()
+        quant = "MXFP4" if shape.arch == "gpt-oss" else ("Q4_K_M", "Q2_K", "Q8_0")[index % 3]
+        path = make_model(folder / f"{name}.gguf", shape, quant=quant)
+        for number, case in enumerate(cases(name, path)):
+            others = (SHAPES[number % 3], SHAPES[3 + (index + number) % 9])
+            found += compare(dry, case, others)
+        path.unlink()
+    return found
+
+
+def rows(found: list[Row | Refusal]) -> list[Row]:
+    return [row for row in found if isinstance(row, Row)]
+
+
+def test_weights_are_equal_to_the_byte_for_every_architecture(
+    of_families: list[Row | Refusal],
+) -> None:
+    wrong = [str(row) for row in rows(of_families) if row.difference("model_bytes")]
+    assert wrong == []
+    assert {row.case.model for row in rows(of_families)} == set(FAMILIES)
+
+
+def test_caches_and_states_are_equal_to_the_byte_for_every_architecture(
+    of_families: list[Row | Refusal],
+) -> None:
+    wrong = [str(row) for row in rows(of_families) if row.difference("context_bytes")]
+    assert wrong == []
+
+
+def test_weights_caches_and_states_of_well_known_models_are_equal_to_the_byte(
+    of_models: list[Row | Refusal],
+) -> None:
+    wrong = [
+        str(row)
+        for row in rows(of_models)
+        if row.difference("model_bytes") or row.difference("context_bytes")
+    ]
+    assert wrong == []
+    assert {row.case.model for row in rows(of_models)} == set(FULL_SIZE)
+
+
+def test_a_context_is_refused_where_llama_cpp_refuses_it(
+    of_families: list[Row | Refusal], of_models: list[Row | Refusal]
+) -> None:
+    refusals = [found for found in of_families + of_models if isinstance(found, Refusal)]
+    wrong = [
+        f"{r.case.model} {r.shape}: ours {r.ours}; theirs {r.theirs}"
+        for r in refusals
+        if (r.ours is None) != (r.theirs is None)
+    ]
+    assert wrong == []
+    assert refusals
+
+
+def test_compute_buffers_are_near_or_declared_estimates(
+    of_families: list[Row | Refusal], of_models: list[Row | Refusal]
+) -> None:
+    compared = [row for row in rows(of_families + of_models) if not row.estimated]
+    wrong = [
+        str(row)
+        for row in compared
+        if abs(row.difference("compute_bytes")) > allowed_compute_bytes(row.dry["compute_bytes"])
+    ]
+    assert wrong == []
+    assert len({row.case.model for row in compared}) >= 10
+
+
+def test_every_placement_and_cache_was_compared(of_models: list[Row | Refusal]) -> None:
+    placements = Counter(row.case.placement_name for row in rows(of_models))
+    assert len(placements) == 8
+    assert {row.shape for row in rows(of_models)} == set(SHAPES)
+
+
+def test_nearly_every_architecture_of_llama_cpp_is_among_them() -> None:
+    assert len(FAMILIES) >= 140
+    assert len(FULL_SIZE) >= 18

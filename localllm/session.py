@@ -71,8 +71,13 @@ def resolve_model(name: str) -> LocalModel:
 
 
 def resolve_for_plan(name: str) -> Plannable:
-    """Return what is known of a model, for a plan: its files need not be here."""
-    return resolve(name)
+    """Return what is known of a model, for a plan: a file here, one at an address, or a shape.
+
+    Raises what ``resolve_model`` does, and AccessError (exit 4) or NotFoundError (5) of a server.
+    """
+    from localllm.hub.resolve import resolve_for_plan as find
+
+    return find(name)
 
 
 def engine_info() -> EngineInfo:

@@ -45,6 +45,7 @@ class MemoryModel:
         self.host = host
         self._sums = _Sums(model, host)
         self._compute = ComputeModel(model, host)
+        self._fixed_compute: tuple[int, ...] | None = None
 
     @property
     def formulas(self) -> MemoryModel:
@@ -57,6 +58,13 @@ class MemoryModel:
         other.devices = tuple(devices)
         return other
 
+    def with_compute(self, known: MemoryBreakdown | None) -> MemoryModel:
+        """Return the same with compute buffers taken from another answer, or left out."""
+        other = copy.copy(self)
+        rows = (*known.devices, known.host) if known else ()
+        other._fixed_compute = tuple(row.compute_bytes for row in rows) or (0,)
+        return other
+
     def breakdown(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
         """Bytes of every device and of the host under a placement."""
         model = self.model
@@ -64,7 +72,11 @@ class MemoryModel:
         start = model.n_layer_total - placement.n_gpu_layers
         host_layers = range(min(start, n_layer))
         machine = tuple(device_traits(device) for device in self.devices)
-        *compute, host_compute = self._compute.buffers(placement, shape, machine)
+        if self._fixed_compute is None:
+            *compute, host_compute = self._compute.buffers(placement, shape, machine)
+        else:
+            *known, host_compute = self._fixed_compute
+            compute = [known[min(i, len(known) - 1)] if known else 0 for i in range(len(machine))]
         rows: list[DeviceTerms] = []
         first = start
         for index, count in enumerate(placement.layers_per_device):

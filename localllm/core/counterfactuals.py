@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
 from localllm.core.breakdown import MemoryModel
@@ -22,8 +23,10 @@ from localllm.units import format_bytes
 
 SMALLEST_SUGGESTED_N_CTX = 2048
 _CTX_STEP = 256
+_MOST_QUANTS = 3
 
-Solve = Callable[[Problem], Solution]
+Solve = Callable[[Problem, Solution | None], Solution]
+"""Plans by the formulas, from a first answer; without one, quickly and without compute buffers."""
 
 
 def counterfactuals(
@@ -44,7 +47,9 @@ def counterfactuals(
         if kind in done:
             continue
         try:
-            other = solve(changed)
+            if solve(changed, None).score <= max(bar, reached.get(kind, bar)):
+                continue  # not even without compute buffers
+            other = solve(changed, guess)
         except UsageError:
             continue
         if other.verdict != "fits" or other.score <= max(bar, reached.get(kind, bar)):
@@ -90,7 +95,7 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
         shorter = asking(n_ctx=n_ctx - n_ctx % _CTX_STEP)
         yield _Change("context", "context {n_ctx:,}", shorter)
         n_ctx //= 2
-    for smaller in smaller_quantisations(problem.model):
+    for smaller in islice(smaller_quantisations(problem.model), _MOST_QUANTS):
         words = f"{smaller.quant} (about {format_bytes(smaller.file_bytes)})"
         formulas = MemoryModel(smaller, (), problem.hardware.host)
         yield _Change("quant", words, replace(problem, memory=formulas))

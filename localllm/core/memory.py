@@ -105,7 +105,7 @@ class MemorySource(Protocol):
         ...
 
     @property
-    def formulas(self) -> MemorySource:
+    def formulas(self) -> Formulas:
         """The formulas for the same: a quick guide for a search that asks the engine."""
         ...
 
@@ -115,6 +115,17 @@ class MemorySource(Protocol):
 
     def breakdown(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
         """Bytes of every device and of the host under a placement."""
+        ...
+
+
+class Formulas(MemorySource, Protocol):
+    """Formulas, which can leave out their costly part."""
+
+    def with_compute(self, known: MemoryBreakdown | None) -> Self:
+        """Return the same with compute buffers taken from another answer, or left out.
+
+        Quick, and close where layers are moved one by one.
+        """
         ...
 
 

@@ -252,13 +252,13 @@ def _most_layers(
     A mixture keeps the experts of all of them in RAM, unless the user said which.
     """
 
-    def trial(n: int) -> Solution | None:
+    def trial(here: Problem, n: int) -> Solution | None:
         n_experts = n if problem.model.n_expert else 0
-        found = place(problem, settings, n_gpu_layers=n, n_host_experts=n_experts)
+        found = place(here, settings, n_gpu_layers=n, n_host_experts=n_experts)
         return found if found.gpus_fit else None
 
     start = None if near is None else near.placement.n_gpu_layers
-    return _largest(trial, low=1, high=below - 1, near=start)
+    return _guided(problem, trial, low=1, high=below - 1, near=near, start=start)
 
 
 def _fewest_host_experts(
@@ -270,16 +270,46 @@ def _fewest_host_experts(
     if not model.n_expert or policy.n_cpu_moe is not None:
         return None
 
-    def trial(n_inside: int) -> Solution | None:
-        found = place(
-            problem, settings, n_gpu_layers=n_gpu_layers, n_host_experts=n_blocks - n_inside
-        )
+    def trial(here: Problem, n_inside: int) -> Solution | None:
+        n_outside = n_blocks - n_inside
+        found = place(here, settings, n_gpu_layers=n_gpu_layers, n_host_experts=n_outside)
         return found if found.gpus_fit else None
 
     start = None
     if near is not None and near.placement.n_gpu_layers == n_gpu_layers:
         start = n_blocks - len(near.placement.host_expert_layers)
-    return _largest(trial, low=0, high=n_blocks - 1, near=start)
+    return _guided(problem, trial, low=0, high=n_blocks - 1, near=near, start=start)
+
+
+def _guided(
+    problem: Problem,
+    trial: Callable[[Problem, int], Solution | None],
+    *,
+    low: int,
+    high: int,
+    near: Solution | None,
+    start: int | None,
+) -> Solution | None:
+    """Return the trial of the largest number that succeeds, with few trials of the full memory.
+
+    The engine starts from the formulas' answer. The formulas start from what they find without
+    working the compute buffers out anew.
+    """
+    formulas = problem.memory.formulas
+    if start is None or formulas is problem.memory:
+        rough = replace(problem, memory=formulas.with_compute(near.memory if near else None))
+        found = _largest_number(lambda n: trial(rough, n) is not None, low=low, high=high)
+        start = max(found, low)
+    return _largest(lambda n: trial(problem, n), low=low, high=high, near=start)
+
+
+def _largest_number(succeeds: Callable[[int], bool], *, low: int, high: int) -> int:
+    """Return the largest number that succeeds, by halving; ``low - 1`` where none does."""
+    good, bad = low - 1, high + 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if succeeds(middle) else (good, middle)
+    return good
 
 
 def _largest(
@@ -315,21 +345,21 @@ def _largest(
 
 
 def _hopeless(here: Problem, settings: Settings, *, n_gpu_layers: int) -> bool:
-    """Whether weights and cache alone, which the formulas know to the byte, exceed the devices.
-
-    Spares the engine a question; the formulas themselves answer the whole one as fast.
-    """
-    formulas = here.memory.formulas
+    """Whether weights and cache alone, which the formulas know to the byte, exceed the devices."""
     budgets = [budget_bytes(device, here.policy) for device in here.memory.devices]
-    if formulas is here.memory or None in budgets:
+    if None in budgets:
         return False
-    guess = place(replace(here, memory=formulas), settings, n_gpu_layers=n_gpu_layers)
-    least = sum(row.model_bytes + row.context_bytes for row in guess.rows[:-1])
+    lean = replace(here, memory=here.memory.formulas.with_compute(None))
+    rows = place(lean, settings, n_gpu_layers=n_gpu_layers).rows[:-1]
+    least = sum(row.model_bytes + row.context_bytes for row in rows)
     return least > sum(budget or 0 for budget in budgets)
 
 
-def _solve_by_formulas(problem: Problem) -> Solution:
-    return solve(problem.memory.formulas, problem.hardware, problem.policy)
+def _solve_by_formulas(problem: Problem, near: Solution | None) -> Solution:
+    formulas = problem.memory.formulas
+    if near is None:
+        formulas = formulas.with_compute(None)
+    return solve(formulas, problem.hardware, problem.policy, near=near)
 
 
 def _device_groups(devices: tuple[Device, ...], policy: Policy) -> Iterator[tuple[Device, ...]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from localllm.engine import layouts
 from localllm.engine.devices import SimulatedSpec
-from localllm.engine.llama import CACHE_TYPES, C, Log, ggml
+from localllm.engine.llama import CACHE_TYPES, C, Log, ggml, metadata
 from localllm.engine.params import buffer_types, context_params, model_params
 from localllm.engine.rows import (
     Row,
@@ -32,6 +32,12 @@ _MAX_MODELS = 4
 
 _KIND = ("type_k", "type_v", "flash_attn", "n_seq", "n_ubatch", "n_outputs_max")
 """What of a context may decide which rules of a device its graph meets: its length does not."""
+
+_SMALL_BATCH = 32
+"""Below, llama.cpp pins norms to their layer's device whatever is offloaded."""
+
+_ONE_SEQUENCE = ("kimi-linear", "minimax-01")
+"""Architectures whose graph is largest with all tokens in one sequence."""
 
 _ISA = {
     "avx2": "ggml_cpu_has_avx2",
@@ -130,6 +136,8 @@ class _DryModel:
         self._model = _or_complaint(
             lambda: C.llama_model_load_from_splits(array, len(paths), params), log
         )
+        self._architecture = metadata(self._model, "general.architecture")
+        self._is_divided = len(addresses) > 1 or bool(question["overrides"])
 
     def rows(self, wanted: dict[str, Any], known: set[int], log: Log) -> list[Row]:
         """Return llama.cpp's breakdown of one context. Raises ``Refused``, ``Unreadable``."""
@@ -146,9 +154,40 @@ class _DryModel:
         try:
             own = {device.buffer_type for device in self._devices}
             pinned = {device.host_buffer_type for device in self._devices}
-            return breakdown_rows(self._model, context, known | own | pinned)
+            rows = breakdown_rows(self._model, context, known | own | pinned)
+            if self._is_divided or C.llama_n_ubatch(context) < _SMALL_BATCH or wanted["n_seq"] > 1:
+                rows = self._reserved(context, rows, wanted)
+            return rows
         finally:
             C.llama_free(context)
+
+    def _reserved(self, context: int, rows: list[Row], wanted: dict[str, Any]) -> list[Row]:
+        """Return the rows with the compute buffers that a real context would have.
+
+        Where llama.cpp itself decides which device computes a layer's norm, its measurement forgets
+        the decision (``ggml_backend_sched_reserve_size`` resets the scheduler) and is off by the
+        tensors that cross from one device to another: 64 MiB on the last of two devices for a 70B
+        model. The real reservation, into hollow buffers, is not.
+        """
+        n_tokens = min(C.llama_n_ctx(context), C.llama_n_ubatch(context))
+        n_seq = wanted["n_seq"]
+        n_outputs = wanted["n_outputs_max"] or C.llama_n_batch(context)
+        reserve = ggml._Z19llama_graph_reserveP13llama_contextjjj
+        prompt = (n_tokens, n_seq, min(n_tokens, n_outputs))
+        last = (n_tokens, 1, prompt[2]) if self._architecture in _ONE_SEQUENCE else prompt
+        for graph in dict.fromkeys((prompt, (n_seq, n_seq, n_seq), last)):
+            if not reserve(context, *graph):
+                raise Refused("it could not reserve its compute buffers")
+        sched = ggml._ZNK13llama_context9get_schedEv(context)
+        sizes: dict[int, int] = {}
+        for index in range(ggml.ggml_backend_sched_get_n_backends(sched)):
+            backend = ggml.ggml_backend_sched_get_backend(sched, index)
+            kind = ggml.ggml_backend_sched_get_buffer_type(sched, backend)
+            size = ggml.ggml_backend_sched_get_buffer_size(sched, backend)
+            sizes[kind] = sizes.get(kind, 0) + size
+        if not sizes.keys() <= {row.buffer_type for row in rows}:
+            raise Unreadable("the scheduler names a buffer type that the breakdown does not")
+        return [row._replace(compute_bytes=sizes.get(row.buffer_type, 0)) for row in rows]
 
     def free(self) -> None:
         """Let the model go."""

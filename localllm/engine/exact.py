@@ -21,8 +21,6 @@ from localllm.core.memory import (
     Placement,
     RunShape,
     device_overhead_bytes,
-    engine_process_bytes,
-    output_buffer_bytes,
 )
 from localllm.core.model import ModelSpec
 from localllm.core.placing import tensor_overrides
@@ -184,8 +182,7 @@ class EngineMemory:
             model_bytes=model_bytes,
             context_bytes=found.host.context_bytes,
             compute_bytes=found.host.compute_bytes,
-            overhead_bytes=engine_process_bytes(self.model)
-            + output_buffer_bytes(self.model, shape),
+            overhead_bytes=self._formulas.host_overhead_bytes(placement, shape),
             mapped_bytes=model_bytes - repacked_bytes,
         )
 

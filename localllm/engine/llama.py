@@ -75,6 +75,15 @@ class InitParams(ctypes.Structure):
 
 
 _SYMBOLS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "_Z19llama_graph_reserveP13llama_contextjjj": (
+        _pointer,
+        (_pointer, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32),
+    ),
+    "_ZNK13llama_context9get_schedEv": (_pointer, (_pointer,)),
+    "ggml_backend_sched_get_n_backends": (ctypes.c_int, (_pointer,)),
+    "ggml_backend_sched_get_backend": (_pointer, (_pointer, ctypes.c_int)),
+    "ggml_backend_sched_get_buffer_type": (_pointer, (_pointer, _pointer)),
+    "ggml_backend_sched_get_buffer_size": (_size, (_pointer, _pointer)),
     "llama_attach_threadpool": (None, (_pointer, _pointer, _pointer)),
     "ggml_threadpool_params_init": (None, (_pointer, ctypes.c_int)),
     "ggml_threadpool_new": (_pointer, (_pointer,)),

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from localllm.core.cache import kv_layer_bytes
 from localllm.core.compute import ComputeModel
 from localllm.core.hardware import Device, Host
+from localllm.core.host_ram import host_overhead_bytes, widest_operand_bytes
 from localllm.core.memory import (
     DeviceTerms,
     MemoryBreakdown,
     Placement,
     RunShape,
     device_overhead_bytes,
-    engine_process_bytes,
-    output_buffer_bytes,
 )
 from localllm.core.model import ModelSpec
 from localllm.core.traits import DeviceTraits, Rules, device_traits
@@ -89,6 +88,13 @@ class MemoryModel:
             estimated=self._estimated(),
         )
 
+    def host_overhead_bytes(self, placement: Placement, shape: RunShape) -> int:
+        """RAM of the engine's process that llama.cpp does not count, whoever counts the rest."""
+        computes = placement.n_gpu_layers < self.model.n_layer_total
+        return host_overhead_bytes(
+            self.model, shape, operand_bytes=self._sums.operand_bytes if computes else 0
+        )
+
     def _device(
         self, index: int, layers: range, placement: Placement, shape: RunShape, compute_bytes: int
     ) -> DeviceTerms:
@@ -129,7 +135,7 @@ class MemoryModel:
             model_bytes=weights.model_bytes + left,
             context_bytes=sum(kv[i] for i in blocks),
             compute_bytes=compute_bytes,
-            overhead_bytes=engine_process_bytes(model) + output_buffer_bytes(model, shape),
+            overhead_bytes=self.host_overhead_bytes(placement, shape),
             mapped_bytes=weights.model_bytes - weights.repacked_bytes + left,
         )
 
@@ -158,8 +164,15 @@ class _Sums:
         self._model = model
         self._host = host
         self._host_table: WeightTable | None = None
+        self._operand_bytes: int | None = None
         self._tables: dict[tuple[int, int, Rules], WeightTable] = {}
         self._kv: dict[tuple[RunShape, int, int], tuple[int, ...]] = {}
+
+    @property
+    def operand_bytes(self) -> int:
+        if self._operand_bytes is None:
+            self._operand_bytes = widest_operand_bytes(self._model)
+        return self._operand_bytes
 
     @property
     def host_table(self) -> WeightTable:

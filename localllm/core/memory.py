@@ -2,7 +2,8 @@
 
 The formulas lie beside this file, one function per term llama.cpp allocates: weights in
 ``weights.py``, KV cache and recurrent state in ``cache.py``, compute buffers in ``compute.py``;
-what llama.cpp does not print (backend context, process) is here. ``breakdown.py`` adds them up.
+what llama.cpp does not print is here for devices and in ``host_ram.py`` for the host;
+``breakdown.py`` adds them up.
 """
 
 from __future__ import annotations
@@ -26,12 +27,6 @@ show about 450 MiB; 107 to 555 MiB is the context alone, growing with the number
 
 OTHER_GPU_OVERHEAD_BYTES = 256 * MiB
 """Assumed for Metal, Vulkan and ROCm; an estimate."""
-
-ENGINE_PROCESS_BYTES = 40 * MiB
-VOCABULARY_BYTES_PER_TOKEN = 400
-"""Resident memory of the engine's process beside weights, cache and compute: interpreter and
-libraries, and the vocabulary. Measured on x86-64 Linux: 36 MiB with 400 tokens, about 83 MiB with
-128,256 tokens and their merges."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,11 +140,6 @@ def padded_n_ctx(n_ctx: int, *, n_seq: int = 1) -> int:
 def output_buffer_bytes(model: ModelSpec, shape: RunShape) -> int:
     """Logits that llama.cpp hands out, ``[n_outputs, V]`` F32 on the host; not in its breakdown."""
     return 4 * model.n_vocab * max(shape.n_outputs_max, shape.n_seq)
-
-
-def engine_process_bytes(model: ModelSpec) -> int:
-    """Resident memory of the engine's process itself; an estimate from measurements."""
-    return ENGINE_PROCESS_BYTES + VOCABULARY_BYTES_PER_TOKEN * model.n_vocab
 
 
 def device_overhead_bytes(device: Device) -> int:

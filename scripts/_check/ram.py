@@ -2,11 +2,6 @@
 
 The kinds are the kernel's: anonymous pages, pages of the mapped model, pages of other files
 (libraries). Only Linux tells them of another process (``/proc/PID/smaps``).
-
-A mapped model is resident from the first to the last tensor that the CPU uses in place, whatever
-lies between: llama.cpp reads the whole file ahead, and gives back only the ends
-(``src/llama-model-loader.cpp``, ``unmap_fragment``). Tensors that were repacked out of that span
-are never read again; the kernel drops them first when memory is short.
 """
 
 from __future__ import annotations
@@ -16,10 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.core.generation import BenchTest, BufferMemory, Died, Event, Failed
-from localllm.core.ownership import owner
+from localllm.core.host_ram import mapped_span_bytes
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
-from localllm.core.weights import repacks
 from localllm.engine.client import EngineClient
 from localllm.session import LocalModel, Session, detect_hardware
 
@@ -74,26 +68,15 @@ class Run:
     @property
     def planned_span_bytes(self) -> int:
         """The part of the mapped model that stays resident while nobody needs the memory."""
-        return mapped_span_bytes(self.plan) if self.plan.use_mmap else 0
+        plan = self.plan
+        if not plan.use_mmap:
+            return 0
+        return mapped_span_bytes(plan.model, plan.hardware.host, repack=plan.repack)
 
     @property
     def planned_rss_bytes(self) -> int:
         """What the process should hold altogether."""
         return self.planned_own_bytes + self.planned_span_bytes
-
-
-def mapped_span_bytes(plan: Plan) -> int:
-    """From the first to the last tensor that a CPU-only run uses in place, summed over parts."""
-    ends: dict[int, tuple[int, int]] = {}
-    for tensor in plan.model.tensors:
-        kind = owner(plan.model, tensor).kind
-        copied = kind in ("block", "output") and repacks(tensor, plan.hardware.host)
-        if kind == "nobody" or (plan.repack and copied):
-            continue
-        first, last = ends.get(tensor.part, (tensor.offset, 0))
-        end = tensor.offset + tensor.n_bytes
-        ends[tensor.part] = (min(first, tensor.offset), max(last, end))
-    return sum(last - first for first, last in ends.values())
 
 
 def resident(pid: int, files: Iterable[Path], *, proc: Path = Path("/proc")) -> Resident:

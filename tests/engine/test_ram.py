@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from _check.ram import Resident, Run, mapped_span_bytes, resident, run
+from _check.ram import Resident, Run, resident, run
 
 from localllm.core.policy import Policy
 from localllm.session import resolve_model
@@ -90,12 +90,6 @@ def test_a_load_never_takes_more_than_the_plan(repacked: Run, plain: Run, read: 
     for result in (repacked, plain, read):
         peak = result.after_work.peak_bytes
         assert peak <= (1 + TOLERANCE) * result.planned_rss_bytes, (peak, result.plan.repack)
-
-
-def test_the_span_of_a_file_reaches_from_the_first_to_the_last_mapped_tensor(plain: Run) -> None:
-    tensors = plain.plan.model.tensors
-    first, last = tensors[0], tensors[-1]
-    assert mapped_span_bytes(plain.plan) == last.offset + last.n_bytes - first.offset
 
 
 def test_a_process_is_told_apart_by_the_kernels_kinds(tmp_path: Path) -> None:

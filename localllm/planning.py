@@ -8,6 +8,7 @@ the plan, where it cannot be asked. A plan by formula does not even import it.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
@@ -37,6 +38,11 @@ class Plannable(Protocol):
     @property
     def recorded(self) -> bool:
         """Whether it is a recorded shape, without any file."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of where it came from, as sentences."""
         ...
 
     def header_files(self, folder: Path, *, vocabulary: bool) -> tuple[Path, ...]:
@@ -84,11 +90,15 @@ class Planner:
             self._dry = None
 
     def plan(self, model: Plannable, hardware: Hardware, policy: Policy) -> Plan:
-        """Plan a model on a machine.
+        """Plan a model on a machine; the model's notes end the plan's reasons.
 
         Raises UsageError for wishes that contradict each other, EngineError (exit 6) where the
         exact basis was insisted on and llama.cpp cannot be asked.
         """
+        made = self._plan(model, hardware, policy)
+        return replace(made, reasons=(*made.reasons, *model.notes))
+
+    def _plan(self, model: Plannable, hardware: Hardware, policy: Policy) -> Plan:
         basis: Basis = "recorded shape" if model.recorded else "formula"
         if self._wish == "formula":
             return make_plan(model.spec, hardware, policy, basis=basis)

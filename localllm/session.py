@@ -6,7 +6,7 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +55,7 @@ __all__ = [
     "hardware_names",
     "input_history_path",
     "measure_host_bandwidth",
+    "model_names",
     "read_conversation",
     "resolve_for_plan",
     "resolve_model",
@@ -70,14 +71,26 @@ def resolve_model(name: str) -> LocalModel:
     return resolve(name)
 
 
-def resolve_for_plan(name: str) -> Plannable:
+def resolve_for_plan(
+    name: str, *, on_reading: Callable[[int, str | None], None] | None = None
+) -> Plannable:
     """Return what is known of a model, for a plan: a file here, one at an address, or a shape.
 
-    Raises what ``resolve_model`` does, and AccessError (exit 4) or NotFoundError (5) of a server.
+    ``on_reading`` hears of a remote header's bytes so far and, while nothing comes, why. Raises
+    what ``resolve_model`` does, and AccessError (exit 4) or NotFoundError (5) for a server.
     """
     from localllm.hub.resolve import resolve_for_plan as find
 
-    return find(name)
+    if on_reading is None:
+        return find(name)
+    return find(name, on_reading=lambda reading: on_reading(reading.n_bytes, reading.waiting_for))
+
+
+def model_names() -> tuple[str, ...]:
+    """Return the names of the models whose shapes are recorded, sorted."""
+    from localllm.hub.known import known_names
+
+    return known_names()
 
 
 def engine_info() -> EngineInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from localllm.cli.options import Command, json_option
+from localllm.cli.options import Command, complete_hardware, json_option
 from localllm.cli.output import LiveLine, emit_json, hint, stdout_console
 
 EXAMPLES = """\
@@ -12,8 +12,10 @@ EXAMPLES = """\
 Examples:
   localllm hardware
   localllm hardware --measure
+  localllm hardware rtx-4090            (a profile, as a plan takes it)
+  localllm hardware --list              (the names of all profiles)
   localllm hardware --json > machine.json
-  localllm plan model.gguf --hardware machine.json      (on any other machine)
+  localllm plan model.gguf --hardware machine.json
 """
 
 
@@ -24,18 +26,34 @@ Examples:
 @click.option(
     "--wake-gpus", is_flag=True, help="Wake sleeping GPUs to read them; a laptop's takes seconds."
 )
+@click.option("--list", "list_names", is_flag=True, help="List the names of all profiles.")
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1, shell_complete=complete_hardware)
 @json_option
-def hardware(measure: bool, wake_gpus: bool, as_json: bool) -> None:
-    """Show this machine as the planner sees it.
+def hardware(
+    names: tuple[str, ...], measure: bool, wake_gpus: bool, list_names: bool, as_json: bool
+) -> None:
+    """Show this machine as the planner sees it, or a machine by name.
 
     GPUs, memory, CPU, and what llama.cpp can use of them. Nothing leaves this machine; --json is
     complete enough to plan for it elsewhere.
     """
     from localllm import session
 
-    with LiveLine() as live:
-        live.draw("measuring the memory bandwidth" if measure else "looking at this machine")
-        machine = session.detect_hardware(measure_bandwidth=measure, wake_gpus=wake_gpus)
+    if list_names:
+        known = session.hardware_names()
+        if as_json:
+            emit_json({"schema": "localllm.hardware-names/1", "names": list(known)})
+        else:
+            click.echo("\n".join(known))
+        return
+    if names:
+        if measure or wake_gpus:
+            raise click.UsageError("--measure and --wake-gpus are for this machine, not a profile.")
+        machine = session.hardware_named(*names)
+    else:
+        with LiveLine() as live:
+            live.draw("measuring the memory bandwidth" if measure else "looking at this machine")
+            machine = session.detect_hardware(measure_bandwidth=measure, wake_gpus=wake_gpus)
     if as_json:
         from localllm.core.hardware_document import hardware_document
 

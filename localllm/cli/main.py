@@ -62,7 +62,7 @@ COMMANDS = {
     "hardware": LazyCommand(
         module="localllm.cli.hardware",
         attribute="hardware",
-        summary="Show this machine as the planner sees it.",
+        summary="Show this machine as the planner sees it, or a machine by name.",
     ),
     "doctor": LazyCommand(
         module="localllm.cli.doctor",

@@ -265,6 +265,16 @@ def complete_model(
     return _items([*names, *_paths(incomplete, ".gguf")])
 
 
+def complete_plannable(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer what ``complete_model`` does, and the models whose shapes are recorded."""
+    from localllm.session import model_names
+
+    known = [name for name in model_names() if name.startswith(incomplete)]
+    return [*complete_model(ctx, parameter, incomplete), *_items(known)]
+
+
 def complete_hardware(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import click
@@ -10,17 +11,21 @@ from localllm.cli.options import (
     Command,
     Option,
     complete_hardware,
+    complete_plannable,
     json_option,
-    model_argument,
     planning_options,
 )
-from localllm.cli.output import does_not_fit, emit_json, stdout_console
+from localllm.cli.output import LiveLine, does_not_fit, emit_json, stdout_console
 from localllm.core.policy import Policy
+from localllm.units import format_bytes
 
 EXAMPLES = """\
 \b
 Examples:
   localllm plan demo
+  localllm plan llama-3-70b --hardware rtx-4090
+  localllm plan llama-3-70b:Q5_K_M --ctx max
+  localllm plan https://example.org/model-00001-of-00003.gguf
   localllm plan model.gguf -c 32k --kv q8_0
   localllm plan model.gguf --hardware "2x rtx-4090" --json
   localllm plan model.gguf -ngl 20 --explain
@@ -30,7 +35,7 @@ Exit code 3 says that it does not fit; the plan is printed all the same.
 
 
 @click.command(cls=Command, epilog=EXAMPLES)
-@model_argument
+@click.argument("model", metavar="MODEL", shell_complete=complete_plannable)
 @click.option(
     "--hardware",
     "names",
@@ -72,7 +77,9 @@ def plan(
     machine = session.hardware_named(*names) if names else None
     with session.Session(hardware=machine, basis=basis) as open_session:
         open_session.prepare_plans()
-        made = open_session.make_plan(session.resolve_for_plan(model), policy)
+        with LiveLine() as line:
+            found = session.resolve_for_plan(model, on_reading=_progress(line))
+        made = open_session.make_plan(found, policy)
     if as_json:
         from localllm.core.documents import plan_document
 
@@ -83,3 +90,11 @@ def plan(
         print_plan(stdout_console(), made, explain=explain)
     if made.verdict != "fits":
         raise does_not_fit(made)
+
+
+def _progress(line: LiveLine) -> Callable[[int, str | None], None]:
+    def draw(n_bytes: int, waiting_for: str | None) -> None:
+        waiting = f", waiting: {waiting_for}" if waiting_for else ""
+        line.draw(f"reading the model's header: {format_bytes(n_bytes)}{waiting}")
+
+    return draw

@@ -53,13 +53,25 @@ class KnownModel:
     """No file stands behind it."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of such a plan."""
+        return (
+            f"{self.spec.quant} by llama.cpp's own recipe: a publisher's file may mix its types "
+            f"otherwise.",
+        )
+
+    @property
     def quants(self) -> tuple[str, ...]:
         """The quantisations that it can be asked in, best first."""
         return known_quants()
 
-    def with_quant(self, quant: str) -> KnownModel:
-        """Return the same model in another quantisation. Raises UsageError for an unknown one."""
-        return _build(self.facts, _quant(quant, self.facts.name))
+    def with_quant(self, quant: str, *, imatrix: bool = False) -> KnownModel:
+        """Return the same model in another quantisation. Raises UsageError for an unknown one.
+
+        ``imatrix``: made with an importance matrix, which changes a few types. What cannot be made
+        without one had one.
+        """
+        return _build(self.facts, _quant(quant, self.facts.name), imatrix=imatrix)
 
     def header_files(self, folder: Path, *, vocabulary: bool) -> tuple[Path, ...]:
         """Write a hollow file that llama.cpp can dry-run, and return its path.
@@ -74,6 +86,12 @@ class KnownModel:
 def known_names() -> tuple[str, ...]:
     """Return the names of all recorded models, sorted; aliases are not among them."""
     return tuple(sorted(_index().names))
+
+
+def known_name(name: str) -> str | None:
+    """Return the recorded model that a name or an alias without a quantisation means, if any."""
+    found = _index().find(name)
+    return found[1] if found else None
 
 
 def known_quants() -> tuple[str, ...]:
@@ -183,9 +201,10 @@ def _tensors(name: str) -> tuple[Named, ...]:
     )
 
 
-def _build(recorded: Recorded, quant: str) -> KnownModel:
+def _build(recorded: Recorded, quant: str, *, imatrix: bool = False) -> KnownModel:
     named = _tensors(recorded.name)
-    header = write_header(_keys(recorded, quant), _typed(recorded, named, quant))
+    types = _typed(recorded, named, quant, imatrix or quant in NEEDS_IMATRIX)
+    header = write_header(_keys(recorded, quant), types)
     # the whole file also holds a vocabulary, of known size
     size = header.file_bytes + recorded.vocabulary_bytes
     name = f"{recorded.name}:{quant}"
@@ -207,7 +226,9 @@ def _keys(recorded: Recorded, quant: str) -> list[tuple[str, TypedValue]]:
     ]
 
 
-def _typed(recorded: Recorded, named: Sequence[Named], quant: str) -> list[TensorInfo]:
+def _typed(
+    recorded: Recorded, named: Sequence[Named], quant: str, has_imatrix: bool
+) -> list[TensorInfo]:
     """The tensors with the types that ``llama-quantize`` gives them."""
     n_head, n_head_kv = (_first(derived(recorded), key) for key in ("n_head", "n_head_kv"))
     mixture = Mixture(
@@ -217,7 +238,7 @@ def _typed(recorded: Recorded, named: Sequence[Named], quant: str) -> list[Tenso
         n_gqa=n_head // n_head_kv if n_head_kv else 0,
         n_expert=_first(recorded.hparams, "n_expert"),
         is_70b=is_70b(recorded.arch, recorded.n_layer, n_head=n_head, n_head_kv=n_head_kv),
-        has_imatrix=quant in NEEDS_IMATRIX,
+        has_imatrix=has_imatrix,
         source_type=quant.lower() if quant in ("F16", "BF16", "F32") else recorded.source_type,
     )
     return [

@@ -53,6 +53,8 @@ class LocalModel:
     """The first part's, with the tensors of all."""
     recorded: ClassVar[bool] = False
     """Whether only its shape is known, from our own records."""
+    notes: ClassVar[tuple[str, ...]] = ()
+    """Nothing more is to be said of a file that is here."""
 
     def header_files(self, folder: Path, *, vocabulary: bool) -> tuple[Path, ...]:
         """Return files that llama.cpp can dry-run: the model's own, or one without its vocabulary.

@@ -61,7 +61,13 @@ def test_bash_walks_into_folders_without_a_space(tmp_path: Path) -> None:
     (tmp_path / "models" / "a model.gguf").touch()
     assert offered(tmp_path, "plan", "mo") == ["OPTION -o nospace", "models/"]
     assert offered(tmp_path, "plan", "models/") == ["models/a model.gguf"]
-    assert offered(tmp_path, "plan", "de") == ["demo"]
+    assert offered(tmp_path, "chat", "de") == ["demo"]
+
+
+@needs_bash
+def test_bash_offers_known_models_where_they_can_be_planned(tmp_path: Path) -> None:
+    assert "llama-3-70b" in offered(tmp_path, "plan", "llama-3")
+    assert "llama-3-70b" not in offered(tmp_path, "chat", "llama-3")
 
 
 @needs_bash

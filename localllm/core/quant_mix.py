@@ -1,9 +1,9 @@
 """Which type each tensor of a file gets: the mixtures of ``llama-quantize``.
 
-A "Q4_K_M" file is no file of q4_K: some tensors get more bits, small ones stay as they are, and
-rows that do not fill a block fall back to another type. These are the rules of
-``llama_tensor_get_type`` and ``tensor_allows_quantization`` (``src/llama-quant.cpp``, llama.cpp as
-llama-cpp-python 0.3.36 vendors it); a test compares them with that library, tensor by tensor.
+A "Q4_K_M" file is no file of q4_K: some tensors get more bits, and small ones stay as they are
+(``quant_mix_kept.py``). These are the rules of ``llama_tensor_get_type`` (``src/llama-quant.cpp``,
+llama.cpp as llama-cpp-python 0.3.36 vendors it); a test compares them with that library, tensor by
+tensor.
 
 They hold for files made with llama.cpp's own recipe, which most are. Uploaders deviate: "UD-"
 (dynamic) files and those with "_L" or "_XL" in their name choose types tensor by tensor, and what
@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localllm.core.ggml import TYPES_BY_NAME
+from localllm.core.quant_mix_kept import fitting_type, quantisable, unquantised_type
 
 DEFAULT_TYPES = {
     "F32": "f32",
@@ -63,89 +64,11 @@ NEEDS_IMATRIX = frozenset(
 """``llama-quantize`` refuses to make these without an importance matrix: so they had one."""
 
 _LOW_BITS = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M"})
-_EIGHT_EXPERTS_OUTPUT = frozenset(
-    [
-        "Q2_K",
-        "IQ3_XS",
-        "IQ3_XXS",
-        "Q3_K_S",
-        "Q3_K_M",
-        "IQ4_NL",
-        "Q4_K_S",
-        "Q4_K_M",
-        "IQ3_S",
-        "IQ3_M",
-        "IQ4_XS",
-    ]
-)
-_LAYER = re.compile(r"blk\.(\d+)\.")
-
-_KEPT = (
-    "_norm.weight",
-    "ffn_gate_inp.weight",
-    "ffn_gate_tid2eid.weight",
-    "altup",
-    "laurel",
-    "per_layer_model_proj",
-    "ssm_conv1d",
-    "shortconv.conv.weight",
-    "indexer.k_proj.weight",
-    "indexer.q_proj.weight",
-    "time_mix_first.weight",
-    "time_mix_w0.weight",
-    "time_mix_w1.weight",
-    "time_mix_w2.weight",
-    "time_mix_v0.weight",
-    "time_mix_v1.weight",
-    "time_mix_v2.weight",
-    "time_mix_a0.weight",
-    "time_mix_a1.weight",
-    "time_mix_a2.weight",
-    "time_mix_g1.weight",
-    "time_mix_g2.weight",
-    "time_mix_decay_w1.weight",
-    "time_mix_decay_w2.weight",
-    "time_mix_lerp_fused.weight",
-    "attn_rel_b.weight",
-)
-"""A matrix with one of these in its name is never quantised."""
-_KEPT_WHOLE = frozenset({"position_embd.weight", "token_types.weight"})
-_KEPT_IN_F32 = (
-    "_norm.weight",
-    "ffn_gate_inp.weight",
-    "ffn_gate_inp_shexp.weight",
-    "ssm_conv1d",
-    "shortconv.conv.weight",
-    "altup_correct_coef.weight",
-    "altup_predict_coef.weight",
-    "time_mix_first.weight",
-    "time_mix_w1.weight",
-    "time_mix_w2.weight",
-    "time_mix_decay_w1.weight",
-    "time_mix_decay_w2.weight",
-    "time_mix_lerp_fused.weight",
-    "indexer.proj.weight",
-)
-"""What the converters write as f32 whatever is asked of them (``conversion/base.py``)."""
-
-_SMALLER_BLOCKS = {
-    "iq1_s": "iq4_nl",
-    "iq1_m": "iq4_nl",
-    "iq2_xxs": "iq4_nl",
-    "iq2_xs": "iq4_nl",
-    "iq2_s": "iq4_nl",
-    "iq3_xxs": "iq4_nl",
-    "iq3_s": "iq4_nl",
-    "iq4_xs": "iq4_nl",
-    "q2_K": "q4_0",
-    "q3_K": "q4_0",
-    "tq1_0": "q4_0",
-    "tq2_0": "q4_0",
-    "q4_K": "q5_0",
-    "q5_K": "q5_1",
-    "q6_K": "q8_0",
+_EIGHT_EXPERTS_OUTPUT = frozenset({"Q2_K", "Q3_K_S", "Q3_K_M", "Q4_K_S", "Q4_K_M"}) | {
+    *("IQ3_XS", "IQ3_XXS", "IQ3_S", "IQ3_M", "IQ4_NL", "IQ4_XS")
 }
-"""Where a row is no multiple of 256: a type with blocks of 32 (``tensor_type_fallback``)."""
+"""Where the output of attention gets q5_K in a mixture of eight experts."""
+_LAYER = re.compile(r"blk\.(\d+)\.")
 
 Named = tuple[str, tuple[int, ...]]
 """A tensor's name and its shape in ggml's order: the row's length first."""
@@ -192,25 +115,6 @@ def tensor_types(tensors: Sequence[Named], mixture: Mixture) -> list[str]:
     for i in order:
         types[i] = rules.type_of(*tensors[i])
     return types
-
-
-def quantisable(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether a tensor is quantised at all (``tensor_allows_quantization``)."""
-    # a trailing dimension of 1 is none for ggml
-    n_dims = max((i + 1 for i, n in enumerate(shape) if n > 1), default=1)
-    return (
-        n_dims >= 2
-        and name.endswith("weight")
-        and name not in _KEPT_WHOLE
-        and not any(part in name for part in _KEPT)
-    )
-
-
-def unquantised_type(name: str, shape: tuple[int, ...], source_type: str) -> str:
-    """Type of a tensor before ``llama-quantize``: vectors and a few matrices are f32."""
-    if len(shape) < 2 or not name.endswith(".weight") or name in _KEPT_WHOLE:
-        return "f32"
-    return "f32" if any(part in name for part in _KEPT_IN_F32) else source_type
 
 
 def _layer(name: str) -> int:
@@ -265,12 +169,7 @@ class _Rules:
             return unquantised_type(name, shape, self.mix.source_type)
         if not TYPES_BY_NAME[self.default].quantised:
             return self.default
-        chosen = self._mixed(name, shape)
-        if shape[0] % TYPES_BY_NAME[chosen].block:
-            chosen = _SMALLER_BLOCKS.get(chosen, chosen)
-            if shape[0] % TYPES_BY_NAME[chosen].block:
-                chosen = "f16"
-        return chosen
+        return fitting_type(self._mixed(name, shape), shape[0])
 
     def _mixed(self, name: str, shape: tuple[int, ...]) -> str:
         """``llama_tensor_get_type_impl``."""

@@ -14,9 +14,9 @@ from localllm.core.quant_mix import (
     NEEDS_IMATRIX,
     Mixture,
     is_70b,
-    quantisable,
     tensor_types,
 )
+from localllm.core.quant_mix_kept import quantisable
 
 COMMON_QUANTS = (
     "Q8_0",

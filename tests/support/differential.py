@@ -31,7 +31,7 @@ SHAPES = (
     RunShape(n_ctx=4096, n_ubatch=512),
     RunShape(n_ctx=32_768, n_ubatch=512, type_k="q8_0", type_v="q8_0"),
     RunShape(n_ctx=8192, n_ubatch=512, flash_attn=False),
-    RunShape(n_ctx=9000, n_ubatch=256, n_seq=3, n_outputs_max=3),
+    RunShape(n_ctx=9000, n_ubatch=384, n_seq=3, n_outputs_max=3),
     RunShape(n_ctx=16_384, n_ubatch=2048, type_k="q4_0", type_v="q4_0"),
     RunShape(n_ctx=700, n_ubatch=512, type_k="bf16", type_v="bf16"),
     RunShape(n_ctx=5000, n_ubatch=128, type_k="f16", type_v="q5_1"),

@@ -24,7 +24,7 @@ _ROOMY_COLUMNS = 96
 _BASIS = {
     "exact": ("exact", "green", "llama.cpp's own allocator says so"),
     "formula": ("formula", "cyan", "our formulas over the file's header"),
-    "recorded shape": ("estimate", "yellow", "a recorded shape of the model; no file is at hand"),
+    "recorded shape": ("recorded shape", "yellow", "the model's published shape, without a file"),
 }
 
 
@@ -212,6 +212,9 @@ def _cliff(plan: Plan) -> tuple[str, ...]:
 def _basis(plan: Plan) -> str:
     _, _, meaning = _BASIS[plan.basis]
     text = meaning
+    if plan.basis == "recorded shape":
+        exact = plan.memory_basis == "exact"
+        text += f", counted by {'llama.cpp itself' if exact else 'our formulas'}"
     if plan.basis_reason:
         text += f" ({plan.basis_reason})"
     if plan.estimated_terms:

@@ -30,6 +30,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     return {
         "schema": PLAN_SCHEMA,
         "basis": plan.basis,
+        "memory_basis": plan.memory_basis,
         "basis_reason": plan.basis_reason,
         "estimated_terms": list(plan.estimated_terms),
         "verdict": plan.verdict,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from localllm.core.hardware import Hardware
-from localllm.core.model import ModelSpec
+from localllm.core.model import RECORDED, ModelSpec
 from localllm.core.plan import Cliff, DeviceMemory, TensorOverride
 from localllm.core.policy import Policy
 from localllm.core.solution import Solution
@@ -21,7 +21,7 @@ def reasons(
     """Return the sentences that explain a placement, the most important first."""
     return (
         *_placement_reasons(model, hardware, policy, solution),
-        *_shortage_reasons(solution),
+        *_shortage_reasons(hardware, solution),
         *_context_reasons(model, policy, solution),
         *_kv_reasons(policy, solution),
         *_host_reasons(hardware, policy, solution),
@@ -74,7 +74,7 @@ def llama_args(
 ) -> tuple[str, ...]:
     """Return the plan as flags of llama.cpp's programs (``llama-cli``, ``llama-server``)."""
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
-    args = ["-m", model.source, "-c", str(shape.n_ctx), "-b", str(settings.n_batch)]
+    args = [*_file(model), "-c", str(shape.n_ctx), "-b", str(settings.n_batch)]
     args += ["-ub", str(shape.n_ubatch), "-t", str(settings.n_threads)]
     args += ["-fa", settings.flash_attn, "-ctk", shape.type_k, "-ctv", shape.type_v]
     args += ["-ngl", str(placement.n_gpu_layers)]
@@ -89,6 +89,15 @@ def llama_args(
     if not shape.repack:
         args.append("--no-repack")
     return tuple(args)
+
+
+def _file(model: ModelSpec) -> tuple[str, str]:
+    """The flag that names the file: a path, an address, or what a known model's would be called."""
+    if model.source.startswith(("http://", "https://")):
+        return "-mu", model.source
+    if model.source.startswith(RECORDED):
+        return "-m", f"{model.source.removeprefix(RECORDED)}-{model.quant}.gguf"
+    return "-m", model.source
 
 
 def _placement_reasons(
@@ -137,9 +146,12 @@ def _expert_reasons(model: ModelSpec, policy: Policy, solution: Solution) -> Ite
     )
 
 
-def _shortage_reasons(solution: Solution) -> Iterator[str]:
+def _shortage_reasons(hardware: Hardware, solution: Solution) -> Iterator[str]:
     for row in solution.rows:
         if row.spare_bytes is not None and row.spare_bytes < 0:
+            limit = hardware.host.memory_limit if row.kind == "host" else None
+            if limit is not None:
+                yield f"The machine's RAM is limited for this process by {limit}."
             yield (
                 f"{_place_name(row)} is short of {format_bytes(-row.spare_bytes)}: "
                 f"{format_bytes(row.needed_bytes)} needed and {format_bytes(row.headroom_bytes)} "

@@ -8,6 +8,9 @@ from typing import Literal
 
 MetadataValue = str | int | float | bool | tuple["MetadataValue", ...]
 
+RECORDED = "recorded shape "
+"""How ``ModelSpec.source`` of a known model begins: there is no file, and its name follows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorInfo:

@@ -167,6 +167,8 @@ class Plan:
     """The same plan as flags of llama.cpp's programs."""
     estimated_terms: tuple[str, ...] = ()
     """Terms of the memory that are upper estimates and not exact formulas."""
+    memory_basis: Literal["exact", "formula"] = "formula"
+    """Who counted the memory; with a recorded shape the basis alone does not say."""
     basis_reason: str | None = None
     """Why the basis is not ``exact``, where that is not what was asked for."""
     differences: tuple[Difference, ...] = ()

@@ -61,6 +61,7 @@ def make_plan(
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
     return Plan(
         basis=basis,
+        memory_basis=solution.memory.basis,
         basis_reason=basis_reason,
         verdict=solution.verdict,
         model=model,

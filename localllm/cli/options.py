@@ -138,7 +138,8 @@ _PLANNING_OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]
     "kv": _planning_option(
         "--kv", "kv",
         parse=parse_kv_type, metavar="TYPE", words=_KV_WORDS,
-        help=f"Type of the KV cache: {', '.join(_KV_WORDS)}.",
+        help=f"Type of the KV cache: {', '.join(_KV_WORDS)} (the best that costs no GPU layer). "
+        "[default: f16]",
     ),
     "type_k": _planning_option(
         "-ctk", "--type-k", "--cache-type-k", "type_k",

@@ -71,12 +71,10 @@ def parse_n_gpu_layers(text: str) -> int | None:
     return int(word)
 
 
-def parse_kv_type(text: str) -> str | None:
-    """Read the type of a KV cache; ``auto`` leaves it to the planner: None."""
+def parse_kv_type(text: str) -> str:
+    """Read the type of a KV cache; ``auto`` leaves the choice to the planner."""
     word = text.strip().lower()
-    if word == "auto":
-        return None
-    if word not in KV_TYPES:
+    if word not in (*KV_TYPES, "auto"):
         raise ValueError(f"is not a KV cache type: choose {_listed((*KV_TYPES, 'auto'))}")
     return word
 

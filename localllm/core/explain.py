@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from localllm.core.hardware import Hardware
+from localllm.core.memory import Placement
 from localllm.core.model import RECORDED, ModelSpec
 from localllm.core.plan import Cliff, DeviceMemory, TensorOverride
 from localllm.core.policy import Policy
@@ -82,13 +83,20 @@ def llama_args(
         args += ["-dev", ",".join(device.name for device in solution.devices)]
     if len(solution.devices) > 1:
         args += ["-ts", ",".join(str(n) for n in placement.layers_per_device)]
-    for override in overrides:
-        args += ["-ot", f"{override.pattern}={override.buffer_type}"]
+    args += _expert_flags(placement, overrides)
     if not settings.use_mmap:
         args.append("--no-mmap")
     if not shape.repack:
         args.append("--no-repack")
     return tuple(args)
+
+
+def _expert_flags(placement: Placement, overrides: tuple[TensorOverride, ...]) -> list[str]:
+    """The short flag where the first blocks' experts stay in RAM, as it is with most mixtures."""
+    n = len(placement.host_expert_layers)
+    if placement.host_expert_layers == frozenset(range(n)):
+        return ["-ncmoe", str(n)] if n else []
+    return [word for o in overrides for word in ("-ot", f"{o.pattern}={o.buffer_type}")]
 
 
 def _file(model: ModelSpec) -> tuple[str, str]:

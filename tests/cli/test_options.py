@@ -98,7 +98,7 @@ def test_a_flag_wins_over_its_twin_and_an_empty_twin_is_none(
 def test_kv_sets_both_caches_and_a_single_one_overrides_it(planned: Command) -> None:
     both = planned("--kv", "q8_0", "--type-v", "f16").out.strip()
     assert both == repr(Policy(type_k="q8_0", type_v="f16"))
-    assert planned("--kv", "auto").out.strip() == repr(Policy())
+    assert planned("--kv", "auto").out.strip() == repr(Policy(type_k="auto", type_v="auto"))
 
 
 def test_headroom_is_a_size_or_a_share(planned: Command) -> None:

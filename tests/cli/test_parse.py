@@ -27,7 +27,7 @@ from localllm.units import GiB, MiB
         (parse.parse_n_gpu_layers, "all", parse.ALL_LAYERS),
         (parse.parse_n_gpu_layers, "-2", parse.ALL_LAYERS),
         (parse.parse_kv_type, "Q8_0", "q8_0"),
-        (parse.parse_kv_type, "auto", None),
+        (parse.parse_kv_type, "auto", "auto"),
         (parse.parse_flash_attn, "on", "on"),
         (parse.parse_flash_attn, "0", "off"),
         (parse.parse_flash_attn, "1", "on"),

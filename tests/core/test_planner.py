@@ -157,7 +157,7 @@ def test_experts_asked_to_stay_in_ram_become_overrides() -> None:
     plan = make_plan(mixtral(), machine(gpu()), Policy(n_cpu_moe=3, n_gpu_layers=33))
     assert len(plan.tensor_overrides) == 1
     assert plan.tensor_overrides[0].pattern.startswith(r"blk\.(0|1|2)\.")
-    assert "-ot" in plan.llama_args
+    assert " ".join(plan.llama_args).endswith("-ncmoe 3")
 
 
 def test_the_plan_as_flags_of_llama_cpp() -> None:

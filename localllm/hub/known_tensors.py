@@ -18,7 +18,7 @@ Dims = Mapping[str, Sequence[str | int]]
 """A tensor's name -> its dimensions, the row's length first."""
 
 _TERM = re.compile(r"\s*([+-])\s*")
-_RANGE = re.compile(r"(\d+)(-(\d+)?)?(/(\d+))?")
+_RANGE = re.compile(r"(\d+)(-(\d+)?)?(/([1-9]\d*))?")
 
 
 def block_list(text: str, n_layer: int) -> frozenset[int]:

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from localllm.errors import UsageError
+from localllm.errors import IntegrityError, UsageError
 from localllm.hub.gguf import read_header
-from localllm.hub.known import KnownModel, known_model, known_names, known_quants, nearest_names
-from localllm.hub.known_schema import names_in
+from localllm.hub.known import (
+    KnownModel,
+    known_model,
+    known_name,
+    known_names,
+    known_quants,
+    nearest_names,
+)
+from localllm.hub.known_schema import names_in, read_recorded
+from localllm.hub.known_tensors import block_list, dimension
 from localllm.hub.spec import model_spec
 
 PROFILES = Path(__file__).parents[2] / "profiles" / "models"
@@ -81,12 +89,90 @@ def test_every_name_and_alias_leads_to_one_model() -> None:
             for each in (name, *aliases):
                 key = each.lower().replace("-", "").replace(".", "").replace(":", "")
                 assert seen.setdefault(key, name) == name, f"{each} is in two families"
-                assert known(each).facts.name == name
+                assert known_name(each) == name
 
 
-@pytest.mark.parametrize("name", known_names())
-def test_every_recorded_shape_says_where_it_is_from(name: str) -> None:
-    facts = known(name).facts
-    assert facts.source.startswith("https://")
-    assert facts.publisher and facts.licence and facts.title
-    assert facts.checked >= "2026-11-21"
+def test_every_recorded_shape_says_where_it_is_from() -> None:
+    for path in PROFILES.glob("*.toml"):
+        for name in names_in(path.read_text(encoding="utf-8")):
+            facts = read_recorded(PROFILES, path.name, name)
+            assert facts.source.startswith("https://"), name
+            assert facts.publisher and facts.licence and facts.title, name
+            assert facts.repo and facts.repo.count("/") == 1, name
+            assert facts.checked >= "2026-11-21", name
+
+
+def test_a_model_like_another_takes_over_figures_and_not_names() -> None:
+    coder, base = known("qwen2.5-coder-7b"), known("qwen2.5-7b")
+    assert coder.spec.tensors == base.spec.tensors
+    assert coder.facts.repo != base.facts.repo
+    assert known_name("qwen2.5") == "qwen2.5-7b"
+    small, wide = known("qwen3-30b-a3b"), known("qwen3-30b-a3b-2507")
+    assert (small.spec.n_ctx_train, wide.spec.n_ctx_train) == (40960, 262144)
+
+
+def test_kinds_of_blocks_follow_the_publishers_pattern() -> None:
+    layers = known("nemotron-nano-9b-v2").spec.layers
+    text = "M-M-M-MM-M-M-M*-M-M-M*-M-M-M-M*-M-M-M-M*-M-MM-M-M-M-M-M-"
+    assert [layer.has_kv for layer in layers] == [sign == "*" for sign in text]
+    assert [layer.is_recurrent for layer in layers] == [sign == "M" for sign in text]
+    assert [layer.n_ff > 0 for layer in layers] == [sign == "-" for sign in text]
+
+
+def write_family(folder: Path, model: str, table: str = "") -> None:
+    (folder / "tables").mkdir()
+    (folder / "tables" / "t.toml").write_text(
+        table or 'arch = "llama"\n[model.all]\n"output_norm.weight" = ["n_embd"]\n'
+    )
+    (folder / "f.toml").write_text(
+        'name = "F"\npublisher = "P"\nlicence = "mit"\nchecked = "2026-11-21"\n'
+        'vocabulary_bytes = 1\ntable = "t"\n[models."m"]\ntitle = "M"\n'
+        f'source = "https://example.org"\n{model}\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        ("n_layers = 4", "n_layer is missing"),
+        ("n_layer = 4\nn_embed = 8", '"n_embed" is no hyperparameter'),
+        ("n_layer = 0", "n_layer is missing"),
+        ('n_layer = 4\nblocks = { a = "5-" }', "names blocks"),
+        ('n_layer = 4\nblocks = { a = "0" }\nn_ff = { a = 1 }', "0 values for block 1"),
+        ("n_layer = 4\nn_ff = [1, 2]", "lists 2 blocks of 4"),
+        ('n_layer = 4\npattern = { text = "MM", M = "a" }', "2 blocks of 4"),
+        ('n_layer = 4\npattern = { text = "MM-M", M = "a" }', "4 blocks of 4"),
+        ('like = "n"', "must be like a model"),
+        ('n_layer = 4\naliases = "x"', "aliases must be a list"),
+    ],
+)
+def test_a_slip_in_a_family_is_refused(tmp_path: Path, model: str, complaint: str) -> None:
+    write_family(tmp_path, model)
+    with pytest.raises(IntegrityError, match=complaint):
+        read_recorded(tmp_path, "f.toml", "m")
+
+
+def test_a_table_that_asks_for_what_the_shape_does_not_give_is_refused() -> None:
+    with pytest.raises(IntegrityError, match='asks for "n_ff"'):
+        dimension("2 * n_ff", {"n_embd": 8}, 0)
+    assert dimension("2 * n_ff + n_embd / 4 - 1", {"n_embd": 8, "n_ff": [3, 5]}, 1) == 11
+
+
+@pytest.mark.parametrize(
+    ("text", "blocks"),
+    [
+        ("0-", {0, 1, 2, 3, 4, 5, 6, 7}),
+        ("3-/4", {3, 7}),
+        ("not 3-/4", {0, 1, 2, 4, 5, 6}),
+        ("1,4-5", {1, 4, 5}),
+        ("7", {7}),
+    ],
+)
+def test_lists_of_blocks(text: str, blocks: set[int]) -> None:
+    assert block_list(text, 8) == blocks
+
+
+@pytest.mark.parametrize("text", ["", "8", "5-2", "a-b", "1-/0", "-1"])
+def test_what_is_no_list_of_blocks_is_refused(text: str) -> None:
+    with pytest.raises(IntegrityError):
+        block_list(text, 8)

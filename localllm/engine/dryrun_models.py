@@ -149,14 +149,15 @@ class _DryModel:
             device.expect(kind)
         params = context_params(**wanted)
         context = _or_complaint(lambda: C.llama_init_from_model(self._model, params), log)
-        for device in self._devices:
-            device.learn(kind)
         try:
             own = {device.buffer_type for device in self._devices}
             pinned = {device.host_buffer_type for device in self._devices}
             rows = breakdown_rows(self._model, context, known | own | pinned)
             if self._is_divided or C.llama_n_ubatch(context) < _SMALL_BATCH or wanted["n_seq"] > 1:
                 rows = self._reserved(context, rows, wanted)
+            # Only now: the breakdown asks for the sizes of weights and cache, padding included.
+            for device in self._devices:
+                device.learn(kind)
             return rows
         finally:
             C.llama_free(context)

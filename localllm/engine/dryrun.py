@@ -129,6 +129,12 @@ class DryRun:
             self._ready()
 
     @property
+    def pid(self) -> int | None:
+        """Process id of the child once it has answered; None before."""
+        child = self._child
+        return None if child is None else child.pid
+
+    @property
     def isa(self) -> frozenset[str]:
         """Instruction sets that the installed llama.cpp uses here, by ``core.hardware``'s names.
 
@@ -209,6 +215,7 @@ class _Child:
         self._ring = StderrRing()
         self._buffer = b""
         self._greeted = False
+        self._unavailable: str | None = None
         self.isa: frozenset[str] = frozenset()
         self._process: subprocess.Popen[bytes] | None = None
         self._started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
@@ -216,6 +223,10 @@ class _Child:
             target=self._keep, name="localllm-dryrun-keeper", daemon=True
         )
         self._keeper.start()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
 
     def _keep(self) -> None:
         environment = child_environment() | dict.fromkeys(_NO_GPU, "")
@@ -242,6 +253,8 @@ class _Child:
     def greet(self, timeout_s: float) -> None:
         """Wait for the child's first line. Raises ``_Gone``, ``ExactUnavailable``."""
         if self._greeted:
+            if self._unavailable is not None:
+                raise ExactUnavailable(self._unavailable)
             return
         if self._process is None:
             outcome = self._started.get()
@@ -252,10 +265,10 @@ class _Child:
         hello = self._read(timeout_s)
         if hello.get("version") != VERSION:
             raise _Gone("The dry run comes from another version of localllm.")
-        if hello["unavailable"] is not None:
-            raise ExactUnavailable(hello["unavailable"])
-        self.isa = frozenset(hello["isa"])
         self._greeted = True
+        self._unavailable = hello["unavailable"]
+        self.isa = frozenset(hello["isa"])
+        self.greet(timeout_s)
 
     def ask(self, line: bytes, timeout_s: float) -> dict[str, Any]:
         """Send a question and return the answer. Raises ``_Gone``."""

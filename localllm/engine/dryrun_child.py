@@ -34,9 +34,9 @@ def main() -> None:
     models, why_not = _start()
     isa = [] if models is None else models.isa
     _write(answers, {"version": VERSION, "unavailable": why_not, "isa": isa})
+    if models is None:
+        return
     for line in questions:
-        if models is None:
-            break
         _write(answers, models.answer(json.loads(line)))
     os._exit(0)
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from localllm.engine.client import EngineClient
+from localllm.engine.dryrun import DryRun
 from tests.engine.support import load
 from tests.support import shapes
 from tests.support.gguf_maker import make_model
@@ -17,6 +18,26 @@ def _faults_on_request() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOCALLLM_ENGINE_TEST", "1")
         yield
+
+
+@pytest.fixture(scope="session")
+def dry() -> Iterator[DryRun]:
+    """One dry-run child for many tests; it survives whatever they ask."""
+    with DryRun() as dry:
+        yield dry
+
+
+@pytest.fixture(scope="session")
+def header(models_dir: Path) -> Callable[[str], Path]:
+    """Full-size model files of known shapes, hollow and without vocabulary, Q4_K_M."""
+
+    def make(name: str) -> Path:
+        path = models_dir / f"{name}-bare.gguf"
+        if not path.exists():
+            make_model(path, shapes.SHAPES[name].without_vocabulary(), quant="Q4_K_M")
+        return path
+
+    return make
 
 
 @pytest.fixture(scope="session")

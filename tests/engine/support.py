@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import struct
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +24,12 @@ from localllm.core.generation import (
     Sampling,
     TextDelta,
 )
-from localllm.core.hardware import Hardware, Host
+from localllm.core.hardware import Backend, Device, Hardware, Host
 from localllm.core.model import ModelSpec
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.engine.client import EngineClient
+from localllm.engine.process import child_environment
+from localllm.units import GiB
 from tests.support.gguf_vocab import vocabulary
 from tests.support.gguf_writer import Value
 
@@ -175,6 +181,28 @@ def numbers_of(value: Value) -> list[int]:
     """Read back an array of 32-bit integers."""
     (count,) = struct.unpack_from("<Q", value.payload, 4)
     return list(struct.unpack_from(f"<{count}i", value.payload, 12))
+
+
+def gpu(
+    name: str = "SIM0", *, gib: float = 80, backend: Backend = "cuda", **changes: Any
+) -> Device:
+    """A device that does not exist, of ``gib`` GiB, all of it free."""
+    n_bytes = int(gib * GiB)
+    values: dict[str, Any] = {"total_bytes": n_bytes, "free_bytes": n_bytes, **changes}
+    return Device(name=name, description=f"{name} of a test", kind="gpu", backend=backend, **values)
+
+
+def in_child(code: str) -> Any:
+    """Run code where llama.cpp may be imported, and return what it prints as JSON."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(code)],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def token_ids(style: str, n_tokens: int, *parts: str) -> tuple[int, ...]:

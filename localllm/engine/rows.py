@@ -114,7 +114,7 @@ def _word(address: int, index: int) -> int:
 
 
 def _colour(address: int) -> int:
-    return ctypes.c_int.from_address(address).value
+    return _word(address, 0) & 0xFFFFFFFF
 
 
 def known_buffer_types() -> set[int]:

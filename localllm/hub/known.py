@@ -34,6 +34,7 @@ from localllm.hub.known_tensors import tensor_table
 from localllm.hub.spec import model_spec
 
 _FILE_TYPE_IDS = {name: number for number, name in FILE_TYPES.items()}
+_VENDOR = re.compile(r"^(meta|google|nvidia|mistralai|openai|microsoft)[-_ ]")
 _TUNED = re.compile(r"[-_. ](instruct|it|chat|base|hf|gguf)$")
 _SEPARATORS = re.compile(r"[-_:. ]")
 _QUANT_NAMES = {"MXFP4_MOE": "MXFP4"}
@@ -137,7 +138,7 @@ class _Index:
 
     def find(self, name: str) -> tuple[str, str] | None:
         """Look for a name, then for the same without the words that fine-tuning adds."""
-        lowered = name.strip().lower().removeprefix("meta-")
+        lowered = _VENDOR.sub("", name.strip().lower())
         while True:
             if (found := self.by_key.get(_plain(lowered))) is not None:
                 return found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from localllm.core.graph.builder import Home
-from localllm.core.graph.families import is_proven
+from localllm.core.graph.families import is_proven, variant
 from localllm.core.graph.repeats import thinned
 from localllm.core.graph.reserve import batch_graph
 from localllm.core.graph.scheduler import Scheduler
@@ -25,10 +25,11 @@ Machine = tuple[DeviceTraits, ...]
 
 
 class _Spot(NamedTuple):
-    """A block's place: its backend and its routed experts' (the CPU's number is the last)."""
+    """A block's place: its backend, its routed experts', its cache's (the CPU's number is last)."""
 
     backend: int
     experts: int
+    cache: int
 
 
 def pipelined(model: ModelSpec, placement: Placement, machine: Sequence[DeviceTraits]) -> bool:
@@ -85,12 +86,24 @@ class ComputeModel:
         for device, count in enumerate(placement.layers_per_device):
             backends += [device] * count
         return [
-            _Spot(backend, host if layer in placement.host_expert_layers else backend)
+            _Spot(
+                backend,
+                host if layer in placement.host_expert_layers else backend,
+                backends[self._cache_owner(layer)],
+            )
             for layer, backend in enumerate(backends[:n_total])
         ]
 
+    def _cache_owner(self, layer: int) -> int:
+        """Return the block whose cache a block reads: the last one of its kind that has any."""
+        layers = self._model.layers
+        if layer >= len(layers) or layers[layer].has_kv or layers[layer].is_recurrent:
+            return layer
+        same = (i for i in range(layer) if layers[i].has_kv)
+        return max((i for i in same if layers[i].is_swa == layers[layer].is_swa), default=layer)
+
     def _home(self, spot: _Spot, shape: RunShape, machine: Machine) -> Home:
-        return Home(spot.backend, spot.experts, self._streamable(shape, machine))
+        return Home(spot.backend, spot.experts, spot.cache, self._streamable(shape, machine))
 
     def _streamable(self, shape: RunShape, machine: Machine) -> Callable[[TensorInfo], bool]:
         """Return which host weights a device may copy: those not rearranged for the CPU.
@@ -112,8 +125,7 @@ class _Kinds:
         types: dict[Hashable, int] = {}
         for layer, hparams in enumerate(model.layers):
             block = tensors.get(layer, {})
-            # Some families skip the rotation of every fourth block.
-            look = (hparams, layer % 4 == 3, tuple((n, t.shape) for n, t in block.items()))
+            look = (hparams, variant(model, layer), tuple((n, t.shape) for n, t in block.items()))
             whole = (look, tuple(t.type for t in block.values()))
             self._by_shape.append(shapes.setdefault(look, len(shapes)))
             self._by_type.append(types.setdefault(whole, len(types)))

@@ -134,7 +134,8 @@ def _place(tensor: Tensor, index: int, arenas: Sequence[Arena]) -> None:
                 return
     arena = arenas[index]
     tensor.arena = index
-    tensor.offset = arena.take(arena.padded(arena.alloc_size(tensor)))
+    tensor.room = arena.padded(arena.alloc_size(tensor))
+    tensor.offset = arena.take(tensor.room)
 
 
 def _take_over(tensor: Tensor, parent: Tensor, arenas: Sequence[Arena]) -> None:
@@ -142,14 +143,12 @@ def _take_over(tensor: Tensor, parent: Tensor, arenas: Sequence[Arena]) -> None:
     tensor.arena, tensor.offset = parent.arena, parent.offset
     parent.allocated = False
     arena = arenas[parent.arena]
-    had = arena.padded(arena.alloc_size(parent))
-    needs = arena.padded(arena.alloc_size(tensor))
-    if had > needs:
-        arena.give_back(parent.offset + needs, had - needs)
+    tensor.room = arena.padded(arena.alloc_size(tensor))
+    if parent.room > tensor.room:
+        arena.give_back(parent.offset + tensor.room, parent.room - tensor.room)
 
 
 def _free(tensor: Tensor, arenas: Sequence[Arena]) -> None:
     if not tensor.is_output:
-        arena = arenas[tensor.arena]
-        arena.give_back(tensor.offset, arena.padded(arena.alloc_size(tensor)))
+        arenas[tensor.arena].give_back(tensor.offset, tensor.room)
         tensor.allocated = False

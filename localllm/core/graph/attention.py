@@ -33,9 +33,11 @@ def qkv(b: Builder, x: Tensor, *, n_head_kv: int | None = None) -> tuple[Tensor,
     )
 
 
-def rope(b: Builder, x: Tensor) -> Tensor:
+def rope(b: Builder, x: Tensor, *, by_factors: bool = True) -> Tensor:
     """Rotate by position, by the factors that the file may hold."""
-    factors = b.shared("rope_freqs.weight") or b.shared("rope_factors_long.weight")
+    factors = None
+    if by_factors:
+        factors = b.shared("rope_freqs.weight") or b.shared("rope_factors_long.weight")
     return b.graph.like("rope", x, b.positions, factors)
 
 

@@ -15,7 +15,7 @@ from localllm.core.cache import kv_cells
 from localllm.core.ggml import row_bytes
 from localllm.core.graph.tensors import Dims, Graph, Tensor
 from localllm.core.memory import RunShape, padded_n_ctx
-from localllm.core.model import LayerHparams, ModelSpec, TensorInfo
+from localllm.core.model import LayerHparams, MetadataValue, ModelSpec, TensorInfo
 
 ROTATION_STEP = 64
 """Heads that are multiples of this are rotated before a quantised cache (``attn_rot``)."""
@@ -27,6 +27,8 @@ class Home:
 
     backend: int
     experts: int
+    cache: int
+    """Backend of the cache that it reads: its own, or an earlier block's."""
     on_host: Callable[[TensorInfo], bool]
     """Whether a tensor lies in host memory that a device may copy it from (not repacked)."""
 
@@ -35,9 +37,17 @@ class Builder:
     """The graph of one batch, block by block."""
 
     def __init__(
-        self, model: ModelSpec, shape: RunShape, tensors: Mapping[int, Mapping[str, TensorInfo]]
+        self,
+        model: ModelSpec,
+        shape: RunShape,
+        tensors: Mapping[int, Mapping[str, TensorInfo]],
+        first: Home,
+        output: Home,
     ) -> None:
-        """``tensors``: of each block by their names without ``blk.N.``; -1 is input and output."""
+        """``tensors``: of each block by their names without ``blk.N.``; -1 is input and output.
+
+        ``first``, ``output``: homes of the first block and of the output.
+        """
         self.graph = Graph()
         self.model = model
         self.shape = shape
@@ -52,10 +62,14 @@ class Builder:
         self._tensors = tensors
         self._of_layer: Mapping[str, TensorInfo] = {}
         self.layer = 0
-        self._home = Home(0, 0, lambda _: False)
+        self._home = Home(0, 0, 0, lambda _: False)
+        self._first = first
+        self._output = output
         self._masks: dict[int, Tensor] = {}
         self._inputs: dict[str, Tensor] = {}
         self._shared: dict[tuple[str, int], Tensor] = {}
+        self.carried: dict[str, Tensor] = {}
+        """What a family's beginning keeps for its blocks."""
 
     # ------------------------------------------------------------------ the block at hand
 
@@ -64,6 +78,14 @@ class Builder:
         self.layer = layer
         self._home = home
         self._of_layer = self._tensors.get(layer, {})
+
+    def enter_first(self) -> None:
+        """Go to the tensors that have no block's name and yet lie with the first one's."""
+        self.enter(-1, self._first)
+
+    def enter_output(self) -> None:
+        """Go to the output and what lies with it."""
+        self.enter(-1, self._output)
 
     @property
     def hparams(self) -> LayerHparams:
@@ -89,6 +111,11 @@ class Builder:
     def dims(self, name: str) -> Dims:
         """Shape of one of the block's tensors; KeyError where it has none."""
         return self._of_layer[name].shape
+
+    @property
+    def block_dims(self) -> dict[str, Dims]:
+        """Names and shapes of all the block's tensors."""
+        return {name: info.shape for name, info in self._of_layer.items()}
 
     def weight(self, name: str) -> Tensor | None:
         """One of the block's tensors, or None."""
@@ -125,7 +152,7 @@ class Builder:
     def cache(self, ne: Dims, type_: str = "f32") -> Tensor:
         """A part of the context's memory on the block's backend."""
         n_bytes = row_bytes(type_, ne[0]) * prod(ne[1:])
-        return self.graph.stored(ne, n_bytes, self._home.backend, type_=type_)
+        return self.graph.stored(ne, n_bytes, self._home.cache, type_=type_)
 
     # ------------------------------------------------------------------ inputs
 
@@ -149,7 +176,8 @@ class Builder:
     def state_ids(self) -> tuple[Tensor, Tensor]:
         """Which states the batch reads, and which others are moved (none): views of one input."""
         ids = self.input("states", (self.n_seq,))
-        return self.graph.view(ids, (self.n_seq,)), self.graph.view(ids, (0,))
+        g = self.graph
+        return g.view(ids, (self.n_seq,), packed=True), g.view(ids, (0,), packed=True)
 
     @property
     def n_kv(self) -> int:
@@ -182,19 +210,29 @@ class Builder:
     def norm(self, x: Tensor, name: str) -> Tensor:
         """Norm by a weight, and a bias where there is one; without a weight the norm alone."""
         g = self.graph
-        kind = "norm" if self.layer_norm else "rms_norm"
-        weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
-        x = g.like(kind, x)
+        weight = self.weight(f"{name}.weight") or self.weight(name)
+        bias = self.weight(f"{name}.bias")
+        x = g.like("norm" if self.layer_norm else "rms_norm", x)
         if weight is not None:
             x = g.like("mul", x, weight)
         return x if bias is None else g.like("add", x, bias)
 
-    layer_norm = False
-    """Whether the model norms with a mean (``ggml_norm``, not in place) instead of RMS."""
+    @cached_property
+    def layer_norm(self) -> bool:
+        """Whether the model norms with a mean (``ggml_norm``, never in place) instead of RMS."""
+        return self.setting("attention.layer_norm_rms_epsilon") is None and (
+            self.setting("attention.layer_norm_epsilon") is not None
+        )
+
+    def setting(self, name: str) -> MetadataValue | None:
+        """Return a value of the header by its name without the architecture's."""
+        return self.model.metadata.get(f"{self.model.arch}.{name}")
 
     def linear(self, name: str, x: Tensor, *, bias: bool = True) -> Tensor:
         """Multiply by a weight and add its bias where there is one."""
         out = self.graph.mul_mat(self.needed(f"{name}.weight"), x)
+        scale = self.weight(f"{name}.scale")
+        out = out if scale is None else self.graph.like("mul", out, scale)
         offset = self.weight(f"{name}.bias") if bias else None
         return out if offset is None else self.graph.like("add", out, offset)
 

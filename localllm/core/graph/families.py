@@ -2,45 +2,57 @@
 
 ``src/models/*.cpp``. Most decoders are one recipe that the file's own tensors vary: norms before or
 after a part, heads that are normed, biases, experts. What the tensors do not tell is in the tables
-below; a family that is built otherwise has a function of its own in ``_BLOCKS``.
+below; a family that is built otherwise has a function of its own in ``_FAMILIES``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Literal
 
-from localllm.core.graph import attention, ffn, latent, recurrent
+from localllm.core.graph import attention, bound, ffn, gemma, latent, recurrent
 from localllm.core.graph.builder import Builder
 from localllm.core.graph.tensors import Tensor
 from localllm.core.model import ModelSpec
 
 Block = Callable[[Builder, Tensor], Tensor]
+"""Builds one part: what comes in -> what goes on, usually ``[n_embd, n]`` both."""
 
-LATE_OUTPUTS = {
-    "gpt-oss": False,
-    "step35": False,
-    "bailingmoe3": True,
-    "cohere2moe": True,
-    "gemma4": True,
-    "hy-v3": True,
-    "nemotron_h": True,
-    "qwen35": True,
-    "qwen35moe": True,
-    "qwen3next": True,
-}
-"""Families that keep every row to the end, for MTP heads; True: of the normed state."""
 
-_GATES = {"gpt-oss": "late", "llama4": "sigmoid"}
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How a family's graph is built around its blocks."""
+
+    block: Block
+    begin: Block | None = None
+    """Between the input embedding and the blocks."""
+    end: Block | None = None
+    """Between the blocks and the output's norm."""
+    late_outputs: Literal["no", "plain", "normed"] = "no"
+    """Whether every row is kept to the end for MTP heads: of the last state, or of the normed."""
+
+
 _NO_ROPE = {"jamba", "nemotron_h", "nemotron_h_moe", "bloom", "mpt", "gpt2", "refact", "starcoder"}
-_ROPE_IN_WINDOWS_ONLY = {"cohere2", "exaone4"}
+_ROPE_IN_WINDOWS_ONLY = {"cohere2", "exaone4", "exaone-moe"}
 _ROPE_NOT_EVERY_FOURTH = {"llama4", "smollm3"}
+_NORM_AFTER_ROPE = {"hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "maincoder"}
 _STREAM_FIRST_AFTER_MIXING = {"jamba", "lfm2", "lfm2moe", "openelm"}
 _STREAM_FIRST_AFTER_NETWORK = {"jamba", "lfm2", "lfm2moe", "phi3", "phimoe"}
 
 
-def block_of(arch: str) -> Block:
-    """Return what builds a block of an architecture: ``[n_embd, n]`` -> ``[n_embd, n]``."""
-    return _BLOCKS.get(arch, decoder)
+def family_of(arch: str) -> Family:
+    """Return how an architecture is built, one that is not known as an upper bound."""
+    if arch not in _PROVEN:
+        return Family(bound.block)
+    return _FAMILIES.get(arch, Family(decoder))
+
+
+def variant(model: ModelSpec, layer: int) -> Hashable:
+    """Return what makes a block differ from another with the same tensors: its number, for some."""
+    if model.arch in _ROPE_NOT_EVERY_FOURTH:
+        return layer % 4 == 3
+    return model.arch == "gemma3n" and layer < gemma.N_SPARSE_LAYERS
 
 
 def decoder(b: Builder, x: Tensor) -> Tensor:
@@ -78,7 +90,12 @@ def _parallel(b: Builder, out: Tensor, normed: Tensor, x: Tensor) -> Tensor:
         normed = b.norm(x, "attn_norm_2")
     out, x, normed = b.outputs_only(out, x, normed)
     g = b.graph
-    return g.like("add", g.like("add", _network(b, normed), x), out)
+    network = _network(b, normed)
+    if b.model.arch in ("falcon", "plamo"):
+        return g.like("add", g.like("add", network, out), x)
+    if b.model.arch == "phi2":
+        return g.like("add", g.like("add", out, network), x)
+    return g.like("add", g.like("add", network, x), out)
 
 
 def _mixer(b: Builder, x: Tensor) -> Tensor:
@@ -100,10 +117,22 @@ def _mixer(b: Builder, x: Tensor) -> Tensor:
 
 def _attention(b: Builder, x: Tensor) -> Tensor:
     q, k, v = attention.qkv(b, x)
+    if b.model.arch in _NORM_AFTER_ROPE:
+        q, k = attention.rope(b, q), attention.rope(b, k)
     q, k = _normed_heads(b, q, "attn_q_norm"), _normed_heads(b, k, "attn_k_norm")
     if _ropes(b):
         q, k = attention.rope(b, q), attention.rope(b, k)
+    if b.model.arch == "llama4":
+        q = _llama4_heads(b, q)
+        k = _llama4_heads(b, k) if _ropes(b) else k
     return attention.attend(b, q, k, v)
+
+
+def _llama4_heads(b: Builder, x: Tensor) -> Tensor:
+    """Norm without weights after the rotation, a temperature for queries without it."""
+    if _ropes(b):
+        return b.graph.like("rms_norm", x) if b.model.n_expert != 128 else x
+    return b.graph.like("unary", x)
 
 
 def _normed_heads(b: Builder, x: Tensor, name: str) -> Tensor:
@@ -119,6 +148,8 @@ def _normed_heads(b: Builder, x: Tensor, name: str) -> Tensor:
 
 def _ropes(b: Builder) -> bool:
     arch = b.model.arch
+    if arch in _NORM_AFTER_ROPE:
+        return False
     if arch in _ROPE_IN_WINDOWS_ONLY and b.model.n_swa:
         return b.hparams.is_swa
     if arch in _ROPE_NOT_EVERY_FOURTH:
@@ -152,7 +183,12 @@ def _network(b: Builder, x: Tensor) -> Tensor:
     g = b.graph
     if not b.has("ffn_gate_inp.weight"):
         return ffn.dense(b, x)
-    out = ffn.experts(b, x, gate=_GATES.get(b.model.arch, "softmax"))
+    if b.has("ffn_latent_down.weight"):
+        rows = b.linear("ffn_latent_down", x)
+        out = ffn.experts(b, rows, logits=b.linear("ffn_gate_inp", x))
+        out = b.linear("ffn_latent_up", out)
+    else:
+        out = ffn.experts(b, x)
     if not b.has("ffn_up_shexp.weight"):
         return out
     if not b.has("ffn_gate_inp_shexp.weight"):
@@ -187,12 +223,22 @@ def _both_mixers(b: Builder, x: Tensor) -> Tensor:
     return g.like("add", _network(b, b.norm(x, "ffn_norm")), x)
 
 
-_BLOCKS: dict[str, Block] = {
-    "mamba": _mixer_only,
-    "mamba2": _mixer_only,
-    "nemotron_h": _mixer_only,
-    "nemotron_h_moe": _mixer_only,
-    "falcon-h1": _both_mixers,
+_FAMILIES = {
+    "mamba": Family(_mixer_only),
+    "mamba2": Family(_mixer_only),
+    "nemotron_h": Family(_mixer_only, late_outputs="normed"),
+    "nemotron_h_moe": Family(_mixer_only, late_outputs="normed"),
+    "falcon-h1": Family(_both_mixers),
+    "gemma3n": Family(gemma.block3n, begin=gemma.begin, end=gemma.end3n),
+    "gemma4": Family(gemma.block4, begin=gemma.begin, late_outputs="normed"),
+    "gpt-oss": Family(decoder, late_outputs="plain"),
+    "step35": Family(decoder, late_outputs="plain"),
+    "bailingmoe3": Family(decoder, late_outputs="normed"),
+    "cohere2moe": Family(decoder, late_outputs="normed"),
+    "hy_v3": Family(decoder, late_outputs="normed"),
+    "qwen35": Family(decoder, late_outputs="normed"),
+    "qwen35moe": Family(decoder, late_outputs="normed"),
+    "qwen3next": Family(decoder, late_outputs="normed"),
 }
 
 
@@ -202,5 +248,13 @@ def is_proven(model: ModelSpec) -> bool:
 
 
 _PROVEN = frozenset(
-    {"llama", "qwen3", "qwen3moe", "gemma3", "gpt-oss", "deepseek2", "lfm2", "mamba"}
+    """
+    bailingmoe bailingmoe2 chatglm codeshell cohere2 command-r deci deepseek deepseek2 deepseek2-ocr
+    dots1 ernie4_5 ernie4_5-moe exaone exaone4 falcon falcon-h1 gemma gemma2 gemma3 gemma3n gemma4
+    glm4 glm4moe gpt-oss granite granite_swa granitehybrid granitemoe hunyuan-dense hunyuan-moe
+    hunyuan_vl internlm2 jamba lfm2 lfm2moe llama llama4 maincoder mamba mamba2 mellum minicpm
+    minicpm3 minimax-m2 mistral3 mistral4 nanbeige nemotron nemotron_h nemotron_h_moe olmo2 olmoe
+    openelm orion paddleocr pangu-embedded phi2 phi3 phimoe plamo qwen qwen2 qwen2moe qwen2vl qwen3
+    qwen35 qwen35moe qwen3moe qwen3next qwen3vl qwen3vlmoe seed_oss smollm3 stablelm starcoder2 xverse
+    """.split()  # noqa: SIM905
 )

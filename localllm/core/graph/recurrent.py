@@ -28,7 +28,7 @@ def mamba(b: Builder, x: Tensor) -> Tensor:
     mixed = b.linear("ssm_x", conv)
     steps = g.view(mixed, (rank, per_seq, n_seq))
     keys, values = (g.view(mixed, (d_state, 1, per_seq, n_seq)) for _ in range(2))
-    if b.has("ssm_dt_norm.weight"):
+    if b.has("ssm_dt_norm.weight") or b.setting("ssm.dt_b_c_rms"):
         steps = b.norm(steps, "ssm_dt_norm")
         keys, values = b.norm(keys, "ssm_b_norm"), b.norm(values, "ssm_c_norm")
     else:
@@ -100,7 +100,7 @@ def delta_net(b: Builder, x: Tensor) -> Tensor:
         )
     size = (head_v * n_v, b.n_tokens + head_v * n_seq)
     out = g.result("gated_delta_net", size, q, k, v, gate, rate, state)
-    _remember(b, g.view(out, (head_v, head_v, n_v, n_seq)), n_embd_s(model))
+    _remember(b, g.view(out, (head_v, head_v, n_v, n_seq), packed=True), n_embd_s(model))
     y = g.view(out, (head_v, n_v, per_seq, n_seq), packed=n_seq == 1)
     y = b.norm(y, "ssm_norm")
     y = g.like("mul", y, g.like("unary", g.reshape(z, y.ne)))
@@ -150,7 +150,8 @@ def _joined(b: Builder, history: Tensor, x: Tensor, width: int) -> Tensor:
     tail = g.reshape(history, (n_tail, width, n_seq))
     turned = g.view(x, (per_seq, width, n_seq), op="transpose")
     joined = g.result("concat", (n_tail + per_seq, width, n_seq), tail, turned)
-    _remember(b, g.view(joined, (n_tail, width, n_seq)), history.ne[0])
+    span = joined.n_bytes - 4 * per_seq
+    _remember(b, g.view(joined, (n_tail, width, n_seq), n_bytes=span), history.ne[0])
     return joined
 
 
@@ -180,7 +181,7 @@ def _scan(b: Builder, rows: Tensor, steps: Tensor, keys: Tensor, values: Tensor)
         return g.result("ssm_scan", size, split, rows, steps, decay, keys, values, ids)
 
     out = _state(b, n_state, scan)
-    _remember(b, g.view(out, (n_state * b.n_seq,)), n_state)
+    _remember(b, g.view(out, (n_state * b.n_seq,), packed=True), n_state)
     return out
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from localllm.core.graph.builder import Builder, Home
-from localllm.core.graph.families import LATE_OUTPUTS, block_of
+from localllm.core.graph.families import family_of
 from localllm.core.graph.tensors import Graph
 from localllm.core.memory import RunShape
 from localllm.core.model import ModelSpec, TensorInfo
@@ -30,25 +30,29 @@ def batch_graph(
     ``layers``: the blocks in order with their homes, the model's perhaps thinned out; ``host``: the
     CPU's number among the backends, where the input embedding always is.
     """
-    b = Builder(model, shape, tensors)
-    b.enter(-1, Home(host, host, lambda _: False))
+    b = Builder(model, shape, tensors, layers[0][1] if layers else output, output)
+    b.enter(-1, Home(host, host, host, lambda _: False))
     g = b.graph
     tokens = b.input("tokens", (b.n_tokens,))
     x = g.expand(g.get_rows(b.needed("token_embd.weight"), tokens))
     g.expand(b.input("embeddings", (b.n_embd, b.n_tokens), "f32"))
-    block = block_of(model.arch)
-    late = LATE_OUTPUTS.get(model.arch)
+    family = family_of(model.arch)
+    late = family.late_outputs
+    if family.begin is not None:
+        x = family.begin(b, x)
     for index, (layer, home) in enumerate(layers):
         b.enter(layer, home)
-        b.is_last = index == len(layers) - 1 and late is None
-        x = block(b, x)
-    b.enter(-1, output)
-    if late is False:
+        b.is_last = index == len(layers) - 1 and late == "no"
+        x = family.block(b, x)
+    b.enter_output()
+    if family.end is not None:
+        x = family.end(b, x)
+    if late == "plain":
         x.is_output = True
         x = g.get_rows(x, b.out_ids)
     x = b.norm(x, "output_norm" if b.has("output_norm.weight") else "token_embd_norm")
     x.is_output = True
-    if late:
+    if late == "normed":
         x = g.get_rows(x, b.out_ids)
         x.is_output = True
     logits = b.linear("output" if b.has("output.weight") else "token_embd", x)

@@ -41,6 +41,7 @@ class Tensor:
         "op",
         "packed",
         "place",
+        "room",
         "sources",
         "streamable",
         "type",
@@ -80,6 +81,7 @@ class Tensor:
         self.allocated = False
         self.arena = 0
         self.offset = 0
+        self.room = 0
         self.n_children = 0
         self.n_views = 0
 
@@ -134,12 +136,25 @@ class Graph:
 
     # ------------------------------------------------------------------ views
 
-    def view(self, a: Tensor, ne: Dims, *, packed: bool = False, op: str = "view") -> Tensor:
-        """Part of a tensor; ``packed`` where its rows follow each other without gaps."""
-        n_bytes = prod(ne) * _ELEMENT_BYTES.get(a.type, 0) if packed else a.n_bytes
-        return Tensor(
-            op, ne, [a], type_=a.type, n_bytes=n_bytes or a.n_bytes, view_of=a.root, packed=packed
-        )
+    def view(
+        self,
+        a: Tensor,
+        ne: Dims,
+        *,
+        packed: bool = False,
+        n_bytes: int | None = None,
+        op: str = "view",
+    ) -> Tensor:
+        """Part of a tensor; ``packed`` where its rows follow each other without gaps.
+
+        ``n_bytes``: from its first element to its last, where a strided view is copied and this is
+        less than all of ``a``.
+        """
+        if packed:
+            n_bytes = prod(ne) * _ELEMENT_BYTES[a.type]
+        elif n_bytes is None:
+            n_bytes = a.n_bytes
+        return Tensor(op, ne, [a], type_=a.type, n_bytes=n_bytes, view_of=a.root, packed=packed)
 
     def reshape(self, a: Tensor, ne: Dims) -> Tensor:
         """All of a tensor in other dimensions."""
@@ -159,7 +174,8 @@ class Graph:
 
     def mul_mat(self, weight: Tensor, x: Tensor) -> Tensor:
         """``weight [k, m]`` times ``x [k, n, ...]`` -> ``[m, n, ...]``."""
-        return Tensor("mul_mat", (weight.ne[1], *x.ne[1:]), [weight, x])
+        n_rows = weight.ne[1] if len(weight.ne) > 1 else 1
+        return Tensor("mul_mat", (n_rows, *x.ne[1:]), [weight, x])
 
     def mul_mat_id(self, experts: Tensor, x: Tensor, ids: Tensor) -> Tensor:
         """``experts [k, m, n_expert]`` -> ``[m, n_used, n_tokens]``."""

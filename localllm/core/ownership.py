@@ -44,6 +44,9 @@ _WITHOUT_OUTPUT = frozenset(
 )
 """No output matrix is made: encoders, and BitNet, which multiplies by the input's in its place."""
 
+_OUTPUT_FIRST = frozenset({"gemma3n", "gemma4"})
+"""The output matrix is made before the input's, and so cannot find that to share it."""
+
 _FEED_FORWARD = r"ffn_(?!norm)|exp_probs_b"
 _HEADS = r"nextn\.(embed_tokens|shared_head_)"
 _MTP_SKIPPED: dict[str, str] = {
@@ -138,6 +141,14 @@ def is_multiplied(tensor: TensorInfo) -> bool:
 def copies_embedding(model: ModelSpec) -> bool:
     """Whether the output matrix is made from the input embedding (``TENSOR_DUPLICATED``)."""
     return model.tied_embeddings and model.arch not in _WITHOUT_OUTPUT
+
+
+def shares_embedding(model: ModelSpec) -> bool:
+    """Whether an output matrix made from the input embedding is the same tensor in one buffer.
+
+    Where llama.cpp makes it first, RAM holds two, of one place in the file where that is mapped.
+    """
+    return model.arch not in _OUTPUT_FIRST
 
 
 def stays_in_ram(model: ModelSpec, tensor: TensorInfo, rules: Rules) -> bool:

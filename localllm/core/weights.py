@@ -20,6 +20,7 @@ from localllm.core.ownership import (
     is_multiplied,
     owner,
     rotates,
+    shares_embedding,
     stays_in_ram,
 )
 from localllm.core.traits import Rules
@@ -130,6 +131,8 @@ class WeightTable:
     repacked_output_bytes: int
     """The part of ``output_bytes`` that a CPU rearranges, ``tied_bytes`` included."""
     repacked_tied_bytes: int
+    shares_tied: bool
+    """RAM holds a tied matrix once when input and output are both there as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +200,7 @@ def weight_table(
         rotary_bytes=size(by_kind.get("rotary", ())),
         repacked_output_bytes=repacked(output) + repacked(tied),
         repacked_tied_bytes=repacked(tied),
+        shares_tied=shares_embedding(model),
     )
 
 
@@ -248,7 +252,7 @@ def host_weight_bytes(
     if holds_output:
         total += table.output_bytes
         repacked += table.repacked_output_bytes
-        if not (repack and table.repacked_tied_bytes):
+        if table.shares_tied and not (repack and table.repacked_tied_bytes):
             total -= table.tied_bytes
     return HostWeights(model_bytes=total, repacked_bytes=repacked if repack else 0)
 

@@ -48,6 +48,11 @@ def on_cpu(model: ModelSpec) -> DeviceTerms:
     return MemoryModel(model, (), host()).breakdown(placement, AT_8K).host
 
 
+def weight_bytes_in_ram(model: ModelSpec) -> int:
+    table = weight_table(model, host=host())
+    return host_weight_bytes(table, range(model.n_layer), holds_output=True).model_bytes
+
+
 @pytest.mark.parametrize(
     ("name", "arch", "expected"),
     [
@@ -172,6 +177,13 @@ def test_tied_embeddings_that_are_rearranged_are_there_twice() -> None:
     packed = replace(model, tensors=(matrix, *model.tensors[1:]))
     total = sum(t.n_bytes for t in packed.tensors)
     assert on_cpu(packed).model_bytes == total + matrix.n_bytes
+
+
+def test_gemma_3n_and_4_hold_tied_embeddings_twice_in_ram() -> None:
+    """They make the output before the input, which then does not find it."""
+    once, twice = llama_3_2_1b(), replace(llama_3_2_1b(), arch="gemma4")
+    matrix = row_bytes("q6_K", 2048) * 128256
+    assert weight_bytes_in_ram(twice) == weight_bytes_in_ram(once) + matrix
 
 
 def test_an_encoder_has_no_output_matrix_to_copy() -> None:

@@ -176,8 +176,13 @@ def metadata(arch: str, *, mtp: bool = True) -> dict[str, Value]:
     return header
 
 
-def write_families(folder: Path, architectures: tuple[str, ...] = FAMILIES) -> dict[str, Path]:
-    """Write hollow model files; returns their paths by architecture."""
+def write_families(
+    folder: Path, architectures: tuple[str, ...] = FAMILIES, *, tied: bool = False
+) -> dict[str, Path]:
+    """Write hollow model files; returns their paths by architecture.
+
+    ``tied`` leaves the output matrix out, which not every architecture can do without.
+    """
     bare = []
     for arch in architectures:
         keys = metadata(arch, mtp=arch not in _MTP_NEVER_LOADED)
@@ -185,10 +190,13 @@ def write_families(folder: Path, architectures: tuple[str, ...] = FAMILIES) -> d
         bare.append(folder / f"{arch}.gguf")
         bare[-1].write_bytes(header.ljust(pad(len(header), 32) + 32, b"\0"))
     found = tables(bare)
-    return {
-        arch: write_gguf(folder / f"{arch}.gguf", metadata(arch), _tensors(arch, found[arch]))
-        for arch in architectures
-    }
+    paths = {}
+    for arch in architectures:
+        tensors = _tensors(arch, found[arch])
+        if tied:
+            tensors = [t for t in tensors if not t.name.startswith("output.")]
+        paths[arch] = write_gguf(folder / f"{arch}.gguf", metadata(arch), tensors)
+    return paths
 
 
 def _tensors(arch: str, table: Table) -> list[Tensor]:

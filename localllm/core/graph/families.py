@@ -255,6 +255,7 @@ _PROVEN = frozenset(
     hunyuan_vl internlm2 jamba lfm2 lfm2moe llama llama4 maincoder mamba mamba2 mellum minicpm
     minicpm3 minimax-m2 mistral3 mistral4 nanbeige nemotron nemotron_h nemotron_h_moe olmo2 olmoe
     openelm orion paddleocr pangu-embedded phi2 phi3 phimoe plamo qwen qwen2 qwen2moe qwen2vl qwen3
-    qwen35 qwen35moe qwen3moe qwen3next qwen3vl qwen3vlmoe seed_oss smollm3 stablelm starcoder2 xverse
+    qwen35 qwen35moe qwen3moe qwen3next qwen3vl qwen3vlmoe seed_oss smollm3 stablelm starcoder2
+    xverse
     """.split()  # noqa: SIM905
 )

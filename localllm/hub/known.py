@@ -36,7 +36,9 @@ from localllm.hub.spec import model_spec
 _FILE_TYPE_IDS = {name: number for number, name in FILE_TYPES.items()}
 _VENDOR = re.compile(r"^(meta|google|nvidia|mistralai|openai|microsoft)[-_ ]")
 _TUNED = re.compile(r"[-_. ](instruct|it|chat|base|hf|gguf)$")
-_SEPARATORS = re.compile(r"[-_:. ]")
+_SEPARATORS = re.compile(r"(?<!\d)[-_:. /]+|[-_:. /]+(?!\d)")
+"""What may be left out: all but what stands between two digits, or a 34b would be a 3-4b."""
+_BETWEEN_DIGITS = re.compile(r"[-_:. ]+")
 _QUANT_NAMES = {"MXFP4_MOE": "MXFP4"}
 
 
@@ -163,7 +165,7 @@ def _index() -> _Index:
 
 
 def _plain(name: str) -> str:
-    return _SEPARATORS.sub("", name.lower())
+    return _BETWEEN_DIGITS.sub("-", _SEPARATORS.sub("", name.lower()))
 
 
 def _quant(quant: str, name: str) -> str:

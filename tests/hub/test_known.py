@@ -42,6 +42,25 @@ def test_case_dashes_and_the_words_of_tuning_do_not_matter(name: str) -> None:
     assert known(name).name == "llama-3-8b:Q4_K_M"
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("llama3.1:8b", "llama-3.1-8b"),
+        ("qwen2.5-coder:32b", "qwen2.5-coder-32b"),
+        ("gemma3:12b", "gemma-3-12b"),
+        ("deepseek-r1:32b", "deepseek-r1-distill-qwen-32b"),
+        ("phi4", "phi-4"),
+        ("Qwen3 30B A3B", "qwen3-30b-a3b"),
+        ("Mistral-7B-Instruct-v0.2", "mistral-7b-v0.2"),
+        ("google_gemma-3-27b-it", "gemma-3-27b"),
+        ("qwen-34b", None),
+        ("llama-38b", None),
+    ],
+)
+def test_names_as_they_are_written_elsewhere(name: str, meant: str | None) -> None:
+    assert known_name(name) == meant
+
+
 def test_an_unknown_name_is_none_and_has_near_ones() -> None:
     assert known_model("lama-3-8") is None
     assert known_model("") is None
@@ -86,8 +105,7 @@ def test_every_name_and_alias_leads_to_one_model() -> None:
         assert quick == {name: model.get("aliases", []) for name, model in data["models"].items()}
         for name, aliases in quick.items():
             for each in (name, *aliases):
-                key = each.lower().replace("-", "").replace(".", "").replace(":", "")
-                assert seen.setdefault(key, name) == name, f"{each} is in two families"
+                assert seen.setdefault(each.lower(), name) == name, f"{each} is in two families"
                 assert known_name(each) == name
 
 

@@ -150,7 +150,7 @@ class DryRun:
         Raises ``ExactUnavailable``; ``DryRunRefused`` when llama.cpp refuses the model, or when its
         process dies or hangs over the question, twice.
         """
-        line = _encode(request)
+        line = json.dumps(as_message(request), separators=(",", ":")).encode() + b"\n"
         self.start()
         with self._lock:
             for is_last in (False, True):
@@ -326,8 +326,9 @@ class _Child:
                 pipe.close()
 
 
-def _encode(request: DryRunRequest) -> bytes:
-    message = {
+def as_message(request: DryRunRequest) -> dict[str, Any]:
+    """Return a question as the child reads it."""
+    return {
         "paths": [os.fspath(path) for path in request.paths],
         "devices": [list(simulated_spec(device)) for device in request.devices],
         "n_gpu_layers": request.n_gpu_layers,
@@ -336,7 +337,6 @@ def _encode(request: DryRunRequest) -> bytes:
         "repack": request.repack,
         "contexts": [asdict(context) for context in request.contexts],
     }
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 def _decode(message: dict[str, Any]) -> DryRunAnswer:

@@ -15,6 +15,7 @@ from localllm.core.graph.families import is_proven, variant
 from localllm.core.graph.repeats import thinned
 from localllm.core.graph.reserve import batch_graph
 from localllm.core.graph.scheduler import Scheduler
+from localllm.core.graph.tensors import Graph
 from localllm.core.hardware import Host
 from localllm.core.memory import Placement, RunShape
 from localllm.core.model import ModelSpec, TensorInfo
@@ -69,14 +70,51 @@ class ComputeModel:
             for layer, spot in enumerate(spots[: model.n_layer_main])
         )
         several = pipelined(model, placement, machine)
+        whole = bool(machine) and placement.n_gpu_layers >= model.n_layer_total
         kept = thinned(keys)
-        question = (tuple(keys[i] for i in kept), spots[-1], shape, machine, several)
+        alike = keys if several else tuple(keys[i] for i in kept)
+        question = (alike, spots[-1], shape, machine, several, whole)
         if question not in self._known:
-            layers = [(i, self._home(spots[i], shape, machine)) for i in kept]
-            output = self._home(spots[-1], shape, machine)
-            graph = batch_graph(model, shape, self._tensors, layers, output, len(machine))
-            self._known[question] = Scheduler(machine, pipelined=several).buffer_bytes(graph)
+            self._known[question] = self._reserve(kept, spots, shape, machine, several, whole)
         return self._known[question]
+
+    def _reserve(
+        self,
+        kept: Sequence[int],
+        spots: Sequence[_Spot],
+        shape: RunShape,
+        machine: Machine,
+        several: bool,
+        whole: bool,
+    ) -> tuple[int, ...]:
+        n_blocks = self._model.n_layer_main
+        scheduler = Scheduler(machine, pipelined=several)
+        sizes = scheduler.buffer_bytes(self._graph(kept, spots, shape, machine, whole))
+        if several and scheduler.n_splits > len(machine) + 1 and len(kept) < n_blocks:
+            # The CPU computes a part of each block: every block's copies stay, so build them all.
+            graph = self._graph(range(n_blocks), spots, shape, machine, whole)
+            return Scheduler(machine, pipelined=True).buffer_bytes(graph)
+        return sizes
+
+    def _graph(
+        self,
+        kept: Sequence[int],
+        spots: Sequence[_Spot],
+        shape: RunShape,
+        machine: Machine,
+        whole: bool,
+    ) -> Graph:
+        streamable = self._streamable(shape, machine)
+        homes = [Home(*spot, streamable) for spot in spots]
+        return batch_graph(
+            self._model,
+            shape,
+            self._tensors,
+            [(i, homes[i]) for i in kept],
+            homes[-1],
+            len(machine),
+            all_offloaded=whole,
+        )
 
     def _spots(self, placement: Placement, host: int) -> list[_Spot]:
         """Place every layer, the output layer last."""
@@ -101,9 +139,6 @@ class ComputeModel:
             return layer
         same = (i for i in range(layer) if layers[i].has_kv)
         return max((i for i in same if layers[i].is_swa == layers[layer].is_swa), default=layer)
-
-    def _home(self, spot: _Spot, shape: RunShape, machine: Machine) -> Home:
-        return Home(spot.backend, spot.experts, spot.cache, self._streamable(shape, machine))
 
     def _streamable(self, shape: RunShape, machine: Machine) -> Callable[[TensorInfo], bool]:
         """Return which host weights a device may copy: those not rearranged for the CPU.

@@ -48,9 +48,12 @@ def _attention(b: Builder, x: Tensor) -> Tensor:
     wide = g.result("state", (head, n_head, n), x)
     k = b.cache((b.head_k * max(b.hparams.n_head_kv, 1), b.n_kv * b.n_seq), b.shape.type_k)
     v = b.cache((b.head_v * max(b.hparams.n_head_kv, 1), b.n_kv * b.n_seq), b.shape.type_v)
-    views = [g.view(part, part.ne) for part in (k, v)]
+    cells = (b.n_kv, max(b.hparams.n_head_kv, 1), b.n_seq)
+    views = [g.view(k, (b.head_k, *cells)), g.view(v, (b.head_v, *cells))]
     if b.shape.flash_attn:
-        return g.result("flash_attn_ext", (head, n_head, n), wide, *views, b.mask)
+        return g.result(
+            "flash_attn_ext", (head, n_head, n), g.reshape(wide, (head, n, n_head)), *views, b.mask
+        )
     kq = g.result("mul_mat", (b.n_kv, n // b.n_seq, n_head, b.n_seq), views[0], wide)
     kq = g.like("soft_max", kq, b.mask)
     return g.result("mul_mat", (head, n_head, n), views[1], kq, wide)

@@ -21,6 +21,10 @@ ROTATION_STEP = 64
 """Heads that are multiples of this are rotated before a quantised cache (``attn_rot``)."""
 
 
+_SMALL_BATCH = 32
+_NEVER_PINNED = frozenset({"post_ffw_norm"})
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Where one block lies: its backend, that of its routed experts, and what may be streamed."""
@@ -43,6 +47,8 @@ class Builder:
         tensors: Mapping[int, Mapping[str, TensorInfo]],
         first: Home,
         output: Home,
+        *,
+        all_offloaded: bool,
     ) -> None:
         """``tensors``: of each block by their names without ``blk.N.``; -1 is input and output.
 
@@ -57,6 +63,7 @@ class Builder:
         self.n_seq = n_seq
         self.n_tokens = -(-n_tokens // n_seq) * n_seq
         self.n_outputs = min(n_tokens, max(shape.n_outputs_max, n_seq))
+        self._pins = all_offloaded or self.n_tokens < _SMALL_BATCH
         self.is_last = False
         """Whether the block being built is the last: it goes on with the outputs' rows alone."""
         self._tensors = tensors
@@ -208,11 +215,17 @@ class Builder:
     # ------------------------------------------------------------------ small steps
 
     def norm(self, x: Tensor, name: str) -> Tensor:
-        """Norm by a weight, and a bias where there is one; without a weight the norm alone."""
+        """Norm by a weight, and a bias where there is one; without a weight the norm alone.
+
+        With all layers on devices, and for few tokens, llama.cpp keeps a block's norms on the
+        block's device (``graph_get_cb`` in ``src/llama-context.cpp``), the last one left out.
+        """
         g = self.graph
         weight = self.weight(f"{name}.weight") or self.weight(name)
         bias = self.weight(f"{name}.bias")
         x = g.like("norm" if self.layer_norm else "rms_norm", x)
+        if self.layer >= 0 and self._pins and weight is not None and name not in _NEVER_PINNED:
+            x.pinned = self._home.backend
         if weight is not None:
             x = g.like("mul", x, weight)
         return x if bias is None else g.like("add", x, bias)

@@ -253,7 +253,7 @@ _PROVEN = frozenset(
     dots1 ernie4_5 ernie4_5-moe exaone exaone4 falcon falcon-h1 gemma gemma2 gemma3 gemma3n gemma4
     glm4 glm4moe gpt-oss granite granite_swa granitehybrid granitemoe hunyuan-dense hunyuan-moe
     hunyuan_vl internlm2 jamba lfm2 lfm2moe llama llama4 maincoder mamba mamba2 mellum minicpm
-    minicpm3 minimax-m2 mistral3 mistral4 nanbeige nemotron nemotron_h nemotron_h_moe olmo2 olmoe
+    minicpm3 minimax-m2 mistral3 nanbeige nemotron nemotron_h nemotron_h_moe olmo2 olmoe
     openelm orion paddleocr pangu-embedded phi2 phi3 phimoe plamo qwen qwen2 qwen2moe qwen2vl qwen3
     qwen35 qwen35moe qwen3moe qwen3next qwen3vl qwen3vlmoe seed_oss smollm3 stablelm starcoder2
     xverse

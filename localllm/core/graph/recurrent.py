@@ -177,7 +177,7 @@ def _scan(b: Builder, rows: Tensor, steps: Tensor, keys: Tensor, values: Tensor)
     decay = b.weight("ssm_a")
 
     def scan(states: Tensor, ids: Tensor) -> Tensor:
-        split = g.reshape(states, (model.ssm_d_state, model.ssm_d_inner, b.n_seq))
+        split = g.reshape(states, (model.ssm_d_state, rows.ne[0], rows.ne[1], b.n_seq))
         return g.result("ssm_scan", size, split, rows, steps, decay, keys, values, ids)
 
     out = _state(b, n_state, scan)

@@ -24,13 +24,16 @@ def batch_graph(
     layers: Sequence[tuple[int, Home]],
     output: Home,
     host: int,
+    *,
+    all_offloaded: bool,
 ) -> Graph:
     """Graph of the batch that llama.cpp reserves memory for.
 
     ``layers``: the blocks in order with their homes, the model's perhaps thinned out; ``host``: the
     CPU's number among the backends, where the input embedding always is.
     """
-    b = Builder(model, shape, tensors, layers[0][1] if layers else output, output)
+    first = layers[0][1] if layers else output
+    b = Builder(model, shape, tensors, first, output, all_offloaded=all_offloaded)
     b.enter(-1, Home(host, host, host, lambda _: False))
     g = b.graph
     tokens = b.input("tokens", (b.n_tokens,))

@@ -5,10 +5,6 @@ the rest follows its neighbours, devices before the CPU. Where the backend chang
 and what it reads of other backends is copied into its buffer at its start; with ``op_offload`` this
 includes the host's weights. With pipeline parallelism inputs and copies exist four times and are
 never freed.
-
-Of all layers on devices llama.cpp pins each norm to its layer's device, but forgets that where it
-only measures (``ggml_backend_sched_reserve_size`` resets what ``graph_get_cb`` set): over several
-devices a dry run, and this, count one copied hidden state more than the run then takes.
 """
 
 from __future__ import annotations
@@ -16,17 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localllm.core.ggml import TYPES_BY_NAME
 from localllm.core.graph.allocator import Arena, allocate
+from localllm.core.graph.backends import DeviceSize, computes, streams
 from localllm.core.graph.tensors import VIEWS, Graph, Tensor
 from localllm.core.traits import DeviceTraits
 from localllm.core.weights import HOST_ALIGNMENT_BYTES
 
 N_COPIES = 4
 """``GGML_SCHED_MAX_COPIES``."""
-
-MIN_STREAMED_BATCH = 32
-"""``GGML_OP_OFFLOAD_MIN_BATCH``'s default: smaller batches are computed where the weight lies."""
 
 _FOLLOWS_NO_WEIGHT = frozenset({"rope", "flash_attn_ext"})
 """Their weights (rotary factors, sinks) are too small to decide where they run."""
@@ -49,13 +42,16 @@ class Scheduler:
         self._cpu = len(devices)
         self._n_copies = N_COPIES if pipelined else 1
         self._copies: dict[tuple[int, int], list[Tensor]] = {}
+        self.n_splits = 0
+        """Pieces that the graph was cut into."""
 
     def buffer_bytes(self, graph: Graph) -> tuple[int, ...]:
         """Size of each device's compute buffer, and of the host's last. Uses the graph up."""
         self._assign(graph)
         splits = self._split(graph.nodes)
+        self.n_splits = len(splits)
         nodes, leafs = self._in_order(graph, splits)
-        arenas = [Arena(t.alignment_bytes, _DeviceSize(t)) for t in self._devices]
+        arenas = [Arena(t.alignment_bytes, DeviceSize(t)) for t in self._devices]
         arenas.append(Arena(HOST_ALIGNMENT_BYTES, _host_size))
         allocate(leafs, nodes, arenas)
         return tuple(arena.size for arena in arenas)
@@ -66,12 +62,15 @@ class Scheduler:
         for leaf in graph.leafs:
             leaf.backend = self._cpu if leaf.is_input else leaf.place
         for node in graph.nodes:
-            node.backend = self._from_memory(node)
+            node.backend = self._from_memory(node) if node.pinned is None else node.pinned
         working = [node for node in graph.nodes if node.op not in VIEWS]
-        _spread(working, skip=self._cpu)
-        _spread(working[::-1], skip=self._cpu)
-        _spread(working)
-        _spread(working[::-1])
+        self._spread(working, skip=self._cpu)
+        self._spread(working[::-1], skip=self._cpu)
+        self._spread(working)
+        self._spread(working[::-1])
+        for node in working:
+            if node.backend is None:
+                node.backend = self._cpu
         for node in graph.nodes:
             if node.backend is None:
                 node.backend = node.root.backend
@@ -90,14 +89,30 @@ class Scheduler:
             return None
         for source in node.sources:
             if source.is_weight:
-                streams = source.streamable and source.place == self._cpu
-                return self._streaming_device(node) if streams else source.place
+                if source.streamable and source.place == self._cpu:
+                    return self._streaming_device(node)
+                return source.place if self._computes(source.place, node) else None
         return None
+
+    def _spread(self, nodes: Sequence[Tensor], *, skip: int | None = None) -> None:
+        """Give unassigned nodes the backend of the last assigned one before, unless skipped."""
+        current: int | None = None
+        for node in nodes:
+            if node.backend is not None:
+                current = None if node.backend == skip else node.backend
+            elif current is not None and self._computes(current, node):
+                node.backend = current
+
+    def _computes(self, backend: int | None, node: Tensor) -> bool:
+        """Whether a backend has an operation; the CPU has all."""
+        if backend is None or backend == self._cpu:
+            return True
+        return computes(self._devices[backend], node)
 
     def _streaming_device(self, node: Tensor) -> int:
         """Return the first device that takes an operation with a host weight, else the CPU."""
         for index, traits in enumerate(self._devices):
-            if traits.streams_weights and _batch(node) >= MIN_STREAMED_BATCH:
+            if streams(traits, node):
                 return index
         return self._cpu
 
@@ -175,62 +190,5 @@ class Scheduler:
         return nodes, leafs
 
 
-def _spread(nodes: Sequence[Tensor], *, skip: int | None = None) -> None:
-    """Give each unassigned node the backend of the last assigned one before it, unless skipped."""
-    current: int | None = None
-    for node in nodes:
-        if node.backend is not None:
-            current = None if node.backend == skip else node.backend
-        elif current is not None:
-            node.backend = current
-
-
-def _batch(node: Tensor) -> int:
-    """Tokens of an operation, as CUDA's ``get_op_batch_size`` counts them."""
-    if node.op == "get_rows":
-        return 0
-    if node.op == "mul_mat":
-        return node.ne[1]
-    if node.op in ("mul_mat_id", "rope"):
-        return node.ne[2]
-    return node.n_rows
-
-
 def _host_size(tensor: Tensor) -> int:
     return tensor.n_bytes
-
-
-class _DeviceSize:
-    """What a device's buffer wants for a tensor: padded rows, and room for F16 copies of KV."""
-
-    __slots__ = ("_traits",)
-
-    def __init__(self, traits: DeviceTraits) -> None:
-        self._traits = traits
-
-    def __call__(self, tensor: Tensor) -> int:
-        size = tensor.n_bytes
-        if tensor.op == "flash_attn_ext":
-            return self._attention_size(tensor)
-        padding = self._traits.row_padding
-        if padding > 1 and tensor.ne[0] % padding:
-            type_ = TYPES_BY_NAME[tensor.type]
-            if type_.quantised:
-                missing = padding - tensor.ne[0] % padding
-                size += -(-missing // type_.block) * type_.n_bytes
-        return size
-
-    def _attention_size(self, tensor: Tensor) -> int:
-        """CUDA's kernels keep F16 copies of a cache of another type behind their result."""
-        size = tensor.n_bytes
-        if not self._traits.copies_quantised_kv:
-            return size
-        k, v = tensor.sources[1], tensor.sources[2]
-        shared = v.view_of is not None and v.root is k.root
-        for part in (k,) if shared else (k, v):
-            if part.type != "f16":
-                n_elements = 1
-                for n in part.ne:
-                    n_elements *= n
-                size = (size + 127) // 128 * 128 + 2 * n_elements
-        return size

@@ -40,6 +40,7 @@ class Tensor:
         "offset",
         "op",
         "packed",
+        "pinned",
         "place",
         "room",
         "sources",
@@ -76,6 +77,8 @@ class Tensor:
         """Backend whose memory holds it before the graph is computed."""
         self.streamable = False
         """A weight in ordinary host memory: prompt batches may copy it to a device."""
+        self.pinned: int | None = None
+        """Backend that llama.cpp itself assigns."""
         self.backend: int | None = None
         self.visited = False
         self.allocated = False

@@ -237,12 +237,30 @@ def _largest_context(problem: Problem, *, near: Solution | None) -> Solution:
     base = best_placement(problem, n_ctx=min(BASE_N_CTX, limit), near=near)
 
     def trial(step: int) -> Solution | None:
-        n_ctx = min(step * CTX_STEP, limit)
-        found = best_placement(problem, n_ctx=n_ctx, near=near or base)
-        return found if found.verdict == "fits" and found.score >= base.score else None
+        return _same_placement(problem, base, n_ctx=min(step * CTX_STEP, limit))
 
     start = None if near is None else near.settings.shape.n_ctx // CTX_STEP
     return _largest(trial, low=1, high=max(-(-limit // CTX_STEP), 1), near=start) or base
+
+
+def _same_placement(problem: Problem, base: Solution, *, n_ctx: int) -> Solution | None:
+    """Return a solution's placement with another context where it fits, on more GPUs if need be."""
+    settings = settle(problem.model, problem.hardware, problem.policy, n_ctx=n_ctx)
+    if not base.devices:
+        found = _on_the_cpu(problem, settings)
+        return found if found.verdict == "fits" else None
+    n, n_experts = base.placement.n_gpu_layers, len(base.placement.host_expert_layers)
+    groups = [base.devices]
+    if base.whole:
+        devices = problem.hardware.usable_devices
+        groups = [g for g in _device_groups(devices, problem.policy) if len(g) >= len(groups[0])]
+    for group in groups:
+        here = problem.on(group)
+        if not base.whole or not _hopeless(here, settings, n_gpu_layers=n):
+            found = place(here, settings, n_gpu_layers=n, n_host_experts=n_experts)
+            if found.verdict == "fits":
+                return found
+    return None
 
 
 def _most_layers(

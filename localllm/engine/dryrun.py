@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-import select
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,28 +19,24 @@ from typing import Any, Literal, Self
 
 from localllm.core.generation import BufferMemory
 from localllm.core.hardware import Device
-from localllm.engine.death import Autopsy, died
 from localllm.engine.devices import simulated_spec
-from localllm.engine.process import StderrRing, child_environment
+from localllm.engine.dryrun_process import DryRunProcess, ExactUnavailable, Gone
 from localllm.errors import EngineError
 
-VERSION = 1
-"""Of the lines between this file and ``dryrun_child``."""
+__all__ = [
+    "ContextMemory",
+    "DryRun",
+    "DryRunAnswer",
+    "DryRunContext",
+    "DryRunRefused",
+    "DryRunRequest",
+    "ExactUnavailable",
+    "as_message",
+]
 
+_IS_LINUX = sys.platform.startswith("linux")
 _START_S = 30.0
 _ANSWER_S = 60.0
-_READ_SIZE = 1 << 16
-_NO_GPU = (
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "GGML_VK_VISIBLE_DEVICES",
-)
-"""Emptied in the child: a plan needs no GPU, and a sleeping one shall not be woken for it."""
-
-
-class ExactUnavailable(EngineError):
-    """No dry run can be made with the llama.cpp that is installed; the message says why."""
 
 
 class DryRunRefused(EngineError):
@@ -111,15 +103,15 @@ class DryRun:
     def __init__(self, *, answer_s: float = _ANSWER_S) -> None:
         """Start nothing yet: ``start`` or the first question does."""
         self._answer_s = answer_s
-        self._child: _Child | None = None
+        self._child: DryRunProcess | None = None
         self._lock = threading.Lock()
         self._closed = False
 
     def start(self) -> Self:
         """Start the child in the background and return at once."""
         with self._lock:
-            if self._child is None and not self._closed:
-                self._child = _Child()
+            if self._child is None and not self._closed and _IS_LINUX:
+                self._child = DryRunProcess()
         return self
 
     def check(self) -> None:
@@ -158,12 +150,12 @@ class DryRun:
                 try:
                     message = child.ask(line, self._answer_s)
                     break
-                except _Gone as error:
+                except Gone as error:
                     child.close()
                     self._child = None
                     if is_last:
                         raise DryRunRefused(str(error), hint="Run `localllm doctor`.") from None
-                    self._child = _Child()
+                    self._child = DryRunProcess()
         if message.get("refused") is not None:
             raise DryRunRefused(f"llama.cpp refused the model: {message['refused']}.")
         return _decode(message)
@@ -189,141 +181,17 @@ class DryRun:
         """End the child."""
         self.close()
 
-    def _ready(self) -> _Child:
+    def _ready(self) -> DryRunProcess:
         if self._closed:
             raise ExactUnavailable("The dry run is closed.")
+        if not _IS_LINUX:
+            raise ExactUnavailable("llama.cpp's allocator is read on Linux only")
         assert self._child is not None
         try:
             self._child.greet(_START_S)
-        except _Gone as error:
+        except Gone as error:
             raise ExactUnavailable(str(error)) from None
         return self._child
-
-
-class _Gone(Exception):
-    """The child ended or was ended; the text says why."""
-
-
-class _Child:
-    """One process. A thread starts it, drains its stderr and reaps it.
-
-    It is the same thread because Linux's parent-death signal follows the thread that started a
-    process.
-    """
-
-    def __init__(self) -> None:
-        self._ring = StderrRing()
-        self._buffer = b""
-        self._greeted = False
-        self._unavailable: str | None = None
-        self.isa: frozenset[str] = frozenset()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._started: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
-        self._keeper = threading.Thread(
-            target=self._keep, name="localllm-dryrun-keeper", daemon=True
-        )
-        self._keeper.start()
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
-    def _keep(self) -> None:
-        environment = child_environment() | dict.fromkeys(_NO_GPU, "")
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "localllm.engine.dryrun_child", str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                bufsize=0,
-                env=environment,
-                start_new_session=True,  # the terminal's Ctrl-C is for the parent to judge
-            )
-        except OSError as error:
-            self._started.put(error)
-            return
-        self._started.put(process)
-        assert process.stderr is not None
-        with process.stderr:
-            while chunk := process.stderr.read(_READ_SIZE):
-                self._ring.feed(chunk)
-        process.wait()
-
-    def greet(self, timeout_s: float) -> None:
-        """Wait for the child's first line. Raises ``_Gone``, ``ExactUnavailable``."""
-        if self._greeted:
-            if self._unavailable is not None:
-                raise ExactUnavailable(self._unavailable)
-            return
-        if self._process is None:
-            outcome = self._started.get()
-            if isinstance(outcome, OSError):
-                self._started.put(outcome)
-                raise _Gone(f"The dry run could not be started: {outcome}.")
-            self._process = outcome
-        hello = self._read(timeout_s)
-        if hello.get("version") != VERSION:
-            raise _Gone("The dry run comes from another version of localllm.")
-        self._greeted = True
-        self._unavailable = hello["unavailable"]
-        self.isa = frozenset(hello["isa"])
-        self.greet(timeout_s)
-
-    def ask(self, line: bytes, timeout_s: float) -> dict[str, Any]:
-        """Send a question and return the answer. Raises ``_Gone``."""
-        process = self._process
-        assert process is not None and process.stdin is not None
-        try:
-            process.stdin.write(line)
-        except OSError:
-            raise _Gone(self._epitaph(None)) from None
-        return self._read(timeout_s)
-
-    def _read(self, timeout_s: float) -> dict[str, Any]:
-        assert self._process is not None and self._process.stdout is not None
-        pipe = self._process.stdout
-        poll = select.poll()
-        poll.register(pipe, select.POLLIN)
-        deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._buffer:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise _Gone(self._epitaph(f"it gave no answer for {timeout_s:g} s"))
-            chunk = os.read(pipe.fileno(), _READ_SIZE)
-            if not chunk:
-                raise _Gone(self._epitaph(None))
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
-        return message
-
-    def _epitaph(self, reason: str | None) -> str:
-        """End the child if it has not ended, and return the sentence that says why it did."""
-        assert self._process is not None
-        if reason is None:
-            self._keeper.join(0.5)
-        self._process.kill()
-        self._keeper.join(1.5)
-        autopsy = Autopsy(
-            returncode=self._process.returncode,
-            phase="load",
-            stderr_tail=self._ring.tail(),
-            ended_by_us=reason,
-        )
-        return died(autopsy).message
-
-    def close(self) -> None:
-        """End the child now and close its pipes."""
-        if self._process is None:
-            outcome = self._started.get()
-            if isinstance(outcome, OSError):
-                return
-            self._process = outcome
-        self._process.kill()
-        self._keeper.join(1.5)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
 
 
 def as_message(request: DryRunRequest) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from localllm.engine import layouts
 from localllm.engine.devices import SimulatedSpec
+from localllm.engine.dry_memory import DryMemory
 from localllm.engine.llama import CACHE_TYPES, C, Log, ggml, metadata
 from localllm.engine.params import buffer_types, context_params, model_params
 from localllm.engine.rows import (
@@ -26,7 +27,7 @@ from localllm.engine.rows import (
     extra_buffer_types,
     known_buffer_types,
 )
-from localllm.engine.simulated import DryMemory, SimulatedDevice
+from localllm.engine.simulated import SimulatedDevice
 
 _MAX_MODELS = 4
 

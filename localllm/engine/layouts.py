@@ -13,14 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-from localllm.engine.backend_rules import (
-    OFFSET_SRC,
-    OFFSET_VIEW_OFFSET,
-    OFFSET_VIEW_SRC,
-    Tensor,
-)
 from localllm.engine.llama import C, DeviceProps, InitParams, ggml
-from localllm.engine.simulated import (
+from localllm.engine.structures import (
     BACKEND_DEVICE,
     BUFFER_BASE,
     BUFFER_SIZE,
@@ -41,6 +35,7 @@ from localllm.engine.simulated import (
     TYPE_NAME,
     word,
 )
+from localllm.engine.tensors import OFFSET_SRC, OFFSET_VIEW_OFFSET, OFFSET_VIEW_SRC, Tensor
 
 TESTED = (("0.3.36", "0.25.3"),)
 """Versions of llama-cpp-python and of its ggml that the layouts were verified with."""

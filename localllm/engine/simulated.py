@@ -15,32 +15,43 @@ import ctypes
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
-from localllm.engine.backend_rules import (
-    OFFSET_NE,
-    OFFSET_OP,
-    OFFSET_VIEW_SRC,
-    RULES,
-    Tensor,
-    pulls,
-)
+from localllm.engine.backend_rules import RULES, pulls
 from localllm.engine.devices import SimulatedSpec
+from localllm.engine.dry_memory import DryMemory
 from localllm.engine.llama import DeviceProps, ggml
+from localllm.engine.structures import (
+    BACKEND_DEVICE,
+    BUFFER_FREE,
+    BUFFER_TYPE,
+    DEV_DESCRIPTION,
+    DEV_INIT,
+    DEV_MEMORY,
+    DEV_NAME,
+    DEV_OFFLOAD,
+    DEV_PROPS,
+    DEV_REG,
+    DEV_SUPPORTS_OP,
+    DEV_SUPPORTS_TYPE,
+    DEV_TYPE,
+    DEV_TYPE_HOST,
+    DEV_TYPE_OWN,
+    N_DEVICE_WORDS,
+    N_TYPE_WORDS,
+    TYPE_ALIGNMENT,
+    TYPE_ALLOC,
+    TYPE_ALLOC_SIZE,
+    TYPE_DEVICE,
+    TYPE_IS_HOST,
+    TYPE_MAX,
+    TYPE_NAME,
+    function_address,
+    set_word,
+    word,
+)
+from localllm.engine.tensors import OFFSET_NE, OFFSET_OP, OFFSET_VIEW_SRC, Tensor
 
 _address = ctypes.c_void_p
 _size = ctypes.c_size_t
-
-# Words of ``ggml_backend_device``, ``_buffer_type``, ``_buffer`` and ``ggml_backend``.
-N_DEVICE_WORDS = 17
-DEV_NAME, DEV_DESCRIPTION, DEV_MEMORY, DEV_TYPE, DEV_PROPS, DEV_INIT, DEV_TYPE_OWN = range(7)
-DEV_TYPE_HOST, DEV_FROM_PTR, DEV_SUPPORTS_OP, DEV_SUPPORTS_TYPE, DEV_OFFLOAD = range(7, 12)
-DEV_EVENT_NEW, DEV_EVENT_FREE, DEV_EVENT_SYNC, DEV_REG = range(12, 16)
-N_TYPE_WORDS = 8
-TYPE_NAME, TYPE_ALLOC, TYPE_ALIGNMENT, TYPE_MAX, TYPE_ALLOC_SIZE, TYPE_IS_HOST, TYPE_DEVICE = range(
-    7
-)
-N_BUFFER_WORDS = 15
-BUFFER_FREE, BUFFER_BASE, BUFFER_CLEAR, BUFFER_TYPE, BUFFER_SIZE = 0, 1, 9, 11, 13
-BACKEND_DEVICE = 17
 
 _Rule = TypeVar("_Rule")
 
@@ -58,7 +69,6 @@ _address_at = ctypes.c_uint64.from_address
 
 _ALLOC = ctypes.CFUNCTYPE(_address, _address, _size)
 _FREE = ctypes.CFUNCTYPE(None, _address)
-_CLEAR = ctypes.CFUNCTYPE(None, _address, ctypes.c_uint8)
 _GET = ctypes.CFUNCTYPE(_address, _address)
 _GET_SIZE = ctypes.CFUNCTYPE(_size, _address)
 _GET_INT = ctypes.CFUNCTYPE(ctypes.c_int, _address)
@@ -71,41 +81,6 @@ _TENSOR_SIZE = ctypes.CFUNCTYPE(_size, _address, _address)
 _libc = ctypes.CDLL(None)
 _libc.posix_memalign.argtypes = (ctypes.POINTER(_address), _size, _size)
 _libc.free.argtypes, _libc.free.restype = (_address,), None
-
-NOWHERE = 1 << 44
-"""Base of buffers that a dry run asks for: an address that nothing lies at and nothing reads."""
-
-
-def word(address: int, index: int) -> int:
-    """Read a word of a structure."""
-    return ctypes.c_uint64.from_address(address + 8 * index).value
-
-
-def set_word(address: int, index: int, value: int) -> None:
-    """Write a word of a structure."""
-    ctypes.c_uint64.from_address(address + 8 * index).value = value
-
-
-class DryMemory:
-    """Buffers without memory, and the CPU's buffer type made to give out nothing else.
-
-    ``no_alloc`` keeps weights, cache and compute buffers from being allocated, but not recurrent
-    states and the output buffer. In a child that only plans, these are as hollow as the rest.
-    """
-
-    def __init__(self) -> None:
-        """Patch the CPU's buffer type in this process; keep the object alive."""
-        self._clear = _CLEAR(lambda _buffer, _value: None)
-        self._cpu_type: int = ggml.ggml_backend_cpu_buffer_type()
-        self._alloc = _ALLOC(lambda buffer_type, size: self.buffer(buffer_type, size))
-        set_word(self._cpu_type, TYPE_ALLOC, _pointer(self._alloc))
-
-    def buffer(self, buffer_type: int, size: int) -> int:
-        """Return a buffer of a type that claims a size and holds nothing."""
-        buffer: int = ggml.ggml_backend_cpu_buffer_from_ptr(NOWHERE, size)
-        set_word(buffer, BUFFER_TYPE, buffer_type)
-        set_word(buffer, BUFFER_CLEAR, _pointer(self._clear))
-        return buffer
 
 
 class SimulatedDevice:
@@ -163,7 +138,7 @@ class SimulatedDevice:
     def _function(self, kind: Any, function: Callable[..., Any]) -> int:
         pointer = kind(function)
         self._keep.append(pointer)
-        return _pointer(pointer)
+        return function_address(pointer)
 
     def _fill_types(self) -> None:
         cpu = ggml.ggml_backend_cpu_buffer_type()
@@ -319,9 +294,3 @@ def _op_names(wanted: set[str]) -> dict[int, str]:
     if len(found) != len(wanted):
         raise RuntimeError("ggml does not name its operations as expected")
     return found
-
-
-def _pointer(function: Any) -> int:
-    value = ctypes.cast(function, _address).value
-    assert value is not None
-    return value

@@ -27,8 +27,8 @@ from localllm.core.generation import (
 from localllm.core.hardware import Backend, Device, Hardware, Host
 from localllm.core.model import ModelSpec
 from localllm.core.plan import DeviceMemory, Plan
+from localllm.engine.children import child_environment
 from localllm.engine.client import EngineClient
-from localllm.engine.process import child_environment
 from localllm.units import GiB
 from tests.support.gguf_vocab import vocabulary
 from tests.support.gguf_writer import Value

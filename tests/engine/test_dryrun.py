@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from localllm.core.hardware import Backend
+from localllm.engine.children import child_environment
 from localllm.engine.dryrun import (
     ContextMemory,
     DryRun,
@@ -25,7 +26,6 @@ from localllm.engine.dryrun import (
     DryRunRequest,
     ExactUnavailable,
 )
-from localllm.engine.process import child_environment
 from localllm.units import MiB
 from tests.engine.support import gpu
 from tests.support import shapes
@@ -360,3 +360,13 @@ def test_a_llama_cpp_that_cannot_be_loaded_switches_the_exact_basis_off(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with DryRun() as dry, pytest.raises(ExactUnavailable, match=r"libllama\.so is for another CPU"):
         dry.check()
+
+
+def test_elsewhere_than_on_linux_there_is_no_child_and_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("localllm.engine.dryrun._IS_LINUX", False)
+    with DryRun() as dry:
+        with pytest.raises(ExactUnavailable, match="on Linux only"):
+            dry.check()
+        assert dry.pid is None

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from localllm.core.generation import BenchTest, Died, Event, Failed, TextDelta
+from localllm.engine.children import N_STDERR_LINES, child_environment
 from localllm.engine.client import EngineClient
-from localllm.engine.process import N_STDERR_LINES, EngineProcess, child_environment
+from localllm.engine.process import EngineProcess
 from localllm.engine.protocol import FaultRequest
 from localllm.errors import EngineError
 from tests.engine.support import ENDLESS, ask, cpu_plan, failure, finish, load, long_answer, text_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localllm.engine import info, install
-from localllm.engine.process import child_environment
+from localllm.engine.children import child_environment
 from localllm.errors import EngineError
 
 

@@ -149,36 +149,34 @@ def test_a_dry_run_counts_what_a_real_load_takes_to_the_byte(
     dry: DryRun, model: Any, name: str
 ) -> None:
     n = MODELS[name][0].n_layer + 1
-    placements: list[dict[str, Any]] = [
-        {},
-        {"repack": True},
-        {"devices": ONE},
-        *({"devices": (gpu(backend=b),), "n_gpu_layers": k} for b in BACKENDS for k in (2, n)),
-        {"devices": TWO, "n_gpu_layers": n - 1, "tensor_split": (1, n - 2)},
-        {"devices": TWO, "n_gpu_layers": n, "tensor_split": (2, n - 2)},  # pipelined: four copies
-        {
-            "devices": TWO,
-            "n_gpu_layers": n,
-            "tensor_split": (2, n - 2),
-            "tensor_overrides": ((rf"blk\.(0|2)\.{EXPERTS}", "CPU"),),
-        },
-    ]
-    contexts: list[dict[str, Any]] = [
-        {},
-        {"flash_attn": "off"},
+    few: list[dict[str, Any]] = [{}, {"flash_attn": "off"}]
+    many = [
+        *few,
         {"n_seq": 3, "n_outputs_max": 3, "n_ctx": 3072},
         {"n_ubatch": 8},
         {"n_outputs_max": 0},
     ]
     if name != "state":  # heads of 16 take no quantised cache
-        contexts.append({"type_k": "q8_0", "type_v": "q8_0"})
+        many.append({"type_k": "q8_0", "type_v": "q8_0"})
+    pipelined = {"devices": TWO, "n_gpu_layers": n, "tensor_split": (2, n - 2)}
+    overrides = ((rf"blk\.(0|2)\.{EXPERTS}", "CPU"),)
+    cases: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
+        ({}, few),
+        ({"repack": True}, few),
+        ({"devices": ONE}, few),
+        ({"devices": ONE, "n_gpu_layers": 2}, many),
+        *(({"devices": (gpu(backend=b),), "n_gpu_layers": n}, few) for b in BACKENDS[1:]),
+        ({"devices": TWO, "n_gpu_layers": n - 1, "tensor_split": (1, n - 2)}, few),
+        (pipelined, many),  # inputs in four copies
+        ({**pipelined, "tensor_overrides": overrides}, many),
+    ]
     questions = [
         DryRunRequest(
             paths=(model(name),),
             contexts=(DryRunContext(**{"n_ctx": 1024, "n_ubatch": 128, **context}),),
             **{"repack": False, **placement},
         )
-        for placement in placements
+        for placement, contexts in cases
         for context in contexts
     ]
     assert not differences(dry, questions)

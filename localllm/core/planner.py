@@ -1,7 +1,7 @@
 """make_plan(model, hardware, policy) -> Plan. Every decision about placement is made here.
 
 The number of GPU layers is decided in ``best_placement``, the layers whose experts stay in RAM in
-``_fewest_host_experts``, the devices in ``_device_groups``, the split over them in ``split.py``,
+``_fewest_host_experts``, the devices in ``groups.py``, the split over them in ``split.py``,
 the context in ``_largest_context``, the KV type in ``_solve_for_kv_type``. Memory comes from a
 ``MemorySource`` (the formulas, or llama.cpp's allocator), words from ``explain.py``; this file
 knows nothing of where a model or a machine came from.
@@ -9,20 +9,20 @@ knows nothing of where a model or a machine came from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import combinations
 
 from localllm.core import explain
 from localllm.core.breakdown import MemoryModel
 from localllm.core.counterfactuals import counterfactuals
-from localllm.core.hardware import Device, Hardware
+from localllm.core.groups import device_groups
+from localllm.core.hardware import Hardware
 from localllm.core.memory import MemorySource, ProvenMemory
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem, place, tensor_overrides, with_breakdown
 from localllm.core.plan import Basis, Plan
 from localllm.core.policy import KV_CHOICES, Policy
 from localllm.core.proof import differences
+from localllm.core.search import guided, largest
 from localllm.core.settings import Settings, check_wishes, settle, wanted_n_ctx
 from localllm.core.solution import Solution
 from localllm.core.split import budget_bytes
@@ -31,9 +31,6 @@ from localllm.errors import UsageError
 CTX_STEP = 256
 BASE_N_CTX = 4096
 """``--ctx max`` keeps the layers that fit on GPUs at this context, as llama.cpp's own fit does."""
-
-MAX_GROUPED_DEVICES = 8
-"""With more GPUs than this only the first ones by free memory are tried as smaller groups."""
 
 
 def make_plan(
@@ -169,7 +166,7 @@ def best_placement(problem: Problem, *, n_ctx: int, near: Solution | None = None
     devices = problem.hardware.usable_devices
     if not wanted or not devices:
         return _on_the_cpu(problem, settings)
-    for group in _device_groups(devices, problem.policy):
+    for group in device_groups(devices, problem.policy):
         here = problem.on(group)
         if not _hopeless(here, settings, n_gpu_layers=wanted):
             whole = place(here, settings, n_gpu_layers=wanted)
@@ -240,7 +237,7 @@ def _largest_context(problem: Problem, *, near: Solution | None) -> Solution:
         return _same_placement(problem, base, n_ctx=min(step * CTX_STEP, limit))
 
     start = None if near is None else near.settings.shape.n_ctx // CTX_STEP
-    return _largest(trial, low=1, high=max(-(-limit // CTX_STEP), 1), near=start) or base
+    return largest(trial, low=1, high=max(-(-limit // CTX_STEP), 1), near=start) or base
 
 
 def _same_placement(problem: Problem, base: Solution, *, n_ctx: int) -> Solution | None:
@@ -253,7 +250,7 @@ def _same_placement(problem: Problem, base: Solution, *, n_ctx: int) -> Solution
     groups = [base.devices]
     if base.whole:
         devices = problem.hardware.usable_devices
-        groups = [g for g in _device_groups(devices, problem.policy) if len(g) >= len(groups[0])]
+        groups = [g for g in device_groups(devices, problem.policy) if len(g) >= len(groups[0])]
     for group in groups:
         here = problem.on(group)
         if not base.whole or not _hopeless(here, settings, n_gpu_layers=n):
@@ -277,7 +274,7 @@ def _most_layers(
         return found if found.gpus_fit else None
 
     start = None if near is None else near.placement.n_gpu_layers
-    return _guided(problem, trial, low=1, high=below - 1, near=near, start=start)
+    return guided(problem, trial, low=1, high=below - 1, near=near, start=start)
 
 
 def _fewest_host_experts(
@@ -297,70 +294,7 @@ def _fewest_host_experts(
     start = None
     if near is not None and near.placement.n_gpu_layers == n_gpu_layers:
         start = n_blocks - len(near.placement.host_expert_layers)
-    return _guided(problem, trial, low=0, high=n_blocks - 1, near=near, start=start)
-
-
-def _guided(
-    problem: Problem,
-    trial: Callable[[Problem, int], Solution | None],
-    *,
-    low: int,
-    high: int,
-    near: Solution | None,
-    start: int | None,
-) -> Solution | None:
-    """Return the trial of the largest number that succeeds, with few trials of the full memory.
-
-    The engine starts from the formulas' answer. The formulas start from what they find without
-    working the compute buffers out anew.
-    """
-    formulas = problem.memory.formulas
-    if start is None or formulas is problem.memory:
-        rough = replace(problem, memory=formulas.with_compute(near.memory if near else None))
-        found = _largest_number(lambda n: trial(rough, n) is not None, low=low, high=high)
-        start = max(found, low)
-    return _largest(lambda n: trial(problem, n), low=low, high=high, near=start)
-
-
-def _largest_number(succeeds: Callable[[int], bool], *, low: int, high: int) -> int:
-    """Return the largest number that succeeds, by halving; ``low - 1`` where none does."""
-    good, bad = low - 1, high + 1
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if succeeds(middle) else (good, middle)
-    return good
-
-
-def _largest(
-    trial: Callable[[int], Solution | None], *, low: int, high: int, near: int | None
-) -> Solution | None:
-    """Return the trial of the largest number from ``low`` to ``high`` that succeeds.
-
-    Needs grow with the number, so halving finds it. From a good guess ``near``, steps of growing
-    length bracket the border first, in about two trials.
-    """
-    best: Solution | None = None
-    good, bad = low - 1, high + 1
-
-    def succeeds(n: int) -> bool:
-        nonlocal best, good, bad
-        found = trial(n)
-        if found is None:
-            bad = n
-        else:
-            best, good = found, n
-        return found is not None
-
-    if near is not None and low <= high:
-        at, step = min(max(near, low), high), 1
-        upwards = succeeds(at)
-        at += step if upwards else -step
-        while good < at < bad and succeeds(at) == upwards:
-            step *= 2
-            at += step if upwards else -step
-    while bad - good > 1:
-        succeeds((good + bad) // 2)
-    return best
+    return guided(problem, trial, low=0, high=n_blocks - 1, near=near, start=start)
 
 
 def _hopeless(here: Problem, settings: Settings, *, n_gpu_layers: int) -> bool:
@@ -379,40 +313,3 @@ def _solve_by_formulas(problem: Problem, near: Solution | None) -> Solution:
     if near is None:
         formulas = formulas.with_compute(None)
     return solve(formulas, problem.hardware, problem.policy, near=near)
-
-
-def _device_groups(devices: tuple[Device, ...], policy: Policy) -> Iterator[tuple[Device, ...]]:
-    """Yield groups of GPUs to try, smallest first: one GPU that holds the model beats two.
-
-    Within a size, faster memory first, then more free memory. The last group is all of them.
-    """
-    if not devices:
-        return
-    if policy.tensor_split is None:
-        ranked = sorted(devices, key=_preference, reverse=True)[:MAX_GROUPED_DEVICES]
-        kept = [device for device in devices if device in ranked]
-        for size in range(1, len(devices)):
-            # Equal cards make equal groups: what one could not hold, its twin cannot either.
-            groups: dict[tuple[object, ...], tuple[Device, ...]] = {}
-            for group in combinations(kept, size):
-                groups.setdefault(tuple(map(_alike, group)), group)
-            yield from sorted(
-                groups.values(), key=lambda g: sorted(map(_preference, g)), reverse=True
-            )
-    yield devices
-
-
-def _alike(device: Device) -> tuple[object, ...]:
-    """What a plan can see of a device beside its name."""
-    return (
-        device.backend,
-        device.total_bytes,
-        device.free_bytes,
-        device.overhead_bytes,
-        device.alignment_bytes,
-        device.memory_bandwidth_gb_s,
-    )
-
-
-def _preference(device: Device) -> tuple[float, int]:
-    return (device.memory_bandwidth_gb_s or 0.0, device.free_bytes or 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from localllm.core.cache import cache_refusal
 from localllm.core.ggml import TYPES_BY_NAME
 from localllm.core.hardware import Device, Hardware, Host
 from localllm.core.memory import RunShape, padded_n_ctx
@@ -42,8 +43,8 @@ class Settings:
 def settle(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) -> Settings:
     """Return definite settings for a context. Raises UsageError for a wish llama.cpp refuses."""
     type_k, type_v = policy.type_k or "f16", policy.type_v or "f16"
-    _check_kv_type(model, "K", type_k, model.n_embd_head_k)
-    _check_kv_type(model, "V", type_v, model.n_embd_head_v)
+    _check_kv_type("K", type_k)
+    _check_kv_type("V", type_v)
     if policy.flash_attn == "off" and TYPES_BY_NAME[type_v].quantised:
         raise UsageError(
             f"A {type_v} V cache needs flash attention, which is switched off.",
@@ -64,6 +65,9 @@ def settle(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) 
         n_outputs_max=policy.n_seq,
         repack=policy.repack is not False,
     )
+    refusal = cache_refusal(model, shape)
+    if refusal is not None:
+        raise UsageError(refusal, hint="Use --kv f16 for this model, or --kv auto.")
     return Settings(
         shape=shape,
         n_batch=n_batch,
@@ -137,16 +141,9 @@ def headroom_bytes(device: Device, policy: Policy) -> int:
     return policy.vram_headroom_bytes
 
 
-def _check_kv_type(model: ModelSpec, which: str, type_name: str, n_embd_head: int) -> None:
+def _check_kv_type(which: str, type_name: str) -> None:
     if type_name not in KV_TYPES:
         raise UsageError(
             f"{type_name} is no type for the {which} cache.",
             hint=f"Choose one of {', '.join(KV_TYPES)}.",
-        )
-    block = TYPES_BY_NAME[type_name].block
-    if n_embd_head % block:
-        raise UsageError(
-            f"A {type_name} {which} cache needs heads of a multiple of {block} elements; "
-            f"{model.name} has {n_embd_head}.",
-            hint="Use f16 for this model.",
         )

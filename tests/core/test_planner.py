@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from localllm.core.breakdown import MemoryModel
+from localllm.core.groups import device_groups
 from localllm.core.placing import Problem
 from localllm.core.plan import Plan
-from localllm.core.planner import _device_groups, _largest, make_plan, one_step_further, solve
+from localllm.core.planner import make_plan, one_step_further, solve
 from localllm.core.policy import Policy
+from localllm.core.search import largest
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
 from localllm.units import GiB, MiB
@@ -230,10 +232,10 @@ def test_a_very_small_model_gets_one_thread_and_a_large_one_all_cores() -> None:
 
 def test_equal_cards_are_tried_once_per_number_of_cards() -> None:
     equal = tuple(gpu(f"CUDA{i}") for i in range(8))
-    groups = list(_device_groups(equal, Policy()))
+    groups = list(device_groups(equal, Policy()))
     assert [len(group) for group in groups] == [1, 2, 3, 4, 5, 6, 7, 8]
     unlike = (*equal[:2], gpu("CUDA2", free=11 * GiB))
-    assert [len(group) for group in _device_groups(unlike, Policy())] == [1, 1, 2, 2, 3]
+    assert [len(group) for group in device_groups(unlike, Policy())] == [1, 1, 2, 2, 3]
 
 
 def test_a_mixture_keeps_its_layers_on_the_card_and_some_experts_in_ram() -> None:
@@ -353,7 +355,7 @@ def test_the_search_finds_the_border_from_any_guess(near: int | None, border: in
         settings = replace(whole.settings, n_threads=n)
         return replace(whole, settings=settings) if n <= border else None
 
-    found = _largest(trial, low=1, high=80, near=near)
+    found = largest(trial, low=1, high=80, near=near)
     assert (found.settings.n_threads if found else 0) == border
     assert len(asked) == len(set(asked))
     if near == border:

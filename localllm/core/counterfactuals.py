@@ -23,7 +23,7 @@ from localllm.units import format_bytes
 
 SMALLEST_SUGGESTED_N_CTX = 2048
 _CTX_STEP = 256
-_MOST_QUANTS = 3
+_MOST_QUANTS = 2
 
 Solve = Callable[[Problem, Solution | None], Solution]
 """Plans by the formulas, from a first answer; without one, quickly and without compute buffers."""

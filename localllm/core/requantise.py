@@ -34,7 +34,9 @@ COMMON_QUANTS = (
 
 def smaller_quantisations(model: ModelSpec) -> Iterator[ModelSpec]:
     """Yield the model in every common quantisation that is smaller than its own."""
-    for quant in COMMON_QUANTS:
+    known = model.quant in COMMON_QUANTS
+    first = COMMON_QUANTS.index(model.quant) + 1 if known else 0
+    for quant in COMMON_QUANTS[first:]:
         other = requantised(model, quant)
         if other.file_bytes < model.file_bytes:
             yield other

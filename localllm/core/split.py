@@ -14,6 +14,7 @@ from localllm.core.hardware import Device
 from localllm.core.memory import MemorySource, Placement, RunShape
 from localllm.core.policy import Policy
 from localllm.core.settings import headroom_bytes
+from localllm.core.shares import layers_by_shares
 
 Budgets = tuple[int | None, ...]
 """Bytes per device that a plan may fill; None where the device's memory is not known."""
@@ -34,7 +35,7 @@ def split_layers(
     """
     n = placement.n_gpu_layers
     if policy.tensor_split is not None:
-        return _proportional(n, policy.tensor_split)
+        return layers_by_shares(n, policy.tensor_split)
     budgets = tuple(
         None if (budget := budget_bytes(device, policy)) is None else budget - correction
         for device, correction in zip(memory.devices, corrections, strict=True)

@@ -115,7 +115,12 @@ class Planner:
                     f"There is no exact plan: {reason}.",
                     hint="Leave out --basis exact: the formulas plan without llama.cpp.",
                 ) from None
-            return make_plan(model.spec, hardware, policy, basis=basis, basis_reason=reason)
+            made = make_plan(model.spec, hardware, policy, basis=basis, basis_reason=reason)
+            if isinstance(error, DryRunRefused):
+                # The run itself would end the same way: that is worth more than any figure.
+                warning = "This llama.cpp would not run this plan: its dry run failed."
+                made = replace(made, reasons=(warning, *made.reasons))
+            return made
 
     def _exact_plan(
         self, model: Plannable, hardware: Hardware, policy: Policy, basis: Basis

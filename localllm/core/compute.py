@@ -8,8 +8,10 @@ times only, and a question that was asked before costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
+from localllm.core.cache import uses_flash_attn
 from localllm.core.graph.builder import Home
 from localllm.core.graph.families import is_proven, variant
 from localllm.core.graph.repeats import thinned
@@ -63,6 +65,7 @@ class ComputeModel:
     def buffers(self, placement: Placement, shape: RunShape, machine: Machine) -> tuple[int, ...]:
         """Bytes of each device's compute buffer, in the machine's order, and of the host's last."""
         model = self._model
+        shape = replace(shape, flash_attn=uses_flash_attn(model, shape))
         spots = self._spots(placement, len(machine))
         streams = any(traits.streams_weights for traits in machine)
         keys = tuple(
@@ -174,11 +177,13 @@ def _by_layer(model: ModelSpec) -> dict[int, dict[str, TensorInfo]]:
     """Tensors of each block by their names within it; -1: input and output."""
     found: dict[int, dict[str, TensorInfo]] = {}
     for tensor in model.tensors:
-        layer = tensor.layer
-        if layer is None:
-            found.setdefault(-1, {})[tensor.name] = tensor
+        part, inside, rest = tensor.name.partition("blk.")
+        number, _, name = rest.partition(".")
+        if inside and number.isdigit():
+            # T5 has two stacks of blocks, each name with its stack's in front.
+            found.setdefault(int(number), {})[part + name] = tensor
         else:
-            found.setdefault(layer, {})[tensor.name.split(".", 2)[2]] = tensor
+            found.setdefault(-1, {})[tensor.name] = tensor
     return found
 
 

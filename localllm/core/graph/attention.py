@@ -113,7 +113,7 @@ def scores(
     v = g.permute(v, (n_kv, head_v) if transposed else (head_v, n_kv, n_head_kv, n_seq))
     sinks = b.weight("attn_sinks.weight")
     if b.shape.flash_attn:
-        k, v = _halved(b, k), _halved(b, v)
+        k, v = halved(b, k), halved(b, v)
         out = g.result("flash_attn_ext", (head_v, n_head, per_seq, n_seq), q, k, v, b.mask, sinks)
         if expand_v:
             out = g.mul_mat(b.needed(expand_v), g.permute(out, (head_v, per_seq, n_head, n_seq)))
@@ -130,7 +130,7 @@ def scores(
     return g.cont(g.permute(out, (out.ne[0], n_head, per_seq, n_seq)), (out.ne[0] * n_head, n))
 
 
-def _halved(b: Builder, x: Tensor) -> Tensor:
+def halved(b: Builder, x: Tensor) -> Tensor:
     """An F32 cache is read as F16: a copy of all of it."""
     return b.graph.result("cpy", x.ne, x, type_="f16") if x.type == "f32" else x
 

@@ -29,6 +29,8 @@ class Family:
     """Between the input embedding and the blocks."""
     end: Block | None = None
     """Between the blocks and the output's norm."""
+    logits: Block | None = None
+    """After the output's matrix."""
     late_outputs: Literal["no", "plain", "normed"] = "no"
     """Whether every row is kept to the end for MTP heads: of the last state, or of the normed."""
 
@@ -44,7 +46,7 @@ _STREAM_FIRST_AFTER_NETWORK = {"jamba", "lfm2", "lfm2moe", "phi3", "phimoe"}
 def family_of(arch: str) -> Family:
     """Return how an architecture is built, one that is not known as an upper bound."""
     if arch not in _PROVEN:
-        return Family(bound.block)
+        return Family(bound.block, logits=bound.end)
     return _FAMILIES.get(arch, Family(decoder))
 
 

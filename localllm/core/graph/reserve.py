@@ -59,6 +59,8 @@ def batch_graph(
         x = g.get_rows(x, b.out_ids)
         x.is_output = True
     logits = b.linear("output" if b.has("output.weight") else "token_embd", x)
+    if family.logits is not None:
+        logits = family.logits(b, logits)
     logits.is_output = True
     g.expand(logits)
     return g

@@ -13,6 +13,7 @@ from _check.eras import (
     output_was_last,
     run_shape,
     with_output_in_ram,
+    with_states,
 )
 from _check.logs import LoggedDevice, LoggedRun
 from _check.overrides import (
@@ -23,10 +24,11 @@ from _check.overrides import (
 )
 from _check.rebuild import NotRebuilt, Rebuilt, rebuild
 from localllm.core.breakdown import MemoryModel
+from localllm.core.cache import cache_refusal
 from localllm.core.hardware import Backend, Device, Host
 from localllm.core.memory import MemoryBreakdown, Placement, RunShape
 from localllm.core.model import ModelSpec
-from localllm.errors import LocalLLMError
+from localllm.errors import LocalLLMError, UsageError
 from localllm.units import GiB, MiB
 
 _BACKENDS: dict[str, Backend] = {
@@ -118,6 +120,9 @@ def predict(run: LoggedRun, rebuilt: Rebuilt) -> Prediction:
     """Ask the formulas for a run as its runner had it."""
     model = as_stored(run, rebuilt.spec)
     shape = run_shape(run, model)
+    refusal = cache_refusal(model, shape)
+    if refusal is not None:
+        raise UsageError(refusal)
     devices = tuple(_device(each, run) for each in run.devices)
     source = MemoryModel(model, devices, _HOST)
     last = output_was_last(run, model)
@@ -142,6 +147,9 @@ def predict(run: LoggedRun, rebuilt: Rebuilt) -> Prediction:
         notes.append("tensor overrides of its command")
     if last and devices:
         memory = with_output_in_ram(memory, model)
+    if run.unified_cache and (run.n_seq or 1) > 1:
+        several = source.breakdown(placement, replace(shape, n_seq=run.n_seq or 1))
+        memory = with_states(memory, several, model)
     return Prediction(
         model=model,
         memory=memory,

@@ -46,7 +46,7 @@ def run_shape(run: LoggedRun, model: ModelSpec) -> RunShape:
         type_k=_cache_type(run.type_k),
         type_v=_cache_type(run.type_v or run.type_k),
         flash_attn=_flash_attn(run),
-        n_seq=n_seq,
+        n_seq=1 if run.unified_cache else n_seq,
         n_outputs_max=n_seq if limited else n_batch,
         repack=any("REPACK" in name.upper() for name in run.host_buffers),
     )
@@ -66,12 +66,32 @@ def _cache_type(name: str | None) -> str:
 
 
 def as_stored(run: LoggedRun, model: ModelSpec) -> ModelSpec:
-    """Return the model as the runner keeps its cache: whole where windows were not stored short."""
+    """Return the model as the runner keeps its cache.
+
+    Whole where windows were not stored short; a window for each sequence where several share one
+    cache (``src/llama-kv-cache-iswa.cpp``).
+    """
+    if model.n_swa and run.unified_cache and (run.n_seq or 1) > 1:
+        model = replace(model, n_swa=model.n_swa * (run.n_seq or 1))
     whole = run.runner == "ik_llama.cpp" or run.date < SHORT_WINDOWS or bool(run.swa_full)
     if not model.n_swa or not whole:
         return model
     layers = tuple(replace(layer, is_swa=False) for layer in model.layers)
     return replace(model, n_swa=0, layers=layers)
+
+
+def with_states(
+    memory: MemoryBreakdown, several: MemoryBreakdown, model: ModelSpec
+) -> MemoryBreakdown:
+    """Return a breakdown of one shared cache with the recurrent states of several sequences."""
+    if not any(layer.is_recurrent for layer in model.layers):
+        return memory
+
+    def with_context(terms: DeviceTerms, other: DeviceTerms) -> DeviceTerms:
+        return replace(terms, context_bytes=other.context_bytes)
+
+    devices = tuple(map(with_context, memory.devices, several.devices))
+    return replace(memory, devices=devices, host=with_context(memory.host, several.host))
 
 
 def output_was_last(run: LoggedRun, model: ModelSpec) -> bool:

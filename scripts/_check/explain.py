@@ -75,7 +75,7 @@ def _explained(run: LoggedRun, prediction: Prediction, row: Row, rows: Sequence[
             )
         if "truncated" in run.notes:
             return f"the record is of a part of the log: {run.notes}"
-        return _exchanged(row, rows) or _mapped_span(run, row, rows)
+        return _exchanged(row, rows) or _rearranged(run, row) or _mapped_span(run, row, rows)
     return None
 
 
@@ -140,6 +140,20 @@ def _exchanged(row: Row, rows: Sequence[Row]) -> str | None:
         crossed = _close(row.predicted_mib, other.logged_mib)
         if crossed and _close(other.predicted_mib, row.logged_mib):
             return f"exchanged with {other.device}: each has what the other should"
+    return None
+
+
+def _rearranged(run: LoggedRun, row: Row) -> str | None:
+    """Weights that the CPU rearranged lie beside the mapped file, which is counted whole."""
+    if row.device != "host" or row.predicted_mib is None:
+        return None
+    beside = {
+        name: mib
+        for name, mib in run.host_buffers.items()
+        if not name.startswith("CPU") or "REPACK" in name or "AARCH64" in name
+    }
+    if beside and _close(row.predicted_mib, row.logged_mib - sum(beside.values())):
+        return f"{', '.join(beside)}: rearranged weights beside the mapped file, which is whole"
     return None
 
 

@@ -15,6 +15,9 @@ from typing import Any, Literal
 Runner = Literal["llama.cpp", "ik_llama.cpp", "ollama", "llama-cpp-python", "other"]
 Format = Literal["buffers", "breakdown", "old-2023", "none"]
 
+UNIFIED = "2025-07"
+"""llama.cpp#14363 (July 2025): each sequence may have a cache of its own."""
+
 _HOST_BUFFER = re.compile(r"^(CPU|AMX|BLAS|Host|host)|_Host$|_Pinned$", re.IGNORECASE)
 _DEVICE = re.compile(r"^(CUDA|ROCm|HIP|Vulkan|Metal|MTL|SYCL|CANN|MUSA|RPC|OpenCL|GPU)", re.I)
 
@@ -62,8 +65,8 @@ class LoggedRun:
     total_layers: int | None
     devices: tuple[LoggedDevice, ...]
     host: LoggedDevice
-    host_buffers: tuple[str, ...]
-    """Names of the host's weight buffers: ``CPU_Mapped``, ``AMX`` ..."""
+    host_buffers: Mapping[str, float]
+    """The host's weights by buffer, MiB: ``CPU_Mapped``, ``AMX`` ..."""
     kv_total: float | None
     vram_total: float | None
     """What a meter showed for the whole process on all cards, MiB."""
@@ -72,8 +75,10 @@ class LoggedRun:
     no_kv_offload: bool
     n_cpu_moe: int | None
     swa_full: bool | None
-    mla_attn: int | None
-    """ik_llama.cpp's ``-mla``."""
+    latent_cache: bool
+    """DeepSeek's cache holds one compressed row per token (ik_llama.cpp's ``-mla``)."""
+    unified_cache: bool
+    """Several sequences share one cache: before July 2025, and llama-server's automatic slots."""
     mtp: bool
     split_mode: str | None
     oom: bool
@@ -124,7 +129,7 @@ def read_run(record: Mapping[str, Any]) -> LoggedRun:
         total_layers=_whole(record.get("total_layers")),
         devices=tuple(devices),
         host=host,
-        host_buffers=tuple(buffers),
+        host_buffers=buffers,
         kv_total=_number(record.get("kv_self_mib")),
         vram_total=_vram_total(record),
         gpus=tuple(each for each in _list(record.get("gpus")) if isinstance(each, str)),
@@ -132,7 +137,9 @@ def read_run(record: Mapping[str, Any]) -> LoggedRun:
         no_kv_offload=bool(record.get("no_kv_offload")) or _has(command, "-nkvo"),
         n_cpu_moe=_whole(record.get("n_cpu_moe")) or _option(command, "-ncmoe", "--n-cpu-moe"),
         swa_full=_flag(record.get("swa_full")),
-        mla_attn=_whole(record.get("mla_attn")),
+        latent_cache=bool(record.get("mla_cache")) or bool(_whole(record.get("mla_attn"))),
+        unified_cache="auto" in str(record.get("n_seq_max"))
+        or (_text(record.get("date")) or "") < UNIFIED,
         mtp=bool(record.get("mtp")),
         split_mode=_text(record.get("split_mode")),
         oom=bool(record.get("oom")),
@@ -159,7 +166,8 @@ def quant_name(text: str) -> str | None:
     if name.startswith("UD-"):
         return name
     size = re.match(r"\s*-\s*(Small|Medium|Large)\b", text[found.end() :], re.IGNORECASE)
-    return f"{name}_{_WORDS[size[1].lower()]}" if size else name
+    sized = f"{name}_{_WORDS[size[1].lower()]}" if size else name
+    return "Q2_K" if sized == "Q2_K_M" else sized
 
 
 _LARGEST = {"n_layer": 512, "n_head": 4096, "n_head_kv": 4096, "n_expert": 4096}
@@ -179,11 +187,13 @@ def _hparams(record: Mapping[str, Any]) -> tuple[dict[str, int], frozenset[str]]
     return hparams, frozenset(per_layer)
 
 
-def _buffers(record: Mapping[str, Any]) -> tuple[list[LoggedDevice], LoggedDevice, list[str]]:
+def _buffers(
+    record: Mapping[str, Any],
+) -> tuple[list[LoggedDevice], LoggedDevice, dict[str, float]]:
     """Sort every buffer of a log to its device; several of one kind on one device are added."""
     found: dict[str, LoggedDevice] = {}
     host = LoggedDevice(name="host")
-    names: list[str] = []
+    host_buffers: dict[str, float] = {}
 
     def device(name: str) -> LoggedDevice | None:
         if _HOST_BUFFER.search(name):
@@ -203,7 +213,7 @@ def _buffers(record: Mapping[str, Any]) -> tuple[list[LoggedDevice], LoggedDevic
             if mib is None or place is None:
                 continue
             if place is host and term == "weights":
-                names.append(str(name))
+                host_buffers[str(name)] = mib
             setattr(place, term, (getattr(place, term) or 0.0) + mib)
     for key in ("breakdown_mib", "breakdown_exit_mib"):
         for name, row in _mapping(record.get(key)).items():
@@ -214,7 +224,7 @@ def _buffers(record: Mapping[str, Any]) -> tuple[list[LoggedDevice], LoggedDevic
                 place.compute = _number(_mapping(row).get("compute"))
     # some logs print a row of zeros for a card that is not used
     devices = [each for each in found.values() if each.weights or each.kv or each.compute]
-    return sorted(devices, key=lambda each: _natural(each.name)), host, names
+    return sorted(devices, key=lambda each: _natural(each.name)), host, host_buffers
 
 
 def _natural(name: str) -> tuple[int, str, int]:

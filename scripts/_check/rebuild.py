@@ -7,6 +7,7 @@ proves the table, and the counts by type prove the quantisation.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from localllm.hub.spec import model_spec
 
 _SHAPE = ("n_layer", "n_embd", "n_ff", "n_head", "n_head_kv", "n_expert")
 _FILE_TYPE_IDS = {name: number for number, name in FILE_TYPES.items()}
+_SIZE = re.compile(r"[ae]?\d+(\.\d+)?[bm]|\d+x\d+b")
 _MIN_KNOWN = 4
 """Hyperparameters that a log must give before a model is built from them alone."""
 
@@ -52,7 +54,7 @@ def rebuild(run: LoggedRun) -> Rebuilt:
     recorded, how = _shape(run)
     quant, doubt = _quant(run)
     best: ModelSpec | None = None
-    for variant in _variants(recorded):
+    for variant in _variants(recorded, run):
         try:
             spec = spec_of(variant, quant)
         except LocalLLMError as error:
@@ -139,6 +141,8 @@ def _names(text: str) -> Iterator[str]:
     parts = [part for part in "-".join(words).split("-") if part]
     for n in range(len(parts), 1, -1):
         yield "-".join(parts[:n])
+        if _SIZE.fullmatch(parts[n - 1]):
+            return  # without its size a name means another model
 
 
 @cache
@@ -152,7 +156,16 @@ def _get(recorded: Recorded, key: str) -> Hparam:
 
 
 def _same(recorded: Recorded, given: Mapping[str, int]) -> bool:
-    return all(_get(recorded, key) == value for key, value in given.items())
+    return all(
+        _get(recorded, key) == value
+        for key, value in given.items()
+        # files made before April 2025 give the heads of the decompressed K and V
+        if not (key == "n_head_kv" and _is_latent(recorded))
+    )
+
+
+def _is_latent(recorded: Recorded) -> bool:
+    return "n_embd_head_k_mla" in recorded.hparams
 
 
 def _changed(recorded: Recorded, given: Mapping[str, int]) -> dict[str, int] | None:
@@ -188,17 +201,74 @@ def _with(recorded: Recorded, run: LoggedRun, changed: Mapping[str, int]) -> Rec
     return replace(recorded, name=f"{recorded.name} of {run.id}", hparams=hparams, kinds=kinds)
 
 
-def _variants(recorded: Recorded) -> Iterator[Recorded]:
-    """Yield a shape, then the same tied or not, with rotary factors or not: a count decides."""
-    yield recorded
-    groups = {"untied", "rope_freqs"} & recorded.model_tensors.keys()
-    for mask in range(1 << len(groups)):
-        extra = set(recorded.extra)
-        for bit, group in enumerate(sorted(groups)):
-            if mask >> bit & 1:
-                extra ^= {group}
-        if frozenset(extra) != recorded.extra:
-            yield replace(recorded, extra=frozenset(extra))
+def _variants(recorded: Recorded, run: LoggedRun) -> Iterator[Recorded]:
+    """Yield a shape, then others that its file may have had: the count of tensors decides.
+
+    Tied or not, with rotary factors or not; DeepSeek's K and V projected by one matrix (files made
+    before April 2025), by two, or by all three (ik_llama.cpp's).
+    """
+    latent = [recorded]
+    if _is_latent(recorded):
+        old = run.hparams.get("n_head_kv", 1) > 1
+        decompressed = old and not run.latent_cache
+        together = _with_projections(recorded, together=True, apart=False)
+        latent = [recorded, together, _with_projections(recorded, together=True, apart=True)]
+        latent = [_decompressed(each) if decompressed else each for each in latent]
+        if old:
+            latent = [*latent[1:], latent[0]]
+    groups = sorted({"untied", "rope_freqs"} & recorded.model_tensors.keys())
+    for each in latent:
+        for mask in range(1 << len(groups)):
+            changed = {group for bit, group in enumerate(groups) if mask >> bit & 1}
+            yield replace(each, extra=recorded.extra ^ changed)
+
+
+_TOGETHER = {
+    "attn_kv_b.weight": [
+        "n_lora_kv",
+        "n_head * n_embd_head_k_mla - n_head * n_rot + n_head * n_embd_head_v_mla",
+    ]
+}
+
+
+def _with_projections(recorded: Recorded, *, together: bool, apart: bool) -> Recorded:
+    blocks = {}
+    for group, dims in recorded.block_tensors.items():
+        kept = dict(dims)
+        if "attn_k_b.weight" in dims and together:
+            kept |= _TOGETHER
+        if not apart:
+            kept.pop("attn_k_b.weight", None)
+            kept.pop("attn_v_b.weight", None)
+        blocks[group] = kept
+    return replace(recorded, block_tensors=blocks)
+
+
+def _decompressed(recorded: Recorded) -> Recorded:
+    """Return a latent shape as a file without the keys of latent attention describes it."""
+    hparams = dict(recorded.hparams)
+    hparams["n_embd_head_k"] = hparams["n_embd_head_k_mla"]
+    hparams["n_embd_head_v"] = hparams["n_embd_head_v_mla"]
+    hparams["n_head_kv"] = hparams["n_head"]
+    fixed = {
+        group: {
+            name: [_plain(each, recorded.hparams) for each in each_dims]
+            for name, each_dims in dims.items()
+        }
+        for group, dims in recorded.block_tensors.items()
+    }
+    for key in ("n_embd_head_k_mla", "n_embd_head_v_mla"):
+        del hparams[key]
+    return replace(recorded, hparams=hparams, block_tensors=fixed)
+
+
+def _plain(dimension: str | int, hparams: Mapping[str, Hparam]) -> str | int:
+    """Write the sizes that a decompressed shape no longer names as numbers."""
+    if isinstance(dimension, int):
+        return dimension
+    for key in ("n_embd_head_k_mla", "n_embd_head_v_mla"):
+        dimension = dimension.replace(key, str(hparams[key]))
+    return dimension
 
 
 def spec_of(recorded: Recorded, quant: str) -> ModelSpec:

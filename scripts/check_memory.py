@@ -3,6 +3,7 @@
 
     scripts/check_memory.py memory.jsonl                  outliers and a summary
     scripts/check_memory.py memory.jsonl --all            every row
+    scripts/check_memory.py memory.jsonl --engine         ask llama.cpp about what is left over
     scripts/check_memory.py memory.jsonl --json > check.json
 
 The file holds one JSON object per line, as people wrote them down from issues and notebooks: model,
@@ -20,22 +21,26 @@ import statistics
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from _check.compare import Row, compare, uncompared  # noqa: E402
+from _check.compare import LOGGED_HOST, Comparison, Row, compare, uncompared  # noqa: E402
 from _check.logs import LoggedRun, read_run  # noqa: E402
 
 
 class Checked(NamedTuple):
-    """One record and its rows."""
+    """One record and what came of it."""
 
     run: LoggedRun
-    how: str
-    """How its model was built, or why it was not."""
-    rows: Sequence[Row]
+    found: Comparison
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """Its rows."""
+        return self.found.rows
 
 
 def main() -> None:
@@ -44,8 +49,13 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="records, one JSON object per line")
     parser.add_argument("--all", action="store_true", help="every row, not only outliers")
     parser.add_argument("--json", action="store_true", help="everything, as one JSON document")
+    parser.add_argument(
+        "--engine", action="store_true", help="ask the installed llama.cpp what nothing explains"
+    )
     options = parser.parse_args()
     checked, broken = check(options.file.read_text(encoding="utf-8").splitlines())
+    if options.engine:
+        checked = ask_engine(checked)
     if options.json:
         print(json.dumps(as_document(checked, broken), indent=1))
         return
@@ -71,12 +81,26 @@ def check(lines: Sequence[str]) -> tuple[list[Checked], int]:
             continue
         run = read_run(record)
         try:
-            how, rows = compare(run)
+            found = compare(run)
         except Exception as error:  # one odd record must not hide the others
             how = f"this check failed: {error!r}"
-            rows = uncompared(run, how)
-        checked.append(Checked(run, how, rows))
+            found = Comparison(how=how, rows=uncompared(run, how))
+        checked.append(Checked(run, found))
     return checked, broken
+
+
+def ask_engine(checked: Sequence[Checked]) -> list[Checked]:
+    """Ask llama.cpp's allocator about the compute buffers that nothing explains."""
+    from _check.second import SecondOpinion
+
+    asked: list[Checked] = []
+    with SecondOpinion(LOGGED_HOST) as opinion:
+        for run, found in checked:
+            if found.rebuilt is not None and found.prediction is not None:
+                rows = opinion.on(found.rebuilt, found.prediction, found.rows)
+                found = replace(found, rows=rows)
+            asked.append(Checked(run, found))
+    return asked
 
 
 def record_lines(each: Checked, *, everything: bool) -> Iterator[str]:
@@ -86,11 +110,11 @@ def record_lines(each: Checked, *, everything: bool) -> Iterator[str]:
         return
     run = each.run
     setting = f"ctx {run.n_ctx}, layers {run.offloaded}/{run.total_layers}, {run.runner} {run.date}"
-    yield f"{run.id}  {run.model[:40]} {run.quant or '?'}, {setting}  [{each.how}]"
+    yield f"{run.id}  {run.model[:40]} {run.quant or '?'}, {setting}  [{each.found.how}]"
     for row in rows:
         predicted = "-" if row.predicted_mib is None else f"{row.predicted_mib:,.2f}"
         error = "" if row.error is None else f"{row.error:+.2%}"
-        reason = f"  {row.reason}" if row.reason else ""
+        reason = "".join(f"  {text}" for text in (row.reason, row.note) if text)
         yield (
             f"    {row.device[:24]:24} {row.term:8} logged {row.logged_mib:12,.2f}"
             f"  ours {predicted:>12} {error:>9}  {row.verdict}{reason}"
@@ -160,7 +184,7 @@ def as_document(checked: Sequence[Checked], broken: int) -> dict[str, Any]:
                 "quant": each.run.quant,
                 "runner": each.run.runner,
                 "date": each.run.date,
-                "built_from": each.how,
+                "built_from": each.found.how,
                 "rows": [
                     {
                         "device": row.device,
@@ -170,6 +194,7 @@ def as_document(checked: Sequence[Checked], broken: int) -> dict[str, Any]:
                         "error": row.error,
                         "verdict": row.verdict,
                         "reason": row.reason,
+                        "note": row.note,
                     }
                     for row in each.rows
                 ],

@@ -56,6 +56,8 @@ class Row:
     reason: str | None = None
     """Why the two differ, or why they were not compared."""
     compared: bool = True
+    note: str | None = None
+    """What else is known of an outlier; it explains nothing."""
 
     @property
     def error(self) -> float | None:
@@ -97,23 +99,39 @@ class Prediction:
     """What was not in the log and had to be inferred."""
 
 
-def compare(run: LoggedRun) -> tuple[str, list[Row]]:
-    """Return how the model was built (or why not), and the rows of a record."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One record compared."""
+
+    how: str
+    """How its model was built, or why it was not."""
+    rows: Sequence[Row]
+    rebuilt: Rebuilt | None = None
+    prediction: Prediction | None = None
+
+
+def compare(run: LoggedRun) -> Comparison:
+    """Return the rows of a record, each with its error or why there is none."""
     from _check.explain import reasoned
 
     try:
         rebuilt = rebuild(run)
     except NotRebuilt as error:
-        return str(error), uncompared(run, f"model unknown: {error}")
+        return Comparison(how=str(error), rows=uncompared(run, f"model unknown: {error}"))
     blocked = _blocked(run)
     if blocked is not None:
-        return rebuilt.how, uncompared(run, blocked)
+        return Comparison(how=rebuilt.how, rows=uncompared(run, blocked))
     try:
         prediction = predict(run, rebuilt)
     except LocalLLMError as error:
-        return rebuilt.how, uncompared(run, f"no plan for these settings: {error}")
-    rows = reasoned(run, rebuilt, prediction, _rows(run, prediction))
-    return "; ".join((rebuilt.how, *prediction.notes)), rows
+        why = f"no plan for these settings: {error}"
+        return Comparison(how=rebuilt.how, rows=uncompared(run, why))
+    return Comparison(
+        how="; ".join((rebuilt.how, *prediction.notes)),
+        rows=reasoned(run, rebuilt, prediction, _rows(run, prediction)),
+        rebuilt=rebuilt,
+        prediction=prediction,
+    )
 
 
 def predict(run: LoggedRun, rebuilt: Rebuilt) -> Prediction:
@@ -124,7 +142,7 @@ def predict(run: LoggedRun, rebuilt: Rebuilt) -> Prediction:
     if refusal is not None:
         raise UsageError(refusal)
     devices = tuple(_device(each, run) for each in run.devices)
-    source = MemoryModel(model, devices, _HOST)
+    source = MemoryModel(model, devices, LOGGED_HOST)
     last = output_was_last(run, model)
     offloaded = model.n_layer_total if run.offloaded is None else run.offloaded + last
     offloaded = min(max(offloaded, 0), model.n_layer_total) if devices else 0
@@ -185,7 +203,7 @@ def _device(logged: LoggedDevice, run: LoggedRun) -> Device:
     )
 
 
-_HOST = Host(
+LOGGED_HOST = Host(
     cpu="logged",
     os="linux",
     machine="x86_64",
@@ -244,7 +262,7 @@ def _layer_caches_mib(model: ModelSpec, shape: RunShape) -> list[float]:
     device = Device(
         name="GPU", description="", kind="gpu", backend="cuda", total_bytes=1, free_bytes=1
     )
-    source = MemoryModel(model, (device,), _HOST)
+    source = MemoryModel(model, (device,), LOGGED_HOST)
     on_device = [
         source.breakdown(Placement(n_gpu_layers=n, layers_per_device=(n,)), shape)
         .devices[0]

@@ -20,7 +20,7 @@ from localllm.core.quant_mix import DEFAULT_TYPES, NEEDS_IMATRIX, Mixture, is_70
 from localllm.errors import LocalLLMError
 from localllm.hub.gguf_parser import parse_buffer
 from localllm.hub.gguf_types import FILE_TYPES
-from localllm.hub.gguf_writer import TypedValue, write_header
+from localllm.hub.gguf_writer import TypedValue, WrittenHeader, write_header
 from localllm.hub.known import KnownModel, known_model, known_names
 from localllm.hub.known_hparams import Hparam, typed_keys
 from localllm.hub.known_schema import Recorded, derived
@@ -39,6 +39,8 @@ class Rebuilt:
     """A model, and what is known to be unlike the file's."""
 
     spec: ModelSpec
+    header: WrittenHeader
+    """The header of such a file, without its vocabulary."""
     how: str
     """Which shape it was built from."""
     weights_doubt: str | None = None
@@ -53,18 +55,20 @@ def rebuild(run: LoggedRun) -> Rebuilt:
     """Return the model of a log. Raises NotRebuilt."""
     recorded, how = _shape(run)
     quant, doubt = _quant(run)
-    best: ModelSpec | None = None
+    best: tuple[ModelSpec, WrittenHeader] | None = None
     for variant in _variants(recorded, run):
         try:
-            spec = spec_of(variant, quant)
+            built = spec_of(variant, quant)
         except LocalLLMError as error:
             raise NotRebuilt(f"its shape is no model of ours: {error}") from None
-        best = best or spec
-        if run.tensor_types and sum(run.tensor_types.values()) == len(spec.tensors):
-            best = spec
+        best = best or built
+        if run.tensor_types and sum(run.tensor_types.values()) == len(built[0].tensors):
+            best = built
             break
     assert best is not None
-    return Rebuilt(spec=best, how=how, weights_doubt=doubt or _types_doubt(run, best))
+    spec, header = best
+    weights_doubt = doubt or _types_doubt(run, spec)
+    return Rebuilt(spec=spec, header=header, how=how, weights_doubt=weights_doubt)
 
 
 def _quant(run: LoggedRun) -> tuple[str, str | None]:
@@ -271,7 +275,7 @@ def _plain(dimension: str | int, hparams: Mapping[str, Hparam]) -> str | int:
     return dimension
 
 
-def spec_of(recorded: Recorded, quant: str) -> ModelSpec:
+def spec_of(recorded: Recorded, quant: str) -> tuple[ModelSpec, WrittenHeader]:
     """Return the model that ``llama-quantize`` would make of a shape that has no profile."""
     hparams = derived(recorded)
     named = tensor_table(
@@ -307,7 +311,8 @@ def spec_of(recorded: Recorded, quant: str) -> ModelSpec:
     ]
     header = write_header(keys, tensors)
     size = header.file_bytes + recorded.vocabulary_bytes
-    return model_spec(parse_buffer(header.data, size), source=recorded.name, stem=recorded.name)
+    parsed = parse_buffer(header.data, size)
+    return model_spec(parsed, source=recorded.name, stem=recorded.name), header
 
 
 def _fixed(recorded: Recorded, name: str) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from _check.compare import Row, compare
 from _check.logs import quant_name, read_run
-from check_memory import as_document, check, record_lines, summary, summary_lines
+from check_memory import as_document, ask_engine, check, record_lines, summary, summary_lines
 
 ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "tests" / "fixtures" / "load_logs.jsonl"
@@ -25,8 +25,8 @@ RECORDS: dict[str, dict[str, Any]] = {
 
 
 def rows_of(record_id: str, **changes: Any) -> dict[tuple[str, str], Row]:
-    _, rows = compare(read_run(RECORDS[record_id] | changes))
-    return {(row.device, row.term): row for row in rows}
+    found = compare(read_run(RECORDS[record_id] | changes))
+    return {(row.device, row.term): row for row in found.rows}
 
 
 def within(row: Row, share: float) -> bool:
@@ -79,9 +79,11 @@ def test_overrides_that_the_record_lost_are_told_from_a_wrong_formula() -> None:
 
 
 def test_experts_in_ram_are_inferred_from_a_whole_number_of_layers() -> None:
-    how, rows = compare(read_run(RECORDS["mem-0212"]))
-    assert "experts of 48 layers in RAM" in how
-    assert all(within(row, 0.01) for row in rows if row.term == "weights" and row.device != "host")
+    found = compare(read_run(RECORDS["mem-0212"]))
+    assert "experts of 48 layers in RAM" in found.how
+    assert all(
+        within(row, 0.01) for row in found.rows if row.term == "weights" and row.device != "host"
+    )
 
 
 def test_before_2026_the_output_layer_was_offloaded_last() -> None:
@@ -131,6 +133,16 @@ def test_quantisations_are_read_as_people_write_them(text: str, name: str | None
     assert quant_name(text) == name
 
 
+def test_llama_cpp_itself_is_asked_about_what_nothing_explains() -> None:
+    wrong = RECORDS["mem-0102"] | {"compute_buffers_mib": {"CUDA0": 300.0}}
+    checked, _ = check([json.dumps(wrong)])
+    (row,) = [row for row in checked[0].rows if row.verdict == "unexplained"]
+    (asked,) = ask_engine(checked)
+    (after,) = [each for each in asked.rows if each.device == row.device and each.term == row.term]
+    assert after.verdict == "explained", after
+    assert "llama.cpp's allocator here" in (after.reason or "")
+
+
 ODD: list[Any] = [None, "", "?", -1, [], {}, "[1, 2]", 1e99, True, {"CUDA0": "x"}, {"": 3.0}, 3.7]
 
 
@@ -144,7 +156,7 @@ def test_no_record_is_too_odd() -> None:
         lines.append(json.dumps(record))
     checked, broken = check(lines)
     assert (len(checked), broken) == (60, 2)
-    assert not [each.how for each in checked if "failed" in each.how]
+    assert not [each.found.how for each in checked if "failed" in each.found.how]
     assert all(list(record_lines(each, everything=True)) or not each.rows for each in checked)
 
 

@@ -20,13 +20,25 @@ from localllm.units import MiB
 N_CTX_PADDING = 256
 """llama.cpp rounds the context up to this (``src/llama-context.cpp``)."""
 
+CUDA_CONTEXT_BASE_BYTES = 8 * MiB
+CUDA_CONTEXT_BYTES_PER_MULTIPROCESSOR = round(2.91 * MiB)
+"""A CUDA context alone, by a line through what llama.cpp#23604 reports: 107 MiB on an RTX 4060 Ti
+(34 multiprocessors), 555 MiB on an RTX PRO 6000 (188). Between them an RTX 3090 (82) shows 252 to
+291 MiB less free than total before a load (llama.cpp#24608 and others), where the line says 247."""
+
+CUDA_POOLS_BYTES = 75 * MiB
+"""What the run itself takes beside its buffers: cuBLAS workspace, kernels' scratch pool, graphs. An
+RTX 4090 (128 multiprocessors) ends with 451 to 456 MiB that llama.cpp cannot account for
+(llama.cpp#15860), 75 MiB more than its context."""
+
 CUDA_OVERHEAD_BYTES = 450 * MiB
-"""CUDA context, cuBLAS workspace and pools of one card beside llama.cpp's own sum: public load logs
-show about 450 MiB; 107 to 555 MiB is the context alone, growing with the number of multiprocessors
-(llama.cpp#23604)."""
+"""Context and pools where the number of multiprocessors is not known: as an RTX 4090's."""
+
+VULKAN_OVERHEAD_BYTES = 160 * MiB
+"""Four loads on a laptop's RTX 3060 took 5 to 127 MiB more than their buffers, by nvidia-smi."""
 
 OTHER_GPU_OVERHEAD_BYTES = 256 * MiB
-"""Assumed for Metal, Vulkan and ROCm; an estimate."""
+"""Assumed for Metal, ROCm and RPC workers; an estimate without a measurement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +155,17 @@ def output_buffer_bytes(model: ModelSpec, shape: RunShape) -> int:
 
 
 def device_overhead_bytes(device: Device) -> int:
-    """Context and pools of a device's backend: the device's own figure, else one per backend."""
+    """Context and pools of a device's backend: the device's own figure, else one per backend.
+
+    CUDA's context holds the kernels' local memory and so grows with the multiprocessors.
+    """
     if device.overhead_bytes is not None:
         return device.overhead_bytes
-    return CUDA_OVERHEAD_BYTES if device.backend == "cuda" else OTHER_GPU_OVERHEAD_BYTES
+    if device.backend == "vulkan":
+        return VULKAN_OVERHEAD_BYTES
+    if device.backend != "cuda":
+        return OTHER_GPU_OVERHEAD_BYTES
+    if device.n_multiprocessors is None:
+        return CUDA_OVERHEAD_BYTES
+    grown = CUDA_CONTEXT_BYTES_PER_MULTIPROCESSOR * device.n_multiprocessors
+    return CUDA_CONTEXT_BASE_BYTES + grown + CUDA_POOLS_BYTES

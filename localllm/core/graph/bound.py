@@ -10,6 +10,7 @@ from __future__ import annotations
 from localllm.core.graph import attention
 from localllm.core.graph.builder import Builder
 from localllm.core.graph.tensors import Dims, Tensor
+from localllm.core.memory import padded_n_ctx
 from localllm.core.recurrent import n_embd_s
 
 _SPARE_STATES = 6
@@ -60,6 +61,8 @@ def _n_used(b: Builder) -> int:
 
 def _n_seen(b: Builder) -> int:
     """Rows that a token may look at: the cache's, or the batch's."""
+    if b.hparams.compress_ratio:
+        return padded_n_ctx(b.shape.n_ctx, n_seq=b.n_seq)
     return max(b.n_kv, b.n_tokens) if b.hparams.has_kv else b.n_tokens
 
 

@@ -139,6 +139,10 @@ class Formulas(MemorySource, Protocol):
 class ProvenMemory(MemorySource, Protocol):
     """llama.cpp's allocator: asked about a small header to search, about the true one to prove."""
 
+    def begin_proof(self, placement: Placement, shape: RunShape) -> None:
+        """Ask for a proof that is likely to be wanted, and return at once."""
+        ...
+
     def proof(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
         """``breakdown`` over the model's full header, vocabulary included."""
         ...

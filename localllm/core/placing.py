@@ -32,6 +32,9 @@ class Problem:
     memory: MemorySource
     hardware: Hardware
     policy: Policy
+    trusting: bool = False
+    """Where the engine and the formulas agree on a placement to the byte, the formulas are believed
+    about the next one."""
 
     @property
     def model(self) -> ModelSpec:

@@ -49,11 +49,20 @@ def make_plan(
     why. Raises UsageError for wishes that contradict the model, the machine or each other.
     """
     formulas = MemoryModel(model, (), hardware.host)
+    problem = Problem(memory=formulas, hardware=hardware, policy=policy)
     guess = solution = solve(formulas, hardware, policy)
     if engine is not None:
-        solution = _proven(engine, hardware, policy, near=guess)
+        here = engine.with_devices(guess.devices)
+        here.begin_proof(guess.placement, guess.settings.shape)
+    others = counterfactuals(problem, solution=guess, guess=guess, solve=_solve_by_formulas)
+    if engine is not None:
+        problem = replace(problem, memory=engine)
+        solution = _proven(engine, problem, near=guess)
         basis = "exact" if basis == "formula" else basis
-    problem = Problem(memory=engine or formulas, hardware=hardware, policy=policy)
+        if solution.score != guess.score:
+            others = counterfactuals(
+                problem, solution=solution, guess=guess, solve=_solve_by_formulas
+            )
     overrides = tensor_overrides(solution.placement)
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
     return Plan(
@@ -85,34 +94,41 @@ def make_plan(
         cost=None,
         reasons=explain.reasons(model, hardware, policy, solution),
         cliff=explain.cliff(solution, further=one_step_further(problem, solution)),
-        counterfactuals=counterfactuals(
-            problem, solution=solution, guess=guess, solve=_solve_by_formulas
-        ),
+        counterfactuals=others,
         llama_args=explain.llama_args(model, solution, overrides),
         estimated_terms=solution.memory.estimated,
         differences=differences(formulas, solution),
     )
 
 
-def _proven(
-    engine: ProvenMemory, hardware: Hardware, policy: Policy, *, near: Solution
-) -> Solution:
-    """Search with llama.cpp's allocator from the formulas' answer; prove what it finds."""
-    found = solve(engine, hardware, policy, near=near)
+def _proven(engine: ProvenMemory, problem: Problem, *, near: Solution) -> Solution:
+    """Search with llama.cpp's allocator from the formulas' answer; prove what it finds.
+
+    It must fit by the engine's count, and one step further must not.
+    """
+    found = solve(engine, problem.hardware, problem.policy, near=near, trusting=True)
+    further = one_step_further(problem, found)
+    if further is not None and further.gpus_fit:
+        found = solve(engine, problem.hardware, problem.policy, near=further)
     proof = engine.with_devices(found.devices).proof(found.placement, found.settings.shape)
-    problem = Problem(memory=engine, hardware=hardware, policy=policy)
     return with_breakdown(problem, found, proof)
 
 
 def solve(
-    memory: MemorySource, hardware: Hardware, policy: Policy, *, near: Solution | None = None
+    memory: MemorySource,
+    hardware: Hardware,
+    policy: Policy,
+    *,
+    near: Solution | None = None,
+    trusting: bool = False,
 ) -> Solution:
     """Choose KV type, context, devices and layers: the plan without its words.
 
     ``near`` is another source's answer: the search starts there, which saves most questions.
+    ``trusting`` saves one more, see ``Problem``.
     """
     check_wishes(memory.model, hardware, policy)
-    problem = Problem(memory=memory, hardware=hardware, policy=policy)
+    problem = Problem(memory=memory, hardware=hardware, policy=policy, trusting=trusting)
     if "auto" in (policy.type_k, policy.type_v):
         return _solve_for_kv_type(problem, near=near)
     return _solve_for_context(problem, near=near)

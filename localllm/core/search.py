@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from localllm.core.memory import Formulas
 from localllm.core.placing import Problem
 from localllm.core.solution import Solution
 
@@ -28,10 +29,16 @@ def guided(
     working the compute buffers out anew.
     """
     formulas = problem.memory.formulas
+    if problem.trusting and start is not None and low <= start <= high:
+        found = trial(problem, start)
+        if found is not None and _agree(formulas, found):
+            ours = replace(problem, memory=formulas)
+            if start == high or trial(ours, start + 1) is None:
+                return found
     if start is None or formulas is problem.memory:
         rough = replace(problem, memory=formulas.with_compute(near.memory if near else None))
-        found = _largest_number(lambda n: trial(rough, n) is not None, low=low, high=high)
-        start = max(found, low)
+        guess = _largest_number(lambda n: trial(rough, n) is not None, low=low, high=high)
+        start = max(guess, low)
     return largest(lambda n: trial(problem, n), low=low, high=high, near=start)
 
 
@@ -74,3 +81,9 @@ def largest(
     while bad - good > 1:
         succeeds((good + bad) // 2)
     return best
+
+
+def _agree(formulas: Formulas, found: Solution) -> bool:
+    """Whether the formulas count the same bytes for a solution of another source."""
+    ours = formulas.with_devices(found.devices).breakdown(found.placement, found.settings.shape)
+    return (ours.devices, ours.host) == (found.memory.devices, found.memory.host)

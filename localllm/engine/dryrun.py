@@ -153,6 +153,8 @@ class DryRun:
                 except Gone as error:
                     child.close()
                     self._child = None
+                    if self._closed:
+                        raise ExactUnavailable("The dry run was closed.") from None
                     if is_last:
                         raise DryRunRefused(str(error), hint="Run `localllm doctor`.") from None
                     self._child = DryRunProcess()
@@ -161,9 +163,12 @@ class DryRun:
         return _decode(message)
 
     def close(self) -> None:
-        """End the child."""
+        """End the child, also over a question that another thread waits for."""
+        self._closed = True
+        child = self._child
+        if child is not None:
+            child.kill()
         with self._lock:
-            self._closed = True
             if self._child is not None:
                 self._child.close()
                 self._child = None

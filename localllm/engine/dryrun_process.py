@@ -148,6 +148,11 @@ class DryRunProcess:
         )
         return died(autopsy).message
 
+    def kill(self) -> None:
+        """End the child; safe from any thread, while another waits for its answer."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
         """End the child now and close its pipes."""
         if self._process is None:

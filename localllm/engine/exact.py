@@ -7,7 +7,9 @@ small header without vocabulary, ``proof`` about the true one.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +35,7 @@ from localllm.engine.dryrun import (
     DryRunRefused,
     DryRunRequest,
 )
+from localllm.errors import LocalLLMError
 
 _N_BATCH = 2048
 """Memory does not follow the batch as long as it holds a micro-batch: outputs are limited apart."""
@@ -66,6 +69,7 @@ class EngineMemory:
         self._full, self._bare = tuple(full), tuple(bare)
         self._this_machine = this_machine
         self._known: dict[_Key, MemoryBreakdown] = {}
+        self._proofs: dict[_Key, threading.Thread] = {}
 
     @property
     def model(self) -> ModelSpec:
@@ -102,6 +106,11 @@ class EngineMemory:
 
         Raises ``ExactUnavailable`` and ``DryRunRefused``.
         """
+        full = (self._full, self._machine, placement, shape)
+        if full in self._proofs:
+            self._proofs[full].join()
+        if full in self._known:
+            return self._known[full]
         return self._ask(self._bare, placement, (shape,))[0]
 
     def breakdowns(
@@ -110,8 +119,25 @@ class EngineMemory:
         """Return ``breakdown`` of several shapes on one placement: one question, one load."""
         return self._ask(self._bare, placement, shapes)
 
+    def begin_proof(self, placement: Placement, shape: RunShape) -> None:
+        """Ask about the full header in the background: loading its vocabulary takes longest.
+
+        What goes wrong there is told when the proof is wanted.
+        """
+
+        def prove() -> None:
+            with contextlib.suppress(LocalLLMError):
+                self._ask(self._full, placement, (shape,))
+
+        thread = threading.Thread(target=prove, name="localllm-proof", daemon=True)
+        self._proofs[self._full, self._machine, placement, shape] = thread
+        thread.start()
+
     def proof(self, placement: Placement, shape: RunShape) -> MemoryBreakdown:
         """``breakdown`` over the model's full header, vocabulary included."""
+        running = self._proofs.get((self._full, self._machine, placement, shape))
+        if running is not None:
+            running.join()
         return self._ask(self._full, placement, (shape,))[0]
 
     def _ask(

@@ -136,7 +136,7 @@ def _search(
             search.formulas_s += time.perf_counter() - before
             _ask_together(engine, guesses)
             for policy, guess in zip(policies, guesses, strict=True):
-                found = solve(engine, hardware, policy, near=guess)
+                found = solve(engine, hardware, policy, near=guess, trusting=True)
                 key = f"{quant} {policy.type_k} {policy.n_ctx}"
                 search.n_gpu_layers[key] = found.placement.n_gpu_layers
     return search

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from localllm.core.cache import uses_flash_attn
@@ -26,6 +27,9 @@ from localllm.core.weights import repacks
 
 Machine = tuple[DeviceTraits, ...]
 
+_FEW_DEVICES = 2
+"""Up to these every placement has its own graph; over more, an odd layer makes no difference."""
+
 
 class _Spot(NamedTuple):
     """A block's place: its backend, its routed experts', its cache's (the CPU's number is last)."""
@@ -33,6 +37,21 @@ class _Spot(NamedTuple):
     backend: int
     experts: int
     cache: int
+
+
+class _Layout(NamedTuple):
+    """What a placement means to the graph, whatever the context."""
+
+    spots: list[_Spot]
+    kept: list[int]
+    """Blocks that are built."""
+    twins: dict[int, int]
+    """Devices that were left out, and the ones whose size they have."""
+    pipelined: bool
+    whole: bool
+    """Every layer is on a device."""
+    alike: Hashable
+    """Equal for placements with the same graph."""
 
 
 def pipelined(model: ModelSpec, placement: Placement, machine: Sequence[DeviceTraits]) -> bool:
@@ -58,14 +77,27 @@ class ComputeModel:
         self._host = host
         self._tensors = _by_layer(model)
         self._kinds = _Kinds(model, self._tensors)
+        self._layouts: dict[tuple[Placement, Machine], _Layout] = {}
         self._known: dict[Hashable, tuple[int, ...]] = {}
         self.proven = is_proven(model)
         """Whether this family's graph was held against llama.cpp's; else it is an upper bound."""
 
     def buffers(self, placement: Placement, shape: RunShape, machine: Machine) -> tuple[int, ...]:
         """Bytes of each device's compute buffer, in the machine's order, and of the host's last."""
+        shape = replace(shape, flash_attn=uses_flash_attn(self._model, shape))
+        where = (placement, machine)
+        layout = self._layouts.get(where)
+        if layout is None:
+            layout = self._layouts[where] = self._layout(placement, machine)
+        question = (layout.alike, shape, machine)
+        sizes = self._known.get(question)
+        if sizes is None:
+            sizes = self._known[question] = self._reserve(layout, shape, machine)
+        return tuple(sizes[layout.twins.get(i, i)] for i in range(len(sizes)))
+
+    def _layout(self, placement: Placement, machine: Machine) -> _Layout:
+        """Work out which blocks must be built for a placement, and where they lie."""
         model = self._model
-        shape = replace(shape, flash_attn=uses_flash_attn(model, shape))
         spots = self._spots(placement, len(machine))
         streams = any(traits.streams_weights for traits in machine)
         keys = tuple(
@@ -74,41 +106,27 @@ class ComputeModel:
         )
         several = pipelined(model, placement, machine)
         whole = bool(machine) and placement.n_gpu_layers >= model.n_layer_total
-        kept = thinned(keys)
+        kept = thinned(keys, by_turns=len(machine) <= _FEW_DEVICES)
+        kept, twins = _without_twins(kept, keys, spots, machine)
+        # Where the CPU computes a part of each block, pipelines hold copies for every one of them.
         alike = keys if several else tuple(keys[i] for i in kept)
-        question = (alike, spots[-1], shape, machine, several, whole)
-        if question not in self._known:
-            self._known[question] = self._reserve(kept, spots, shape, machine, several, whole)
-        return self._known[question]
+        return _Layout(spots, kept, twins, several, whole, (alike, spots[-1], several, whole))
 
-    def _reserve(
-        self,
-        kept: Sequence[int],
-        spots: Sequence[_Spot],
-        shape: RunShape,
-        machine: Machine,
-        several: bool,
-        whole: bool,
-    ) -> tuple[int, ...]:
+    def _reserve(self, layout: _Layout, shape: RunShape, machine: Machine) -> tuple[int, ...]:
         n_blocks = self._model.n_layer_main
-        scheduler = Scheduler(machine, pipelined=several)
-        sizes = scheduler.buffer_bytes(self._graph(kept, spots, shape, machine, whole))
-        if several and scheduler.n_splits > len(machine) + 1 and len(kept) < n_blocks:
-            # The CPU computes a part of each block: every block's copies stay, so build them all.
-            graph = self._graph(range(n_blocks), spots, shape, machine, whole)
+        scheduler = Scheduler(machine, pipelined=layout.pipelined)
+        sizes = scheduler.buffer_bytes(self._graph(layout.kept, layout, shape, machine))
+        cut = scheduler.n_splits > len(machine) + 1
+        if layout.pipelined and cut and len(layout.kept) < n_blocks:
+            graph = self._graph(range(n_blocks), layout, shape, machine)
             return Scheduler(machine, pipelined=True).buffer_bytes(graph)
         return sizes
 
     def _graph(
-        self,
-        kept: Sequence[int],
-        spots: Sequence[_Spot],
-        shape: RunShape,
-        machine: Machine,
-        whole: bool,
+        self, kept: Sequence[int], layout: _Layout, shape: RunShape, machine: Machine
     ) -> Graph:
         streamable = self._streamable(shape, machine)
-        homes = [Home(*spot, streamable) for spot in spots]
+        homes = [Home(*spot, streamable) for spot in layout.spots]
         return batch_graph(
             self._model,
             shape,
@@ -116,7 +134,7 @@ class ComputeModel:
             [(i, homes[i]) for i in kept],
             homes[-1],
             len(machine),
-            all_offloaded=whole,
+            all_offloaded=layout.whole,
         )
 
     def _spots(self, placement: Placement, host: int) -> list[_Spot]:
@@ -171,6 +189,29 @@ class _Kinds:
     def of(self, layer: int, *, by_type: bool) -> int:
         """Return a block's kind; ``by_type``: tell the types of its weights apart too."""
         return self._by_type[layer] if by_type else self._by_shape[layer]
+
+
+def _without_twins(
+    kept: list[int], keys: Sequence[tuple[int, _Spot]], spots: Sequence[_Spot], machine: Machine
+) -> tuple[list[int], dict[int, int]]:
+    """Leave out devices whose neighbour before holds the same: its buffer is theirs too.
+
+    Neither the first device, nor one after it, nor the last with a block or the output is left out:
+    what comes to them, or leaves them, differs. Returns the blocks that stay, and whose size a
+    device has that was left out.
+    """
+    held: dict[int, list[int]] = {}
+    for layer in kept:
+        held.setdefault(spots[layer].backend, []).append(layer)
+    used = sorted(device for device in held if device < len(machine))
+    twins: dict[int, int] = {}
+    for before, device in pairwise(used[1:-1]):
+        same = [keys[i][0] for i in held[before]] == [keys[i][0] for i in held[device]]
+        alone = all(spots[i] == _Spot(device, device, device) for i in held[device])
+        if same and alone and machine[before] == machine[device]:
+            twins[device] = twins.get(before, before)
+    gone = {layer for device in twins for layer in held[device]}
+    return [layer for layer in kept if layer not in gone], twins
 
 
 def _by_layer(model: ModelSpec) -> dict[int, dict[str, TensorInfo]]:

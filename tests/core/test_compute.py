@@ -270,7 +270,8 @@ def test_building_some_of_many_equal_blocks_finds_what_building_all_does(
 def test_runs_are_cut_to_their_first_rounds_and_the_last_block_stays() -> None:
     keys = "a" + "bbc" * 20 + "d" * 9 + "e"
     kept = "".join(keys[i] for i in repeats.thinned(keys))
-    assert kept == "a" + "bbc" * repeats.ROUNDS + "d" * repeats.ROUNDS + "e"
+    # Of an odd number of rounds an odd one stays: results take turns in two places.
+    assert kept == "a" + "bbc" * repeats.ROUNDS + "d" * (repeats.ROUNDS + 1) + "e"
 
 
 def test_nothing_is_cut_from_a_short_or_an_empty_model() -> None:

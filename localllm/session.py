@@ -10,29 +10,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from localllm.core.generation import (
-    BenchTest,
-    ChatRequest,
-    CompletionRequest,
-    Engine,
-    EngineInfo,
-    Event,
-    Loaded,
-    Message,
-    Sampling,
-)
 from localllm.core.hardware import Hardware
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import BasisWish, Plannable, Planner
-from localllm.records.conversations import Conversation, ConversationStore, Summary
-from localllm.records.entries import Entry
-from localllm.records.export import read as read_conversation
-from localllm.records.export import save as save_conversation
-from localllm.records.state import private_file, state_dir
+
+if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
+    from localllm.core.generation import (
+        BenchTest,
+        ChatRequest,
+        CompletionRequest,
+        Engine,
+        EngineInfo,
+        Event,
+        Loaded,
+        Message,
+        Sampling,
+    )
+    from localllm.records.conversations import Conversation, ConversationStore, Summary
+    from localllm.records.entries import Entry, Transcript
 
 __all__ = [
     "BenchTest",
@@ -148,11 +147,30 @@ def hardware_names() -> tuple[str, ...]:
 
 def conversation_store() -> ConversationStore:
     """Return the conversations kept in the state folder; nothing is made before one is kept."""
+    from localllm.records.conversations import ConversationStore
+    from localllm.records.state import state_dir
+
     return ConversationStore(state_dir() / "conversations")
+
+
+def read_conversation(path: Path) -> Transcript:
+    """Return a conversation that was saved to a file. Raises what ``records.export.read`` does."""
+    from localllm.records.export import read
+
+    return read(path)
+
+
+def save_conversation(conversation: Conversation, path: Path) -> None:
+    """Write a conversation to a file, as Markdown or JSON Lines by its ending."""
+    from localllm.records.export import save
+
+    save(conversation, path)
 
 
 def input_history_path() -> Path | None:
     """Return the file of typed lines, private to the person; None where it cannot be kept."""
+    from localllm.records.state import private_file, state_dir
+
     try:
         return private_file(state_dir() / "chat-history")
     except OSError:
@@ -226,6 +244,8 @@ class Session:
         """Load a model under its plan; yields progress, then ``Loaded``, ``Failed`` or ``Died``."""
         self.model, self.plan, self.loaded = model, plan, None
         self._planner.close()  # the memory of its child is the engine's now
+        from localllm.core.generation import Loaded
+
         for event in self._started_engine().load(plan, tuple(str(p) for p in model.paths)):
             if isinstance(event, Loaded):
                 self.loaded = event

@@ -21,7 +21,6 @@ from typing import IO, TYPE_CHECKING, Any, Self, TextIO, cast
 import click
 
 from localllm import errors
-from localllm.core.generation import Died, Failed
 from localllm.core.text import printable
 from localllm.errors import DoesNotFitError, EngineError, LocalLLMError
 from localllm.units import format_bytes
@@ -29,6 +28,7 @@ from localllm.units import format_bytes
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from localllm.core.generation import Died, Failed
     from localllm.core.plan import Plan
 
 MIN_WIDTH, MAX_WIDTH = 78, 110
@@ -106,6 +106,8 @@ def unicode_output(stream: TextIO | None = None) -> bool:
 
 def failure(event: Failed | Died) -> LocalLLMError:
     """Return the error that an engine event stands for, with its hint and exit code."""
+    from localllm.core.generation import Died
+
     if isinstance(event, Died):
         return EngineError(event.message, hint=event.hint)
     kind = getattr(errors, event.error, None)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from localllm.core.generation import BenchTest, EngineInfo
 from localllm.core.hardware_document import hardware_document
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
+
+if TYPE_CHECKING:
+    from localllm.core.generation import BenchTest, EngineInfo
 
 PLAN_SCHEMA = "localllm.plan/1"
 BENCH_SCHEMA = "localllm.bench/1"

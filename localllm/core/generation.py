@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from localllm.core.buffers import BufferMemory
 from localllm.core.plan import Plan
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -90,19 +91,6 @@ class BenchTest:
             self.n_gen > 0
         )
         return "+".join(parts) + (f" @ d{self.n_depth}" if self.n_depth else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BufferMemory:
-    """llama.cpp's own memory breakdown of one device, or of ``host``, as it really allocated."""
-
-    name: str
-    model_bytes: int
-    """Of a mapped file llama.cpp counts the span from the first to the last host tensor."""
-    context_bytes: int
-    compute_bytes: int
-    mapped_bytes: int = 0
-    """The part of ``model_bytes`` that is the mapped file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

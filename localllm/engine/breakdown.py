@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localllm.core.generation import BufferMemory
+from localllm.core.buffers import BufferMemory
 from localllm.engine.rows import (
     Row,
     Unreadable,

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from localllm.core.generation import BufferMemory
+from localllm.core.buffers import BufferMemory
 from localllm.core.hardware import Device
 from localllm.engine.devices import simulated_spec
 from localllm.engine.dryrun_process import DryRunProcess, ExactUnavailable, Gone

@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from localllm.core.buffers import BufferMemory
 from localllm.core.generation import (
-    BufferMemory,
     ChatRequest,
     CompletionRequest,
     EngineDevice,

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from localllm.core.generation import EngineDevice
 from localllm.core.hardware import THIS_MACHINE, Device, Hardware, Host
 from localllm.probes import apple
 from localllm.probes.amd import probe_amd
@@ -21,6 +21,9 @@ from localllm.probes.nvidia import probe_nvidia, sleeping_gpus
 from localllm.probes.pci import AMD, NVIDIA, displays
 from localllm.probes.sysfiles import folders
 from localllm.probes.visible import hides_all_cuda
+
+if TYPE_CHECKING:
+    from localllm.core.generation import EngineDevice
 
 
 def detect(

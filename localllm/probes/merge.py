@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from localllm.core.generation import EngineDevice
 from localllm.core.hardware import Backend, Device
 from localllm.probes.pci import normal_pci_id
 from localllm.probes.visible import CUDA_VARIABLE, cuda_visibility, variable_for
+
+if TYPE_CHECKING:
+    from localllm.core.generation import EngineDevice
 
 _BACKENDS: tuple[tuple[str, Backend], ...] = (
     # ggml_backend_dev_name of each backend, with a number behind it.

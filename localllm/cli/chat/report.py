@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from localllm.cli.chat.names import label
 from localllm.cli.chat.state import Chat
@@ -11,8 +12,10 @@ from localllm.cli.chat.status import NO_POWER, rate
 from localllm.cli.chat.turn import Answer
 from localllm.core.plan import Plan
 from localllm.core.text import printable
-from localllm.session import Summary
 from localllm.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from localllm.session import Summary
 
 _TEMPLATES = {"model": "from the model", "built-in": "built in", "none": "none"}
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from localllm.cli.chat.names import label, now_text, progress_text, reference
 from localllm.cli.chat.pump import Pump
@@ -27,14 +28,11 @@ from localllm.core.generation import (
 )
 from localllm.core.policy import Policy
 from localllm.errors import EngineError
-from localllm.session import (
-    Conversation,
-    ConversationStore,
-    Entry,
-    LocalModel,
-    Session,
-    resolve_model,
-)
+from localllm.records.entries import Entry
+from localllm.session import LocalModel, Session, resolve_model
+
+if TYPE_CHECKING:
+    from localllm.session import Conversation, ConversationStore
 
 _SHOW_LOAD_AFTER_S = 0.15
 

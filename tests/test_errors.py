@@ -15,7 +15,13 @@ KINDS = {
     if isinstance(kind, type) and issubclass(kind, errors.LocalLLMError)
 }
 ROOT = Path(localllm.__file__).parent
-NAMED_FIRST = ("hub/foreign.py", "hub/gguf_tensors.py", "hub/kinds.py", "hub/gguf.py")
+NAMED_FIRST = (
+    "hub/foreign.py",
+    "hub/gguf_tensors.py",
+    "hub/kinds.py",
+    "hub/gguf.py",
+    "hub/remote.py",
+)
 """Their messages follow the name of the file and a colon."""
 
 

@@ -52,6 +52,11 @@ def counted(plan: Plan) -> Iterator[str]:
     mapped = plan.host.mapped_bytes
     if mapped:
         yield f"of RAM's model column {format_bytes(mapped)} are the mapped file"
+    if plan.host.cached_bytes:
+        yield (
+            f"{format_bytes(plan.host.cached_bytes)} more of the file stay in the page cache until "
+            f"somebody needs the memory: their weights were copied"
+        )
     yield from _kv_lines(plan)
     yield (
         f"compute: batches of {plan.n_ubatch} tokens (submitted by {plan.n_batch}), "

@@ -66,6 +66,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
                 "overhead_bytes": row.overhead_bytes,
                 "headroom_bytes": row.headroom_bytes,
                 "mapped_bytes": row.mapped_bytes,
+                "cached_bytes": row.cached_bytes,
                 "shared_bytes": row.shared_bytes,
                 "spare_bytes": row.spare_bytes,
                 "n_layers": row.n_layers,

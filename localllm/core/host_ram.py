@@ -13,7 +13,7 @@ from collections.abc import Callable
 from localllm.core.cache import uses_flash_attn
 from localllm.core.ggml import TYPES_BY_NAME, row_bytes
 from localllm.core.hardware import Host
-from localllm.core.memory import RunShape, output_buffer_bytes, padded_n_ctx
+from localllm.core.memory import Placement, RunShape, output_buffer_bytes, padded_n_ctx
 from localllm.core.model import ModelSpec, TensorInfo
 from localllm.core.ownership import is_expert, is_multiplied, owner
 from localllm.core.weights import repacks
@@ -98,6 +98,20 @@ def _operand_bytes(model: ModelSpec, tensor: TensorInfo) -> int:
         return 0  # it is F32 already
     block = TYPES_BY_NAME[kind].block
     return row_bytes(kind, -(-n_elements // block) * block)
+
+
+def left_in_place(model: ModelSpec, placement: Placement) -> Callable[[TensorInfo], bool]:
+    """Return which tensors a placement leaves to the CPU, rearranged ones among them."""
+    first_on_device = model.n_layer_total - placement.n_gpu_layers
+
+    def is_left(tensor: TensorInfo) -> bool:
+        whose = owner(model, tensor)
+        if whose.kind == "block":
+            here = whose.layer < first_on_device
+            return here or (is_expert(tensor) and whose.layer in placement.host_expert_layers)
+        return whose.kind == "input" or (whose.kind == "output" and placement.n_gpu_layers == 0)
+
+    return is_left
 
 
 def mapped_span_bytes(

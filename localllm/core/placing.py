@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from localllm.core.hardware import Device, Hardware
+from localllm.core.host_ram import left_in_place, mapped_span_bytes
 from localllm.core.memory import MemoryBreakdown, MemorySource, Placement
 from localllm.core.model import ModelSpec
 from localllm.core.plan import DeviceMemory, TensorOverride
@@ -16,6 +17,7 @@ from localllm.core.policy import Policy
 from localllm.core.settings import Settings, headroom_bytes
 from localllm.core.solution import Solution
 from localllm.core.split import free_bytes, split_layers
+from localllm.core.traits import device_traits
 from localllm.core.weights import EXPERT_PATTERN
 from localllm.units import MiB
 
@@ -124,6 +126,22 @@ def with_breakdown(problem: Problem, solution: Solution, breakdown: MemoryBreakd
     here = problem.on(solution.devices)
     rows = _rows(here, solution.settings, solution.placement, breakdown)
     return replace(solution, memory=breakdown, rows=rows)
+
+
+def with_cached_pages(problem: Problem, solution: Solution) -> tuple[DeviceMemory, ...]:
+    """Return the rows of a final solution, the host's with the pages that a mapped file keeps."""
+    *gpus, host = solution.rows
+    if not solution.settings.use_mmap:
+        return solution.rows
+    model, placement = problem.model, solution.placement
+    pinned = any(device_traits(device).host_buffer for device in solution.devices)
+    span = mapped_span_bytes(
+        model,
+        problem.hardware.host,
+        repack=solution.settings.shape.repack and not pinned,
+        in_place=left_in_place(model, placement),
+    )
+    return (*gpus, replace(host, cached_bytes=max(span - host.mapped_bytes, 0)))
 
 
 def _rows(

@@ -34,6 +34,9 @@ class DeviceMemory:
     """Left free on purpose."""
     mapped_bytes: int = 0
     """Host only: the part of ``model_bytes`` that is the mapped file, which may be evicted."""
+    cached_bytes: int = 0
+    """Host only: further pages of the mapped file, of weights that were copied elsewhere. They stay
+    resident while nobody needs the memory, and need not be free."""
     shared_bytes: int = 0
     """Host only: what GPUs without memory of their own take of it."""
     n_layers: int = 0

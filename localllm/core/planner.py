@@ -18,7 +18,13 @@ from localllm.core.groups import device_groups
 from localllm.core.hardware import Hardware
 from localllm.core.memory import MemorySource, ProvenMemory
 from localllm.core.model import ModelSpec
-from localllm.core.placing import Problem, place, tensor_overrides, with_breakdown
+from localllm.core.placing import (
+    Problem,
+    place,
+    tensor_overrides,
+    with_breakdown,
+    with_cached_pages,
+)
 from localllm.core.plan import Basis, Plan
 from localllm.core.policy import KV_CHOICES, Policy
 from localllm.core.proof import differences
@@ -88,7 +94,7 @@ def make_plan(
         n_threads=settings.n_threads,
         use_mmap=settings.use_mmap,
         repack=shape.repack,
-        devices=solution.rows,
+        devices=with_cached_pages(problem, solution),
         speed=None,
         power=None,
         cost=None,

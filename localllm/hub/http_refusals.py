@@ -73,7 +73,7 @@ def refusal(file: RemoteFile, answer: Any, start: int) -> Exception:
         )
     if code in _ON_THE_HUB:
         what, hint = _ON_THE_HUB[code]
-        return NotFoundError(f"There is no such {what} on the Hub: {shown}", hint=hint)
+        return NotFoundError(f"There is no such {what} on the Hub: {shown}.", hint=hint)
     if status in (401, 403, 407):
         return AccessError(
             f"{shown} may not be read (status {status}).",

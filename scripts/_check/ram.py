@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from localllm.core.generation import BenchTest, BufferMemory, Died, Event, Failed
-from localllm.core.host_ram import mapped_span_bytes
+from localllm.core.buffers import BufferMemory
+from localllm.core.generation import BenchTest, Died, Event, Failed
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.engine.client import EngineClient
@@ -68,10 +68,7 @@ class Run:
     @property
     def planned_span_bytes(self) -> int:
         """The part of the mapped model that stays resident while nobody needs the memory."""
-        plan = self.plan
-        if not plan.use_mmap:
-            return 0
-        return mapped_span_bytes(plan.model, plan.hardware.host, repack=plan.repack)
+        return self.plan.host.mapped_bytes + self.plan.host.cached_bytes
 
     @property
     def planned_rss_bytes(self) -> int:

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
+from localllm.core.buffers import BufferMemory
 from localllm.core.generation import (
     BenchDone,
     BenchSample,
     BenchTest,
-    BufferMemory,
     ChatRequest,
     CompletionRequest,
     Died,

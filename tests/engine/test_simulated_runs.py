@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from localllm.core.generation import BufferMemory, Event, Failed, Loaded
+from localllm.core.buffers import BufferMemory
+from localllm.core.generation import Event, Failed, Loaded
 from localllm.core.hardware import Backend, Device
 from localllm.core.plan import Plan, TensorOverride
 from localllm.engine.client import EngineClient

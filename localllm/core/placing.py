@@ -35,8 +35,8 @@ class Problem:
     hardware: Hardware
     policy: Policy
     trusting: bool = False
-    """Where the engine and the formulas agree on a placement to the byte, the formulas are believed
-    about the next one."""
+    """Spare the last questions: the formulas are believed about the next placement where the engine
+    agrees with them on one to the byte, and themselves where a close guess fits."""
 
     @property
     def model(self) -> ModelSpec:

@@ -334,4 +334,4 @@ def _solve_by_formulas(problem: Problem, near: Solution | None) -> Solution:
     formulas = problem.memory.formulas
     if near is None:
         formulas = formulas.with_compute(None)
-    return solve(formulas, problem.hardware, problem.policy, near=near)
+    return solve(formulas, problem.hardware, problem.policy, near=near, trusting=True)

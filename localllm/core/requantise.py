@@ -5,12 +5,12 @@ Types by llama.cpp's own recipe (``quant_mix.py``), so an estimate of what a pub
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from localllm.core.ggml import row_bytes
+from localllm.core.ggml import TYPES_BY_NAME, row_bytes
 from localllm.core.model import ModelSpec, TensorInfo
 from localllm.core.quant_mix import (
+    DEFAULT_TYPES,
     NEEDS_IMATRIX,
     Mixture,
     is_70b,
@@ -32,14 +32,23 @@ COMMON_QUANTS = (
 """What most publishers offer, the largest first."""
 
 
-def smaller_quantisations(model: ModelSpec) -> Iterator[ModelSpec]:
-    """Yield the model in every common quantisation that is smaller than its own."""
-    known = model.quant in COMMON_QUANTS
-    first = COMMON_QUANTS.index(model.quant) + 1 if known else 0
-    for quant in COMMON_QUANTS[first:]:
-        other = requantised(model, quant)
-        if other.file_bytes < model.file_bytes:
-            yield other
+def smaller_quants(model: ModelSpec) -> dict[str, int]:
+    """Return the common quantisations smaller than the model's own, and about what each weighs.
+
+    Bytes of the tensors as if all had the type that most of them get: within some 10 %, and quick.
+    """
+    n_elements = sum(tensor.n_elements for tensor in model.tensors)
+    own = sum(tensor.n_bytes for tensor in model.tensors)
+    sizes = {
+        quant: n_elements * (type_ := TYPES_BY_NAME[DEFAULT_TYPES[quant]]).n_bytes // type_.block
+        for quant in COMMON_QUANTS
+    }
+    known = COMMON_QUANTS.index(model.quant) if model.quant in COMMON_QUANTS else -1
+    return {
+        quant: size
+        for index, (quant, size) in enumerate(sizes.items())
+        if index > known and size < own
+    }
 
 
 def requantised(model: ModelSpec, quant: str) -> ModelSpec:

@@ -39,6 +39,8 @@ def guided(
         rough = replace(problem, memory=formulas.with_compute(near.memory if near else None))
         guess = _largest_number(lambda n: trial(rough, n) is not None, low=low, high=high)
         start = max(guess, low)
+        if problem.trusting and (close := trial(problem, start)) is not None:
+            return close
     return largest(lambda n: trial(problem, n), low=low, high=high, near=start)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from localllm.core.requantise import COMMON_QUANTS, requantised, smaller_quantisations
+from localllm.core.model import ModelSpec
+from localllm.core.requantise import COMMON_QUANTS, requantised, smaller_quants
 from localllm.units import GiB
 from tests.support.specs import llama_3_8b, mixtral
 
@@ -27,12 +28,14 @@ def test_the_way_there_and_back_ends_where_it_began() -> None:
 
 
 @pytest.mark.parametrize("model", [llama_3_8b(), mixtral()], ids=lambda m: m.name)
-def test_only_smaller_files_are_offered_the_largest_first(model: object) -> None:
-    assert hasattr(model, "file_bytes")
-    sizes = [other.file_bytes for other in smaller_quantisations(model)]  # type: ignore[arg-type]
-    assert sizes
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] < model.file_bytes
+def test_only_smaller_files_are_offered_the_largest_first(model: ModelSpec) -> None:
+    sizes = smaller_quants(model)
+    assert list(sizes.values()) == sorted(sizes.values(), reverse=True)
+    assert "Q4_K_M" not in sizes
+    for quant, about_bytes in sizes.items():
+        exact = sum(tensor.n_bytes for tensor in requantised(model, quant).tensors)
+        assert exact == pytest.approx(about_bytes, rel=0.25)
+        assert exact < model.file_bytes
 
 
 def test_norms_are_never_quantised() -> None:

@@ -15,7 +15,7 @@ from localllm.core.hardware import Device
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem
 from localllm.core.plan import Counterfactual
-from localllm.core.requantise import requantised, smaller_quants
+from localllm.core.requantise import UNDER_THREE_BITS, requantised, smaller_quants
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
 from localllm.units import format_bytes
@@ -117,12 +117,15 @@ _FIXED = {
 
 
 def _smaller_model(problem: Problem, solution: Solution) -> ModelSpec | None:
-    """The model in the largest quantisation that may fit whole; else in the next smaller one."""
+    """The model in the largest quantisation that may fit whole; else in the next smaller one.
+
+    Nobody is sent below three bits to spare a few layers in RAM.
+    """
     sizes = smaller_quants(problem.model)
     rows = solution.rows[:-1] or solution.rows
     rest = sum(row.needed_bytes - row.model_bytes for row in rows)
     room = sum((row.free_bytes or 0) - row.headroom_bytes for row in rows) - rest
-    fitting = [quant for quant, size in sizes.items() if size <= room]
+    fitting = [q for q, size in sizes.items() if size <= room and q not in UNDER_THREE_BITS]
     quant = next(iter(fitting or sizes), None)
     return None if quant is None else requantised(problem.model, quant)
 

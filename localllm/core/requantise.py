@@ -31,6 +31,9 @@ COMMON_QUANTS = (
 )
 """What most publishers offer, the largest first."""
 
+UNDER_THREE_BITS = frozenset({"Q2_K", "IQ2_XXS"})
+"""Those of them that lose much."""
+
 
 def smaller_quants(model: ModelSpec) -> dict[str, int]:
     """Return the common quantisations smaller than the model's own, and about what each weighs.

@@ -5,6 +5,8 @@ Skipped, visibly, where the installed llama.cpp lists no GPU.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from localllm.core.generation import (
@@ -57,6 +59,38 @@ def test_the_plan_of_a_whole_model_is_what_the_gpu_allocates(gpu_session: Sessio
         assert session.plan.n_gpu_layers == session.plan.n_layer_total
         for row in session.memory_comparison():
             assert abs(row.planned_bytes - row.measured_bytes) <= 16 * MiB, row
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy(),
+        Policy(n_gpu_layers=16),
+        Policy(n_gpu_layers=0),
+        Policy(type_k="q8_0", type_v="q8_0", n_ubatch=2048),
+        Policy(flash_attn="off", n_gpu_layers=20),
+    ],
+    ids=["all", "half", "none", "q8_0", "no flash attention"],
+)
+def test_an_exact_plan_is_what_a_load_allocates(
+    gpu_session: Session, llama_3_8b: Path, policy: Policy
+) -> None:
+    """The simulated device the plan was proven on, against the real one it stands for."""
+    model = resolve_model(str(llama_3_8b))
+    with Session(hardware=gpu_session.hardware, basis="exact") as session:
+        plan = session.make_plan(model, policy)
+        assert plan.basis == "exact"
+        if plan.verdict != "fits":
+            pytest.skip("this GPU is too small for the shape")
+        events = list(session.load(model, plan))
+        loaded = events[-1]
+        assert isinstance(loaded, Loaded), loaded
+        measured = {row.name: row for row in loaded.memory}
+        for row in plan.devices[:-1]:
+            real = measured[row.name]
+            assert real.model_bytes == row.model_bytes
+            assert real.context_bytes == row.context_bytes
+            assert abs(real.compute_bytes - row.compute_bytes) <= MiB, row
 
 
 def test_the_gpu_answers_as_rightly_as_the_cpu(gpu_session: Session) -> None:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from localllm.core.ggml import row_bytes
-from localllm.core.model import ModelSpec, TensorInfo
+from localllm.core.model import RECORDED, ModelSpec, TensorInfo
 from localllm.core.quant_mix import (
     DEFAULT_TYPES,
     NEEDS_IMATRIX,
@@ -212,7 +212,7 @@ def _build(recorded: Recorded, quant: str, *, imatrix: bool = False) -> KnownMod
     size = header.file_bytes + recorded.vocabulary_bytes
     name = f"{recorded.name}:{quant}"
     spec = model_spec(
-        parse_buffer(header.data, size), source=f"recorded shape {recorded.name}", stem=name
+        parse_buffer(header.data, size), source=f"{RECORDED}{recorded.name}", stem=name
     )
     return KnownModel(name=name, spec=spec, header=header, facts=recorded)
 

@@ -13,12 +13,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from localllm.core.cache import uses_flash_attn
+from localllm.core.ggml import TYPES_BY_NAME
+from localllm.core.graph.backends import computes
 from localllm.core.graph.builder import Home
 from localllm.core.graph.families import is_proven, variant
 from localllm.core.graph.repeats import thinned
-from localllm.core.graph.reserve import batch_graph
+from localllm.core.graph.reserve import attention_probe, batch_graph
 from localllm.core.graph.scheduler import Scheduler
-from localllm.core.graph.tensors import Graph
+from localllm.core.graph.tensors import Graph, Tensor
 from localllm.core.hardware import Host
 from localllm.core.memory import Placement, RunShape
 from localllm.core.model import ModelSpec, TensorInfo
@@ -79,6 +81,7 @@ class ComputeModel:
         self._kinds = _Kinds(model, self._tensors)
         self._layouts: dict[tuple[Placement, Machine], _Layout] = {}
         self._known: dict[Hashable, tuple[int, ...]] = {}
+        self._probes: dict[Hashable, tuple[Tensor, ...]] = {}
         self.proven = is_proven(model)
         """Whether this family's graph was held against llama.cpp's; else it is an upper bound."""
 
@@ -89,10 +92,15 @@ class ComputeModel:
         layout = self._layouts.get(where)
         if layout is None:
             layout = self._layouts[where] = self._layout(placement, machine)
-        question = (layout.alike, shape, machine)
+        transposed_v = not shape.flash_attn
+        if shape.flash_attn and self._switches_off(layout, shape, machine):
+            shape = replace(shape, flash_attn=False)
+        question = (layout.alike, shape, machine, transposed_v)
         sizes = self._known.get(question)
         if sizes is None:
-            sizes = self._known[question] = self._reserve(layout, shape, machine)
+            sizes = self._known[question] = self._reserve(
+                layout, shape, machine, transposed_v=transposed_v
+            )
         return tuple(sizes[layout.twins.get(i, i)] for i in range(len(sizes)))
 
     def _layout(self, placement: Placement, machine: Machine) -> _Layout:
@@ -112,18 +120,50 @@ class ComputeModel:
         alike = keys if several else tuple(keys[i] for i in kept)
         return _Layout(spots, kept, twins, several, whole, (alike, spots[-1], several, whole))
 
-    def _reserve(self, layout: _Layout, shape: RunShape, machine: Machine) -> tuple[int, ...]:
+    def _switches_off(self, layout: _Layout, shape: RunShape, machine: Machine) -> bool:
+        """Whether llama.cpp gives up flash attention: some block's device has no kernel for it.
+
+        ``resolve_fused_ops`` (``src/llama-context.cpp:505``) builds the graph of one token and
+        looks where each fused attention went. The cache was made before and stays as it is. A
+        quantised V cannot do without (``:3840``): then the CPU computes what the device does not.
+        """
+        if TYPES_BY_NAME[shape.type_v].quantised:
+            return False
+        return any(
+            spot.backend < len(machine) and not self._attends(layer, shape, machine[spot.backend])
+            for layer, spot in enumerate(layout.spots[: self._model.n_layer_main])
+        )
+
+    def _attends(self, layer: int, shape: RunShape, traits: DeviceTraits) -> bool:
+        """Whether a kind of device computes a block's fused attention, if it has any."""
+        kind = self._kinds.of(layer, by_type=False)
+        where = (kind, shape.type_k, shape.type_v, shape.n_seq)
+        if where not in self._probes:
+            self._probes[where] = attention_probe(self._model, shape, self._tensors, layer)
+        return all(computes(traits, node) for node in self._probes[where])
+
+    def _reserve(
+        self, layout: _Layout, shape: RunShape, machine: Machine, *, transposed_v: bool
+    ) -> tuple[int, ...]:
         n_blocks = self._model.n_layer_main
         scheduler = Scheduler(machine, pipelined=layout.pipelined)
-        sizes = scheduler.buffer_bytes(self._graph(layout.kept, layout, shape, machine))
+        sizes = scheduler.buffer_bytes(
+            self._graph(layout.kept, layout, shape, machine, transposed_v=transposed_v)
+        )
         cut = scheduler.n_splits > len(machine) + 1
         if layout.pipelined and cut and len(layout.kept) < n_blocks:
-            graph = self._graph(range(n_blocks), layout, shape, machine)
+            graph = self._graph(range(n_blocks), layout, shape, machine, transposed_v=transposed_v)
             return Scheduler(machine, pipelined=True).buffer_bytes(graph)
         return sizes
 
     def _graph(
-        self, kept: Sequence[int], layout: _Layout, shape: RunShape, machine: Machine
+        self,
+        kept: Sequence[int],
+        layout: _Layout,
+        shape: RunShape,
+        machine: Machine,
+        *,
+        transposed_v: bool,
     ) -> Graph:
         streamable = self._streamable(shape, machine)
         homes = [Home(*spot, streamable) for spot in layout.spots]
@@ -135,6 +175,7 @@ class ComputeModel:
             homes[-1],
             len(machine),
             all_offloaded=layout.whole,
+            transposed_v=transposed_v,
         )
 
     def _spots(self, placement: Placement, host: int) -> list[_Spot]:

@@ -184,7 +184,7 @@ def _request(case: Case, shapes: Sequence[RunShape]) -> DryRunRequest:
                 n_ubatch=shape.n_ubatch,
                 type_k=shape.type_k,
                 type_v=shape.type_v,
-                flash_attn="on" if shape.flash_attn else "off",
+                flash_attn="auto" if shape.flash_attn else "off",
                 n_seq=shape.n_seq,
                 n_outputs_max=shape.n_outputs_max,
             )

@@ -77,7 +77,7 @@ def store(b: Builder, cache: Tensor, x: Tensor, part: str) -> None:
     """Write a batch's rows of K or V (``part``) into the cache (``cpy_k``, ``cpy_v``)."""
     g, n = b.graph, b.n_tokens
     width = x.ne[0] * x.ne[1]
-    if part == "v" and not b.shape.flash_attn:
+    if part == "v" and b.transposed_v:
         # Transposed: every element is a row of its own, padded to the widest block's.
         rows = g.reshape(x, (width, n)) if x.packed else g.cont(x, (width, n))
         model = b.model
@@ -95,7 +95,8 @@ def scores(
 ) -> Tensor:
     """Attend to the cache: ``[n_head * head_v, n]``.
 
-    With flash attention one fused operation; without, the scores ``[n_kv, n, n_head]`` in F32.
+    With flash attention one fused operation; without, the scores ``[n_kv, n, n_head]`` in F32, and
+    a transposed copy of V where the cache does not hold it so.
     ``expand_v``: the tensor that decompresses the values of latent attention.
     """
     g, n = b.graph, b.n_tokens
@@ -108,7 +109,7 @@ def scores(
     q = g.permute(q, (q.ne[0], per_seq, n_head, n_seq))
     k = g.view(cache_k, (q.ne[0], n_head_kv, n_kv, n_seq))
     k = g.permute(k, (q.ne[0], n_kv, n_head_kv, n_seq))
-    transposed = not b.shape.flash_attn and not shares_k
+    transposed = b.transposed_v and not shares_k
     v = g.view(cache_v, (head_v, n_head_kv, n_kv, n_seq))
     v = g.permute(v, (n_kv, head_v) if transposed else (head_v, n_kv, n_head_kv, n_seq))
     sinks = b.weight("attn_sinks.weight")
@@ -122,8 +123,8 @@ def scores(
         return g.reshape(out, (out.ne[0] * n_head, n))
     kq = g.mul_mat(k, q)
     kq = g.like("soft_max", kq, b.mask, sinks)
-    if shares_k:
-        v = g.cont(g.view(v, (n_kv, head_v, 1, n_seq), op="transpose"))
+    if not transposed:
+        v = g.cont(g.view(v, (n_kv, head_v, n_head_kv, n_seq), op="transpose"))
     out = g.result("mul_mat", (head_v, per_seq, n_head, n_seq), v, kq)
     if expand_v:
         out = g.mul_mat(b.needed(expand_v), out)

@@ -49,17 +49,22 @@ class Builder:
         output: Home,
         *,
         all_offloaded: bool,
+        transposed_v: bool,
     ) -> None:
         """``tensors``: of each block by their names without ``blk.N.``; -1 is input and output.
 
-        ``first``, ``output``: homes of the first block and of the output.
+        ``first``, ``output``: homes of the first block and of the output. ``transposed_v``: the
+        cache was made for attention without flash attention.
         """
         self.graph = Graph()
         self.model = model
         self.shape = shape
+        self.transposed_v = transposed_v
         self.n_embd = model.n_embd
         n_seq = shape.n_seq
-        n_tokens = min(padded_n_ctx(shape.n_ctx, n_seq=n_seq), shape.n_ubatch)
+        # A causal batch is no longer than the context that was asked for, before padding.
+        n_ctx = shape.n_ctx if model.causal_attn else padded_n_ctx(shape.n_ctx, n_seq=n_seq)
+        n_tokens = min(n_ctx, shape.n_ubatch)
         self.n_seq = n_seq
         self.n_tokens = -(-n_tokens // n_seq) * n_seq
         self.n_outputs = min(n_tokens, max(shape.n_outputs_max, n_seq))
@@ -207,7 +212,7 @@ class Builder:
     def cell_ids(self, part: str) -> Tensor:
         """Return the cells that a batch's rows go to, I64; one per element if V is transposed."""
         n = self.n_tokens
-        if part == "v" and not self.shape.flash_attn:
+        if part == "v" and self.transposed_v:
             model = self.model
             n *= max(model.n_embd_v_gqa(i) for i in range(model.n_layer))
         return self.input(f"{part} cells {int(self._in_window)}", (n,), "i64")

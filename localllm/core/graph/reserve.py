@@ -7,11 +7,12 @@ buffers are what the context takes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from localllm.core.graph.builder import Builder, Home
 from localllm.core.graph.families import family_of
-from localllm.core.graph.tensors import Graph
-from localllm.core.memory import RunShape
+from localllm.core.graph.tensors import Graph, Tensor
+from localllm.core.memory import N_CTX_PADDING, RunShape
 from localllm.core.model import ModelSpec, TensorInfo
 
 Blocks = Mapping[int, Mapping[str, TensorInfo]]
@@ -26,14 +27,24 @@ def batch_graph(
     host: int,
     *,
     all_offloaded: bool,
+    transposed_v: bool,
 ) -> Graph:
     """Graph of the batch that llama.cpp reserves memory for.
 
     ``layers``: the blocks in order with their homes, the model's perhaps thinned out; ``host``: the
-    CPU's number among the backends, where the input embedding always is.
+    CPU's number among the backends, where the input embedding always is. ``shape.flash_attn`` says
+    how attention is computed, ``transposed_v`` how the cache was made.
     """
     first = layers[0][1] if layers else output
-    b = Builder(model, shape, tensors, first, output, all_offloaded=all_offloaded)
+    b = Builder(
+        model,
+        shape,
+        tensors,
+        first,
+        output,
+        all_offloaded=all_offloaded,
+        transposed_v=transposed_v,
+    )
     b.enter(-1, Home(host, host, host, lambda _: False))
     g = b.graph
     tokens = b.input("tokens", (b.n_tokens,))
@@ -64,3 +75,15 @@ def batch_graph(
     logits.is_output = True
     g.expand(logits)
     return g
+
+
+def attention_probe(
+    model: ModelSpec, shape: RunShape, tensors: Blocks, layer: int
+) -> tuple[Tensor, ...]:
+    """Fused attentions of one block, one token a sequence: what llama.cpp tries devices with."""
+    here = Home(0, 0, 0, lambda _: False)
+    one = replace(shape, n_ctx=N_CTX_PADDING, n_ubatch=shape.n_seq, flash_attn=True)
+    graph = batch_graph(
+        model, one, tensors, [(layer, here)], here, 0, all_offloaded=False, transposed_v=False
+    )
+    return tuple(node for node in graph.nodes if node.op == "flash_attn_ext")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import prod
 
-_ELEMENT_BYTES = {"f32": 4, "f16": 2, "i32": 4, "i64": 8}
+_ELEMENT_BYTES = {"f32": 4, "f16": 2, "bf16": 2, "i32": 4, "i64": 8}
 
 VIEWS = frozenset({"view", "reshape", "permute", "transpose"})
 """Operations that compute nothing (``ggml_is_view_op``)."""

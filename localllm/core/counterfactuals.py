@@ -14,7 +14,7 @@ from localllm.core.breakdown import MemoryModel
 from localllm.core.hardware import Device
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem
-from localllm.core.plan import Counterfactual
+from localllm.core.plan import Counterfactual, DeviceMemory
 from localllm.core.requantise import UNDER_THREE_BITS, requantised, smaller_quants
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
@@ -45,7 +45,8 @@ def counterfactuals(
         if kind in done:
             continue
         try:
-            if solve(changed, None).score <= max(bar, reached.get(kind, bar)):
+            rough = solve(changed, None)
+            if rough.verdict != "fits" or rough.score <= max(bar, reached.get(kind, bar)):
                 continue  # not even without compute buffers
             other = solve(changed, guess)
         except UsageError:
@@ -57,7 +58,8 @@ def counterfactuals(
             done.add(kind)  # nothing more to gain that way
         found.append(
             Counterfactual(
-                change=f"{_filled(words, solution, other)}: {_gain(problem.model, other)}",
+                change=f"{_filled(words, solution, other)}: {_gain(problem.model, other)}"
+                f"{'' if kind == 'context' else _moved(solution, other)}",
                 n_gpu_layers=other.placement.n_gpu_layers,
                 tg_tok_s=None,
                 verdict=other.verdict,
@@ -119,15 +121,26 @@ _FIXED = {
 def _smaller_model(problem: Problem, solution: Solution) -> ModelSpec | None:
     """The model in the largest quantisation that may fit whole; else in the next smaller one.
 
-    Nobody is sent below three bits to spare a few layers in RAM.
+    Nobody is sent below three bits to spare a few layers in RAM. What does not fit at all is
+    offered what may fit in GPUs and RAM together, and then below three bits too.
     """
     sizes = smaller_quants(problem.model)
-    rows = solution.rows[:-1] or solution.rows
-    rest = sum(row.needed_bytes - row.model_bytes for row in rows)
-    room = sum((row.free_bytes or 0) - row.headroom_bytes for row in rows) - rest
+    fits = solution.verdict == "fits"
+    room = _room(solution.rows[:-1] or solution.rows)
     fitting = [q for q, size in sizes.items() if size <= room and q not in UNDER_THREE_BITS]
-    quant = next(iter(fitting or sizes), None)
+    if not fits and not fitting:
+        room = _room(solution.rows)
+        fitting = [q for q, size in sizes.items() if size <= room]
+    quant = next(iter(fitting or (sizes if fits else ())), None)
     return None if quant is None else requantised(problem.model, quant)
+
+
+def _room(rows: tuple[DeviceMemory, ...]) -> int:
+    """Bytes that weights may take on some rows; memory that a GPU shares with RAM counts once."""
+    rest = sum(row.needed_bytes - row.model_bytes for row in rows)
+    free = [(row.free_bytes or 0) - row.headroom_bytes for row in rows]
+    shared = any(row.shared_bytes for row in rows)
+    return (max(free) if shared else sum(free)) - rest
 
 
 def _another(twin: Device) -> Device:
@@ -141,6 +154,12 @@ def _another(twin: Device) -> Device:
 def _filled(words: str, solution: Solution, other: Solution) -> str:
     now, then = (sum(row.context_bytes for row in s.rows) for s in (solution, other))
     return words.format(freed=format_bytes(now - then), n_ctx=other.settings.shape.n_ctx)
+
+
+def _moved(solution: Solution, other: Solution) -> str:
+    """A context that the change moves too, as where the largest one was asked for."""
+    n_ctx = other.settings.shape.n_ctx
+    return "" if n_ctx == solution.settings.shape.n_ctx else f", at context {n_ctx:,}"
 
 
 def _gain(model: ModelSpec, other: Solution) -> str:

@@ -11,7 +11,8 @@ from localllm.core.hardware import Hardware
 from localllm.core.memory import Placement
 from localllm.core.model import RECORDED, ModelSpec
 from localllm.core.plan import Cliff, DeviceMemory, TensorOverride
-from localllm.core.policy import Policy
+from localllm.core.policy import KV_CHOICES, Policy
+from localllm.core.settings import BASE_N_CTX, maps_by_default
 from localllm.core.solution import Solution
 from localllm.units import format_bytes
 
@@ -24,12 +25,20 @@ def reasons(
         *_placement_reasons(model, hardware, policy, solution),
         *_shortage_reasons(hardware, solution),
         *_context_reasons(model, policy, solution),
+        *_batch_reasons(policy, solution),
         *_kv_reasons(policy, solution),
         *_host_reasons(hardware, policy, solution),
     )
 
 
-def cliff(solution: Solution, *, further: Solution | None) -> Cliff | None:
+def cliff(
+    model: ModelSpec,
+    hardware: Hardware,
+    policy: Policy,
+    solution: Solution,
+    *,
+    further: Solution | None,
+) -> Cliff | None:
     """Return how far the nearest change of the plan is, on the device where it would come first.
 
     What is missing comes first; then what the next step lacks; then the room that is left.
@@ -55,37 +64,57 @@ def cliff(solution: Solution, *, further: Solution | None) -> Cliff | None:
                 bytes=_spare(lacking),
                 consequence=f"with this much more, {what} on the GPU",
             )
-    gpus = [row for row in known if row.kind == "gpu"]
-    if gpus:
-        tight = min(gpus, key=_spare)
-        return Cliff(
-            device=tight.name,
-            bytes=_spare(tight),
-            consequence="if others take more than this, a layer falls back to RAM",
-        )
+    loss = "the model no longer fits in RAM"
+    if short.kind == "gpu":
+        loss = _loss(model, hardware, policy, solution)
     return Cliff(
         device=short.name,
         bytes=_spare(short),
-        consequence="if others take more than this, the model no longer fits in RAM",
+        consequence=f"if others take more than this, {loss}",
     )
 
 
+def _loss(model: ModelSpec, hardware: Hardware, policy: Policy, solution: Solution) -> str:
+    """What gives way first on a GPU that others fill: what the user left to the planner."""
+    shape, mixture = solution.settings.shape, bool(model.n_expert)
+    if policy.n_ctx == "max" and shape.n_ctx > BASE_N_CTX:
+        return "the context gets shorter"
+    fixed = policy.n_gpu_layers is not None and not (mixture and policy.n_cpu_moe is None)
+    last = "the plan no longer fits" if fixed else "a layer falls back to RAM"
+    if not fixed and mixture and policy.n_cpu_moe is None:
+        last = "the experts of a layer fall back to RAM"
+    if len(hardware.usable_devices) > 1 and policy.tensor_split is None:
+        return f"layers move to another GPU, or {last}"
+    if "auto" in (policy.type_k, policy.type_v) and shape.type_k != KV_CHOICES[-1]:
+        return "the KV cache becomes coarser"
+    return last
+
+
 def llama_args(
-    model: ModelSpec, solution: Solution, overrides: tuple[TensorOverride, ...]
+    model: ModelSpec,
+    hardware: Hardware,
+    solution: Solution,
+    overrides: tuple[TensorOverride, ...],
 ) -> tuple[str, ...]:
-    """Return the plan as flags of llama.cpp's programs (``llama-cli``, ``llama-server``)."""
+    """Return the plan as flags of llama.cpp's programs (``llama-cli``, ``llama-server``).
+
+    ``-np`` because the server makes room for four conversations where nobody says how many;
+    ``-dev none`` because a GPU that holds no layer would still compute, and take memory for it.
+    """
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
     args = [*_file(model), "-c", str(shape.n_ctx), "-b", str(settings.n_batch)]
     args += ["-ub", str(shape.n_ubatch), "-t", str(settings.n_threads)]
     args += ["-fa", settings.flash_attn, "-ctk", shape.type_k, "-ctv", shape.type_v]
     args += ["-ngl", str(placement.n_gpu_layers)]
-    if solution.devices:
-        args += ["-dev", ",".join(device.name for device in solution.devices)]
+    args += ["-np", str(shape.n_seq)]
+    if hardware.usable_devices:
+        names = ",".join(device.name for device in solution.devices)
+        args += ["-dev", names or "none"]
     if len(solution.devices) > 1:
         args += ["-ts", ",".join(str(n) for n in placement.layers_per_device)]
     args += _expert_flags(placement, overrides)
-    if not settings.use_mmap:
-        args.append("--no-mmap")
+    if not settings.use_mmap or not maps_by_default(hardware):
+        args += ["-lm", "mmap" if settings.use_mmap else "none"]
     if not shape.repack:
         args.append("--no-repack")
     return tuple(args)
@@ -173,6 +202,20 @@ def _context_reasons(model: ModelSpec, policy: Policy, solution: Solution) -> It
         yield f"Context {n_ctx:,}: the largest that fits without moving a layer off a GPU."
     elif policy.n_ctx is None and model.n_ctx_train > n_ctx:
         yield f"Context {n_ctx:,} by default; the model goes up to {model.n_ctx_train:,} (--ctx)."
+    elif policy.n_ctx is not None and policy.n_ctx != n_ctx:
+        yield f"Context {n_ctx:,} for {policy.n_ctx:,}: llama.cpp rounds up to full cells of 256."
+
+
+def _batch_reasons(policy: Policy, solution: Solution) -> Iterator[str]:
+    """What llama.cpp makes of batches larger than the context, or than what is submitted."""
+    n_batch, n_ubatch = solution.settings.n_batch, solution.settings.shape.n_ubatch
+    if policy.n_batch is not None and policy.n_batch > n_batch:
+        yield f"Batches of {n_batch:,}, not {policy.n_batch:,}: no more than the context holds."
+    if policy.n_ubatch is not None and policy.n_ubatch > n_ubatch:
+        yield (
+            f"{n_ubatch:,} tokens at once, not {policy.n_ubatch:,}: llama.cpp computes no more "
+            f"than it is given (--batch {n_batch})."
+        )
 
 
 def _kv_reasons(policy: Policy, solution: Solution) -> Iterator[str]:

@@ -29,14 +29,12 @@ from localllm.core.plan import Basis, Plan
 from localllm.core.policy import KV_CHOICES, Policy
 from localllm.core.proof import differences
 from localllm.core.search import guided, largest
-from localllm.core.settings import Settings, check_wishes, settle, wanted_n_ctx
+from localllm.core.settings import BASE_N_CTX, Settings, check_wishes, settle, wanted_n_ctx
 from localllm.core.solution import Solution
 from localllm.core.split import budget_bytes
 from localllm.errors import UsageError
 
 CTX_STEP = 256
-BASE_N_CTX = 4096
-"""``--ctx max`` keeps the layers that fit on GPUs at this context, as llama.cpp's own fit does."""
 
 
 def make_plan(
@@ -99,9 +97,11 @@ def make_plan(
         power=None,
         cost=None,
         reasons=explain.reasons(model, hardware, policy, solution),
-        cliff=explain.cliff(solution, further=one_step_further(problem, solution)),
+        cliff=explain.cliff(
+            model, hardware, policy, solution, further=one_step_further(problem, solution)
+        ),
         counterfactuals=others,
-        llama_args=explain.llama_args(model, solution, overrides),
+        llama_args=explain.llama_args(model, hardware, solution, overrides),
         estimated_terms=solution.memory.estimated,
         differences=differences(formulas, solution),
     )

@@ -40,8 +40,28 @@ def guided(
         guess = _largest_number(lambda n: trial(rough, n) is not None, low=low, high=high)
         start = max(guess, low)
         if problem.trusting and (close := trial(problem, start)) is not None:
-            return close
+            return _improved(problem, trial, close, n=start, high=high)
     return largest(lambda n: trial(problem, n), low=low, high=high, near=start)
+
+
+def _improved(
+    problem: Problem,
+    trial: Callable[[Problem, int], Solution | None],
+    found: Solution,
+    *,
+    n: int,
+    high: int,
+) -> Solution:
+    """Go on from what fits while its own compute buffers leave room for more.
+
+    Only what may fit is worked out in full: the buffers of one number are nearly the next one's.
+    """
+    while n < high:
+        rough = replace(problem, memory=problem.memory.formulas.with_compute(found.memory))
+        if trial(rough, n + 1) is None or (more := trial(problem, n + 1)) is None:
+            break
+        found, n = more, n + 1
+    return found
 
 
 def _largest_number(succeeds: Callable[[int], bool], *, low: int, high: int) -> int:

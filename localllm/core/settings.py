@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from localllm.core.cache import cache_refusal
 from localllm.core.ggml import TYPES_BY_NAME
-from localllm.core.hardware import Device, Hardware, Host
+from localllm.core.hardware import THIS_MACHINE, Device, Hardware, Host
 from localllm.core.memory import RunShape, padded_n_ctx
 from localllm.core.model import ModelSpec
 from localllm.core.policy import KV_TYPES, FlashAttn, Policy
@@ -18,6 +18,9 @@ from localllm.units import MiB
 
 DEFAULT_N_CTX = 8192
 """Enough for a long conversation; small beside the weights of any model with grouped heads."""
+
+BASE_N_CTX = 4096
+"""``--ctx max`` keeps the layers that fit on GPUs at this context, as llama.cpp's own fit does."""
 
 DEFAULT_N_BATCH = 2048
 DEFAULT_N_UBATCH = 512
@@ -73,19 +76,22 @@ def settle(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) 
         n_batch=n_batch,
         flash_attn=policy.flash_attn,
         n_threads=policy.n_threads or default_n_threads(model, hardware.host),
-        use_mmap=_maps(hardware) if policy.use_mmap is None else policy.use_mmap,
+        use_mmap=maps_by_default(hardware) if policy.use_mmap is None else policy.use_mmap,
     )
 
 
 def check_wishes(model: ModelSpec, hardware: Hardware, policy: Policy) -> None:
     """Raise UsageError for wishes that contradict the model or the machine."""
     n_devices = len(hardware.usable_devices)
-    if policy.n_gpu_layers and not n_devices:
-        raise UsageError(
-            f"{policy.n_gpu_layers} GPU layers were asked for, and llama.cpp has no GPU here.",
-            hint="Leave out --n-gpu-layers, or see `localllm doctor` for what is missing.",
-        )
     split = policy.tensor_split
+    if (policy.n_gpu_layers or split is not None) and not n_devices:
+        here = hardware.source == THIS_MACHINE
+        raise UsageError(
+            "Layers on GPUs were asked for, and llama.cpp has no GPU "
+            f"{'here' if here else f'on {hardware.name}'}.",
+            hint=f"Leave out {'--n-gpu-layers' if split is None else '--tensor-split'}"
+            f"{', or see `localllm doctor` for what is missing' if here else ''}.",
+        )
     if split is not None and (len(split) != n_devices or min(split) < 0 or sum(split) <= 0):
         raise UsageError(
             f"--tensor-split needs one share per GPU ({n_devices} here), none negative.",
@@ -98,7 +104,7 @@ def check_wishes(model: ModelSpec, hardware: Hardware, policy: Policy) -> None:
         )
 
 
-def _maps(hardware: Hardware) -> bool:
+def maps_by_default(hardware: Hardware) -> bool:
     """Whether to map the file. Not where a GPU shares the RAM and copies its weights there.
 
     CUDA and Vulkan do not take mapped pages on integrated devices (``mmap_support``), so the page

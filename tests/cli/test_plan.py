@@ -191,13 +191,14 @@ def test_a_file_name_that_is_not_utf8_is_planned_like_any_other(
 def test_the_command_is_what_llama_cpp_understands(
     localllm: Command, llama_3_8b: Path, desktop: str
 ) -> None:
-    """Every flag is one that ``llama-server --help`` lists, where there is one to ask."""
+    """Every flag is one of ``common/arg.cpp``, and of ``llama-server`` where there is one."""
     document = json.loads(
         localllm("plan", str(llama_3_8b), "--hardware", desktop, "-nr", "--no-mmap", "--json").out
     )
     flags = {argument for argument in document["llama_args"] if argument.startswith("-")}
     known = {"-m", "-c", "-b", "-ub", "-t", "-fa", "-ctk", "-ctv", "-ngl", "-dev", "-ts", "-ot"}
-    assert flags <= known | {"--no-mmap", "--no-repack"}
+    assert flags <= known | {"-np", "-lm", "--no-repack"}
+    assert document["llama_args"][-3:] == ["-lm", "none", "--no-repack"]  # no --no-mmap any more
     server = shutil.which("llama-server")
     if server is not None:
         listed = subprocess.run([server, "--help"], capture_output=True, text=True, check=False)

@@ -8,6 +8,8 @@ import pytest
 
 from localllm.core.breakdown import MemoryModel
 from localllm.core.groups import device_groups
+from localllm.core.hardware import Hardware
+from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem
 from localllm.core.plan import Plan
 from localllm.core.planner import make_plan, one_step_further, solve
@@ -369,3 +371,104 @@ def test_an_answer_given_as_a_start_is_found_again() -> None:
             memory = MemoryModel(model, (), hardware.host)
             cold = solve(memory, hardware, policy)
             assert solve(memory, hardware, policy, near=cold) == cold
+
+
+WISHES = [
+    (llama_3_70b(), machine(gpu()), Policy(flash_attn="off")),
+    (llama_3_70b(), machine(gpu(), gpu("CUDA1", free=11 * GiB)), Policy(n_gpu_layers=1)),
+    (llama_3_70b(), machine(gpu(), gpu("CUDA1", free=11 * GiB)), Policy(n_gpu_layers=81)),
+    (mixtral(), machine(gpu(free=8 * GiB)), Policy(n_ctx=16384)),
+]
+
+
+@pytest.mark.parametrize(("model", "hardware", "policy"), WISHES, ids=lambda case: str(case)[:20])
+def test_a_counterfactual_promises_what_its_plan_then_holds(
+    model: ModelSpec, hardware: Hardware, policy: Policy
+) -> None:
+    """Not a layer more, and not one less because of the buffers of the plan it changes."""
+    plan = make_plan(model, hardware, policy)
+    changes = {
+        "context": lambda words: replace(policy, n_ctx=int(words[1].rstrip(":").replace(",", ""))),
+        "q8_0": lambda words: replace(policy, type_k="q8_0", type_v="q8_0"),
+        "no": lambda words: replace(policy, vram_headroom_bytes=0),
+        "the": lambda words: replace(policy, n_gpu_layers=None),
+    }
+    tried = 0
+    for other in plan.counterfactuals:
+        words = other.change.split()
+        if words[0] in changes:
+            then = make_plan(model, hardware, changes[words[0]](words))
+            assert (then.verdict, then.n_gpu_layers) == (other.verdict, other.n_gpu_layers)
+            tried += 1
+    assert tried
+
+
+def test_what_does_not_fit_at_all_is_offered_a_quantisation_that_does() -> None:
+    plan = make_plan(llama_3_70b(), machine(gpu(), ram=8 * GiB), Policy())
+    assert plan.verdict == "does-not-fit"
+    assert any(other.change.startswith(("Q", "IQ")) for other in plan.counterfactuals)
+
+
+def test_a_change_that_moves_the_context_too_says_so() -> None:
+    plan = make_plan(llama_3_70b(), machine(gpu()), Policy(n_ctx="max"))
+    cache = next(o.change for o in plan.counterfactuals if o.change.startswith("q8_0"))
+    then = make_plan(
+        llama_3_70b(), machine(gpu()), Policy(n_ctx="max", type_k="q8_0", type_v="q8_0")
+    )
+    assert then.n_ctx == plan.n_ctx or cache.endswith(f"at context {then.n_ctx:,}")
+
+
+@pytest.mark.parametrize(
+    ("policy", "n_cards", "consequence"),
+    [
+        (Policy(), 1, "a layer falls back to RAM"),
+        (Policy(n_gpu_layers=33), 1, "the plan no longer fits"),
+        (Policy(n_ctx="max"), 1, "the context gets shorter"),
+        (Policy(type_k="auto", type_v="auto"), 1, "the KV cache becomes coarser"),
+        (Policy(), 2, "layers move to another GPU, or a layer falls back to RAM"),
+    ],
+)
+def test_the_cliff_names_what_would_give_way(
+    policy: Policy, n_cards: int, consequence: str
+) -> None:
+    cards = tuple(gpu(f"CUDA{i}") for i in range(n_cards))
+    plan = make_plan(llama_3_8b(), machine(*cards), policy)
+    assert plan.cliff is not None
+    assert plan.cliff.consequence == f"if others take more than this, {consequence}"
+    tight = replace(cards[0], free_bytes=(cards[0].free_bytes or 0) - plan.cliff.bytes - 2 * MiB)
+    worse = make_plan(llama_3_8b(), machine(tight), policy)
+    kept = ("fits", plan.n_gpu_layers, plan.n_ctx, plan.type_k)
+    assert (worse.verdict, worse.n_gpu_layers, worse.n_ctx, worse.type_k) != kept
+
+
+def test_the_cliff_of_a_mixture_is_its_experts() -> None:
+    plan = make_plan(mixtral(), machine(gpu(free=40 * GiB)), Policy())
+    assert (plan.n_gpu_layers, plan.tensor_overrides) == (33, ())
+    assert plan.cliff is not None
+    assert plan.cliff.consequence.endswith("the experts of a layer fall back to RAM")
+
+
+def test_flags_say_what_llama_cpp_would_do_otherwise_by_itself() -> None:
+    """Its server makes room for four conversations; a GPU without layers would still compute."""
+    args = " ".join(make_plan(llama_3_8b(), machine(gpu()), Policy(n_gpu_layers=0)).llama_args)
+    assert "-np 1 -dev none" in args
+    assert "-lm" not in args
+    unified = replace(gpu(), unified=True)
+    assert make_plan(llama_3_8b(), machine(unified), Policy()).llama_args[-2:] == ("-lm", "none")
+    mapped = make_plan(llama_3_8b(), machine(unified), Policy(use_mmap=True))
+    assert mapped.llama_args[-2:] == ("-lm", "mmap")
+
+
+def test_what_llama_cpp_rounds_or_cuts_is_said() -> None:
+    plan = make_plan(llama_3_8b(), machine(gpu()), Policy(n_ctx=1, n_ubatch=4096))
+    assert (plan.n_ctx, plan.n_ubatch) == (256, 256)
+    assert any(reason.startswith("Context 256 for 1:") for reason in plan.reasons)
+    assert any(reason.startswith("256 tokens at once, not 4,096:") for reason in plan.reasons)
+
+
+@pytest.mark.parametrize("policy", [Policy(n_gpu_layers=9999), Policy(tensor_split=(1.0, 1.0))])
+def test_layers_on_gpus_that_a_named_machine_lacks_are_refused(policy: Policy) -> None:
+    elsewhere = replace(machine(), name="desktop-ddr5", source="profile desktop-ddr5")
+    with pytest.raises(UsageError, match="no GPU on desktop-ddr5") as caught:
+        make_plan(llama_3_8b(), elsewhere, policy)
+    assert "doctor" not in (caught.value.hint or "")

@@ -24,7 +24,8 @@ from localllm.core.graph.tensors import Graph, Tensor
 from localllm.core.hardware import Host
 from localllm.core.memory import Placement, RunShape
 from localllm.core.model import ModelSpec, TensorInfo
-from localllm.core.traits import DeviceTraits
+from localllm.core.ownership import stays_in_ram
+from localllm.core.traits import DeviceTraits, Rules
 from localllm.core.weights import repacks
 
 Machine = tuple[DeviceTraits, ...]
@@ -39,6 +40,23 @@ class _Spot(NamedTuple):
     backend: int
     experts: int
     cache: int
+
+
+class _Context(NamedTuple):
+    """What is run on a placement: the context's shape, ``flash_attn`` as llama.cpp settles it."""
+
+    shape: RunShape
+    machine: Machine
+    transposed_v: bool
+    """The cache was made for attention without flash attention."""
+
+    @property
+    def copies_cache(self) -> bool:
+        """Whether attention reads a converted or turned copy of the cache, however short a batch
+        is."""
+        shape = self.shape
+        turns_v = not shape.flash_attn and not self.transposed_v
+        return turns_v or (shape.flash_attn and "f32" in (shape.type_k, shape.type_v))
 
 
 class _Layout(NamedTuple):
@@ -81,6 +99,8 @@ class ComputeModel:
         self._kinds = _Kinds(model, self._tensors)
         self._layouts: dict[tuple[Placement, Machine], _Layout] = {}
         self._known: dict[Hashable, tuple[int, ...]] = {}
+        self._left: dict[Rules, frozenset[str]] = {}
+        self._strays: dict[Hashable, bool] = {}
         self._probes: dict[Hashable, tuple[Tensor, ...]] = {}
         self.proven = is_proven(model)
         """Whether this family's graph was held against llama.cpp's; else it is an upper bound."""
@@ -93,14 +113,13 @@ class ComputeModel:
         if layout is None:
             layout = self._layouts[where] = self._layout(placement, machine)
         transposed_v = not shape.flash_attn
-        if shape.flash_attn and self._switches_off(layout, shape, machine):
-            shape = replace(shape, flash_attn=False)
-        question = (layout.alike, shape, machine, transposed_v)
+        context = _Context(shape, machine, transposed_v)
+        if shape.flash_attn and self._switches_off(layout, context):
+            context = context._replace(shape=replace(shape, flash_attn=False))
+        question = (layout.alike, context)
         sizes = self._known.get(question)
         if sizes is None:
-            sizes = self._known[question] = self._reserve(
-                layout, shape, machine, transposed_v=transposed_v
-            )
+            sizes = self._known[question] = self._reserve(layout, context)
         return tuple(sizes[layout.twins.get(i, i)] for i in range(len(sizes)))
 
     def _layout(self, placement: Placement, machine: Machine) -> _Layout:
@@ -120,19 +139,32 @@ class ComputeModel:
         alike = keys if several else tuple(keys[i] for i in kept)
         return _Layout(spots, kept, twins, several, whole, (alike, spots[-1], several, whole))
 
-    def _switches_off(self, layout: _Layout, shape: RunShape, machine: Machine) -> bool:
+    def _switches_off(self, layout: _Layout, context: _Context) -> bool:
         """Whether llama.cpp gives up flash attention: some block's device has no kernel for it.
 
         ``resolve_fused_ops`` (``src/llama-context.cpp:505``) builds the graph of one token and
         looks where each fused attention went. The cache was made before and stays as it is. A
         quantised V cannot do without (``:3840``): then the CPU computes what the device does not.
         """
-        if TYPES_BY_NAME[shape.type_v].quantised:
+        shape, machine, layers = context.shape, context.machine, self._model.layers
+        if TYPES_BY_NAME[shape.type_v].quantised or not machine:
             return False
-        return any(
+        if any(
             spot.backend < len(machine) and not self._attends(layer, shape, machine[spot.backend])
             for layer, spot in enumerate(layout.spots[: self._model.n_layer_main])
-        )
+        ):
+            return True
+        # The states that a block begins with lie in the graph before the end of the block before:
+        # its attention may go to their device.
+        divided = len({spot.backend for spot in layout.spots}) > 1
+        if not divided or not any(layer.is_recurrent for layer in layers):
+            return False
+        asked = (layout.alike, shape.type_k, shape.type_v, shape.n_seq, machine)
+        if asked not in self._strays:
+            graph = self._graph(layout.kept, layout, context, few_tokens=True)
+            scheduler = Scheduler(machine, pipelined=layout.pipelined)
+            self._strays[asked] = not scheduler.keeps_attention(graph)
+        return self._strays[asked]
 
     def _attends(self, layer: int, shape: RunShape, traits: DeviceTraits) -> bool:
         """Whether a kind of device computes a block's fused attention, if it has any."""
@@ -142,41 +174,57 @@ class ComputeModel:
             self._probes[where] = attention_probe(self._model, shape, self._tensors, layer)
         return all(computes(traits, node) for node in self._probes[where])
 
-    def _reserve(
-        self, layout: _Layout, shape: RunShape, machine: Machine, *, transposed_v: bool
-    ) -> tuple[int, ...]:
-        n_blocks = self._model.n_layer_main
+    def _reserve(self, layout: _Layout, context: _Context) -> tuple[int, ...]:
+        n_blocks, machine = self._model.n_layer_main, context.machine
         scheduler = Scheduler(machine, pipelined=layout.pipelined)
-        sizes = scheduler.buffer_bytes(
-            self._graph(layout.kept, layout, shape, machine, transposed_v=transposed_v)
-        )
+        sizes = scheduler.buffer_bytes(self._graph(layout.kept, layout, context))
         cut = scheduler.n_splits > len(machine) + 1
         if layout.pipelined and cut and len(layout.kept) < n_blocks:
-            graph = self._graph(range(n_blocks), layout, shape, machine, transposed_v=transposed_v)
+            graph = self._graph(range(n_blocks), layout, context)
             return Scheduler(machine, pipelined=True).buffer_bytes(graph)
+        turns_rows = self._model.is_mla and not context.shape.flash_attn
+        if (context.copies_cache or turns_rows) and not layout.whole and machine:
+            # Blocks of the CPU whose prompts a device computes: their answers are its own work.
+            graph = self._graph(layout.kept, layout, context, few_tokens=True)
+            least = Scheduler(machine, pipelined=False).buffer_bytes(graph)
+            return tuple(map(max, sizes, least))
         return sizes
 
     def _graph(
         self,
         kept: Sequence[int],
         layout: _Layout,
-        shape: RunShape,
-        machine: Machine,
+        context: _Context,
         *,
-        transposed_v: bool,
+        few_tokens: bool = False,
     ) -> Graph:
-        streamable = self._streamable(shape, machine)
-        homes = [Home(*spot, streamable) for spot in layout.spots]
+        machine = context.machine
+        streamable = self._streamable(context.shape, machine)
+        left = [self._left_in_ram(traits.rules) for traits in machine] + [frozenset()]
+        homes = [
+            Home(*spot, streamable, host=len(machine), left=left[spot.backend])
+            for spot in layout.spots
+        ]
         return batch_graph(
             self._model,
-            shape,
+            context.shape,
             self._tensors,
             [(i, homes[i]) for i in kept],
             homes[-1],
             len(machine),
             all_offloaded=layout.whole,
-            transposed_v=transposed_v,
+            transposed_v=context.transposed_v,
+            few_tokens=few_tokens,
         )
+
+    def _left_in_ram(self, rules: Rules) -> frozenset[str]:
+        """Names of the tensors that a kind of device leaves in RAM wherever their block lies."""
+        if rules not in self._left:
+            model = self._model
+            self._left[rules] = frozenset(
+                tensor.name for tensor in model.tensors if stays_in_ram(model, tensor, rules)
+            )
+        return self._left[rules]
 
     def _spots(self, placement: Placement, host: int) -> list[_Spot]:
         """Place every layer, the output layer last."""

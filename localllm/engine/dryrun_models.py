@@ -138,6 +138,8 @@ class _DryModel:
             lambda: C.llama_model_load_from_splits(array, len(paths), params), log
         )
         self._architecture = metadata(self._model, "general.architecture")
+        n_layers = C.llama_model_n_layer(self._model)
+        self._is_partial = bool(addresses) and 0 <= question["n_gpu_layers"] <= n_layers
         self._is_divided = len(addresses) > 1 or bool(question["overrides"])
 
     def rows(self, wanted: dict[str, Any], known: set[int], log: Log) -> list[Row]:
@@ -154,7 +156,12 @@ class _DryModel:
             own = {device.buffer_type for device in self._devices}
             pinned = {device.host_buffer_type for device in self._devices}
             rows = breakdown_rows(self._model, context, known | own | pinned)
-            if self._is_divided or C.llama_n_ubatch(context) < _SMALL_BATCH or wanted["n_seq"] > 1:
+            if (
+                self._is_divided
+                or C.llama_n_ubatch(context) < _SMALL_BATCH
+                or wanted["n_seq"] > 1
+                or self._may_grow(wanted)
+            ):
                 rows = self._reserved(context, rows, wanted)
             # Only now: the breakdown asks for the sizes of weights and cache, padding included.
             for device in self._devices:
@@ -162,6 +169,15 @@ class _DryModel:
             return rows
         finally:
             C.llama_free(context)
+
+    def _may_grow(self, wanted: dict[str, Any]) -> bool:
+        """Whether a single token may take more RAM than a prompt batch, which is all that is
+        measured: a device computes prompts over weights in RAM, and the CPU the answers. It matters
+        where attention reads a copy of the whole cache.
+        """
+        copies = "f32" in (wanted["type_k"].lower(), wanted["type_v"].lower())
+        without = wanted["flash_attn"] == "off" or any(d.refuses for d in self._devices)
+        return self._is_partial and (copies or without)
 
     def _reserved(self, context: int, rows: list[Row], wanted: dict[str, Any]) -> list[Row]:
         """Return the rows with the compute buffers that a real context would have.

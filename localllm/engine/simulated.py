@@ -124,6 +124,11 @@ class SimulatedDevice:
         """What the device says is free."""
         return max(0, self.spec.free_bytes - self.live_bytes)
 
+    @property
+    def refuses(self) -> bool:
+        """Whether the context that was expected last has an operation that the device refuses."""
+        return bool(self._met & _REFUSED)
+
     def register(self) -> None:
         """Put the device on llama.cpp's list, so that it is found by name."""
         ggml.ggml_backend_device_register(self.address)

@@ -72,12 +72,85 @@ class Arena:
             if block[0] > end:
                 blocks.insert(index, [offset, n_bytes])
                 return
+        blocks.append([offset, n_bytes])
+
+
+_CHUNK = 1 << 48
+"""Offsets of a cut arena are this many bytes apart from one chunk to the next."""
+
+_MAX_CHUNKS = 16
+"""``GGML_VBUFFER_MAX_CHUNKS``; the last one is endless."""
+
+
+class CutArena:
+    """An arena of several buffers, where a device has a largest one (``tallocr_chunk``).
+
+    A chunk is only larger where a single tensor does not fit otherwise. What is free in one chunk
+    and too small is lost, so the whole is larger than one buffer would be.
+    """
+
+    __slots__ = ("_largest", "alignment", "alloc_size", "chunks")
+
+    def __init__(self, alignment: int, alloc_size: AllocSize, largest: int) -> None:
+        """``largest``: bytes of the largest buffer."""
+        self.alignment = alignment
+        self.alloc_size = alloc_size
+        self.chunks: list[Arena] = []
+        self._largest = largest
+
+    @property
+    def size(self) -> int:
+        """Bytes of all chunks together."""
+        return sum(chunk.size for chunk in self.chunks)
+
+    def padded(self, n_bytes: int) -> int:
+        """Round up to the alignment."""
+        return (n_bytes + self.alignment - 1) & -self.alignment
+
+    def take(self, n_bytes: int) -> int:
+        """Return the offset of a block, chunk and place in one number."""
+        index = self._chunk_with_gap(n_bytes)
+        if index is None:
+            index = self._chunk_to_grow(n_bytes)
+        if index is None:
+            chunk = Arena(self.alignment, self.alloc_size)
+            if len(self.chunks) < _MAX_CHUNKS - 1:
+                chunk.blocks = [[0, max(n_bytes, self._largest)]]
+            index = len(self.chunks)
+            self.chunks.append(chunk)
+        return index * _CHUNK + self.chunks[index].take(n_bytes)
+
+    def give_back(self, offset: int, n_bytes: int) -> None:
+        """Free a range of the chunk that it lies in."""
+        self.chunks[offset // _CHUNK].give_back(offset % _CHUNK, n_bytes)
+
+    def _chunk_with_gap(self, n_bytes: int) -> int | None:
+        """Return the last chunk with a gap that is large enough, its open end not counted."""
+        found = None
+        for index, chunk in enumerate(self.chunks):
+            if any(size >= n_bytes for _, size in chunk.blocks[:-1]):
+                found = index
+        return found
+
+    def _chunk_to_grow(self, n_bytes: int) -> int | None:
+        """Return the chunk whose open end grows least, or is left with least to spare."""
+        found, best = None, -(1 << 63)
+        for index, chunk in enumerate(self.chunks):
+            if not chunk.blocks or chunk.blocks[-1][1] < n_bytes:
+                continue
+            spare = chunk.size - chunk.blocks[-1][0] - n_bytes
+            if (best < 0 and spare > best) or 0 <= spare < best:
+                found, best = index, spare
+        return found
+
+
+AnyArena = Arena | CutArena
 
 
 def allocate(
     leafs: Iterable[tuple[Tensor, int]],
     nodes: Sequence[tuple[Tensor, int]],
-    arenas: Sequence[Arena],
+    arenas: Sequence[AnyArena],
 ) -> None:
     """Lay a graph out; each tensor comes with the arena of its backend.
 
@@ -115,7 +188,7 @@ def allocate(
                         _free(root, arenas)
 
 
-def _place(tensor: Tensor, index: int, arenas: Sequence[Arena]) -> None:
+def _place(tensor: Tensor, index: int, arenas: Sequence[AnyArena]) -> None:
     if tensor.allocated or tensor.view_of is not None or tensor.place is not None:
         return
     tensor.allocated = True
@@ -138,7 +211,7 @@ def _place(tensor: Tensor, index: int, arenas: Sequence[Arena]) -> None:
     tensor.offset = arena.take(tensor.room)
 
 
-def _take_over(tensor: Tensor, parent: Tensor, arenas: Sequence[Arena]) -> None:
+def _take_over(tensor: Tensor, parent: Tensor, arenas: Sequence[AnyArena]) -> None:
     """Write over a source, and free what the source had beyond (a scratch area)."""
     tensor.arena, tensor.offset = parent.arena, parent.offset
     parent.allocated = False
@@ -148,7 +221,7 @@ def _take_over(tensor: Tensor, parent: Tensor, arenas: Sequence[Arena]) -> None:
         arena.give_back(parent.offset + tensor.room, parent.room - tensor.room)
 
 
-def _free(tensor: Tensor, arenas: Sequence[Arena]) -> None:
+def _free(tensor: Tensor, arenas: Sequence[AnyArena]) -> None:
     if not tensor.is_output:
         arenas[tensor.arena].give_back(tensor.offset, tensor.room)
         tensor.allocated = False

@@ -116,6 +116,7 @@ def scores(
     if b.shape.flash_attn:
         k, v = halved(b, k), halved(b, v)
         out = g.result("flash_attn_ext", (head_v, n_head, per_seq, n_seq), q, k, v, b.mask, sinks)
+        b.note_attention(out)
         if expand_v:
             out = g.mul_mat(b.needed(expand_v), g.permute(out, (head_v, per_seq, n_head, n_seq)))
             out = g.permute(out, (out.ne[0], n_head, per_seq, n_seq))

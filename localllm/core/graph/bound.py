@@ -107,7 +107,9 @@ def _attention(b: Builder, x: Tensor) -> Tensor:
     if b.shape.flash_attn:
         halves = [attention.halved(b, view) for view in views]
         q = g.reshape(wide, (head, n, n_head))
-        return g.result("flash_attn_ext", (head, n_head, n), q, *halves, b.mask)
+        out = g.result("flash_attn_ext", (head, n_head, n), q, *halves, b.mask)
+        b.note_attention(out)
+        return out
     kq = g.result("mul_mat", (b.n_kv, n // b.n_seq, n_head, b.n_seq), views[0], wide)
     kq = g.like("soft_max", kq, b.mask)
     return g.result("mul_mat", (head, n_head, n), views[1], kq, wide)

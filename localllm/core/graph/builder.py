@@ -35,6 +35,10 @@ class Home:
     """Backend of the cache that it reads: its own, or an earlier block's."""
     on_host: Callable[[TensorInfo], bool]
     """Whether a tensor lies in host memory that a device may copy it from (not repacked)."""
+    host: int = 0
+    """The CPU's number among the backends."""
+    left: frozenset[str] = frozenset()
+    """Tensors that stay in RAM because the block's device cannot use them."""
 
 
 class Builder:
@@ -50,11 +54,13 @@ class Builder:
         *,
         all_offloaded: bool,
         transposed_v: bool,
+        few_tokens: bool = False,
     ) -> None:
         """``tensors``: of each block by their names without ``blk.N.``; -1 is input and output.
 
         ``first``, ``output``: homes of the first block and of the output. ``transposed_v``: the
-        cache was made for attention without flash attention.
+        cache was made for attention without flash attention. ``few_tokens``: a batch of one token
+        a sequence, as answers are generated.
         """
         self.graph = Graph()
         self.model = model
@@ -64,7 +70,7 @@ class Builder:
         n_seq = shape.n_seq
         # A causal batch is no longer than the context that was asked for, before padding.
         n_ctx = shape.n_ctx if model.causal_attn else padded_n_ctx(shape.n_ctx, n_seq=n_seq)
-        n_tokens = min(n_ctx, shape.n_ubatch)
+        n_tokens = n_seq if few_tokens else min(n_ctx, shape.n_ubatch)
         self.n_seq = n_seq
         self.n_tokens = -(-n_tokens // n_seq) * n_seq
         self.n_outputs = min(n_tokens, max(shape.n_outputs_max, n_seq))
@@ -136,6 +142,8 @@ class Builder:
             return None
         home = self._home
         backend = home.experts if "_exps" in name else home.backend
+        if info.name in home.left:
+            backend = home.host
         tensor = self.graph.stored(info.shape, info.n_bytes, backend, type_=info.type, weight=True)
         tensor.streamable = home.on_host(info)
         return tensor
@@ -165,6 +173,10 @@ class Builder:
         """A part of the context's memory on the block's backend."""
         n_bytes = row_bytes(type_, ne[0]) * prod(ne[1:])
         return self.graph.stored(ne, n_bytes, self._home.cache, type_=type_)
+
+    def note_attention(self, node: Tensor) -> None:
+        """Remember a fused attention of the block at hand."""
+        self.graph.attentions.append((self._home.backend, node))
 
     # ------------------------------------------------------------------ inputs
 

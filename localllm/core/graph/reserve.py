@@ -1,7 +1,7 @@
 """The compute buffers of a whole model: its graph over the devices that hold its blocks.
 
-``llama_context::sched_reserve``: the graph of one full prompt batch is built and laid out, and its
-buffers are what the context takes.
+``llama_context::sched_reserve``: the graphs of one full prompt batch and of one token are built and
+laid out, and each buffer is as large as the larger of the two wants it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ def batch_graph(
     *,
     all_offloaded: bool,
     transposed_v: bool,
+    few_tokens: bool = False,
 ) -> Graph:
-    """Graph of the batch that llama.cpp reserves memory for.
+    """Graph of a batch that llama.cpp reserves memory for: a full one, or one token a sequence.
 
     ``layers``: the blocks in order with their homes, the model's perhaps thinned out; ``host``: the
     CPU's number among the backends, where the input embedding always is. ``shape.flash_attn`` says
@@ -44,6 +45,7 @@ def batch_graph(
         output,
         all_offloaded=all_offloaded,
         transposed_v=transposed_v,
+        few_tokens=few_tokens,
     )
     b.enter(-1, Home(host, host, host, lambda _: False))
     g = b.graph
@@ -82,8 +84,15 @@ def attention_probe(
 ) -> tuple[Tensor, ...]:
     """Fused attentions of one block, one token a sequence: what llama.cpp tries devices with."""
     here = Home(0, 0, 0, lambda _: False)
-    one = replace(shape, n_ctx=N_CTX_PADDING, n_ubatch=shape.n_seq, flash_attn=True)
     graph = batch_graph(
-        model, one, tensors, [(layer, here)], here, 0, all_offloaded=False, transposed_v=False
+        model,
+        replace(shape, n_ctx=N_CTX_PADDING),
+        tensors,
+        [(layer, here)],
+        here,
+        0,
+        all_offloaded=False,
+        transposed_v=False,
+        few_tokens=True,
     )
-    return tuple(node for node in graph.nodes if node.op == "flash_attn_ext")
+    return tuple(node for _, node in graph.attentions)

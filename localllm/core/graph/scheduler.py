@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localllm.core.graph.allocator import Arena, allocate
+from localllm.core.graph.allocator import AnyArena, Arena, CutArena, allocate
 from localllm.core.graph.backends import DeviceSize, computes, streams
 from localllm.core.graph.tensors import VIEWS, Graph, Tensor
 from localllm.core.traits import DeviceTraits
@@ -51,10 +51,15 @@ class Scheduler:
         splits = self._split(graph.nodes)
         self.n_splits = len(splits)
         nodes, leafs = self._in_order(graph, splits)
-        arenas = [Arena(t.alignment_bytes, DeviceSize(t)) for t in self._devices]
+        arenas = [_arena(traits) for traits in self._devices]
         arenas.append(Arena(HOST_ALIGNMENT_BYTES, _host_size))
         allocate(leafs, nodes, arenas)
         return tuple(arena.size for arena in arenas)
+
+    def keeps_attention(self, graph: Graph) -> bool:
+        """Whether every fused attention is computed where its block lies. Uses the graph up."""
+        self._assign(graph)
+        return all(node.backend == backend for backend, node in graph.attentions)
 
     # ------------------------------------------------------------------ passes 1 to 4
 
@@ -70,7 +75,7 @@ class Scheduler:
         self._spread(working[::-1])
         for node in working:
             if node.backend is None:
-                node.backend = self._cpu
+                node.backend = self._best_supplied(node)
         for node in graph.nodes:
             if node.backend is None:
                 node.backend = node.root.backend
@@ -102,6 +107,12 @@ class Scheduler:
                 current = None if node.backend == skip else node.backend
             elif current is not None and self._computes(current, node):
                 node.backend = current
+
+    def _best_supplied(self, node: Tensor) -> int:
+        """Return the backend, of those that have the operation, with most of its sources."""
+        places = [s.root.backend if s.backend is None else s.backend for s in node.sources]
+        able = [b for b in range(self._cpu + 1) if self._computes(b, node)]
+        return max(able, key=lambda b: places.count(b))
 
     def _computes(self, backend: int | None, node: Tensor) -> bool:
         """Whether a backend has an operation; the CPU has all."""
@@ -188,6 +199,13 @@ class Scheduler:
                     leafs.extend((copy, split.backend) for copy in copies)
         leafs.extend((leaf, leaf.backend or 0) for leaf in graph.leafs)
         return nodes, leafs
+
+
+def _arena(traits: DeviceTraits) -> AnyArena:
+    size = DeviceSize(traits)
+    if traits.max_buffer_bytes is None:
+        return Arena(traits.alignment_bytes, size)
+    return CutArena(traits.alignment_bytes, size, traits.max_buffer_bytes)
 
 
 def _host_size(tensor: Tensor) -> int:

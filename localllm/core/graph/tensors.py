@@ -109,6 +109,8 @@ class Graph:
         """An empty graph."""
         self.nodes: list[Tensor] = []
         self.leafs: list[Tensor] = []
+        self.attentions: list[tuple[int, Tensor]] = []
+        """Fused attentions, each with the backend that its block lies on."""
 
     def expand(self, tensor: Tensor) -> Tensor:
         """Add a tensor and, before it, everything it is computed from."""

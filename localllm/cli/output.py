@@ -129,7 +129,7 @@ def does_not_fit(plan: Plan) -> DoesNotFitError:
         f"{plan.model.name} does not fit: short of {places}.",
         hint=f"This would help: {rescue.change}."
         if rescue
-        else "Use a smaller quantisation, a smaller model or a machine with more memory.",
+        else "No single change helps: use a smaller model, or a machine with more memory.",
     )
 
 

@@ -61,7 +61,10 @@ def summary(plan: Plan) -> str:
     """Return the plan in one line: layers and where they lie, context, KV types."""
     layers = f"{plan.n_gpu_layers} of {plan.n_layer_total} layers"
     if plan.n_gpu_layers:
-        where = f"{layers} on {', '.join(map(printable, plan.device_names))}"
+        holding = [
+            printable(row.name) for row in plan.devices if row.kind == "gpu" and row.n_layers
+        ]
+        where = f"{layers} on {', '.join(holding)}"
     else:
         where = f"{plan.n_layer_total} layers on the CPU, {plan.n_threads} threads"
     kv = plan.type_k if plan.type_k == plan.type_v else f"{plan.type_k}/{plan.type_v}"

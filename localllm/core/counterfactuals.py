@@ -16,6 +16,7 @@ from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem
 from localllm.core.plan import Counterfactual, DeviceMemory
 from localllm.core.requantise import UNDER_THREE_BITS, requantised, smaller_quants
+from localllm.core.settings import headroom_bytes
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
 from localllm.units import format_bytes
@@ -54,7 +55,7 @@ def counterfactuals(
         if other.verdict != "fits" or other.score <= max(bar, reached.get(kind, bar)):
             continue
         reached[kind] = other.score
-        if other.whole:
+        if other.whole or kind == "quant":
             done.add(kind)  # nothing more to gain that way
         found.append(
             Counterfactual(
@@ -82,9 +83,9 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
     def asking(**wishes: object) -> Problem:
         return replace(problem, policy=replace(policy, **wishes))  # type: ignore[arg-type]
 
-    for wish, what in _FIXED.items():
+    for wish, words in _FIXED.items():
         if getattr(policy, wish) is not None:
-            yield _Change(wish, f"{what} left to the planner", asking(**{wish: None}))
+            yield _Change(wish, words, asking(**{wish: None}))
     if shape.type_k == shape.type_v == "f16":
         denser = asking(type_k="q8_0", type_v="q8_0")
         yield _Change("kv", "q8_0 KV cache frees {freed}", denser)
@@ -95,34 +96,36 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
         shorter = asking(n_ctx=n_ctx - n_ctx % _CTX_STEP)
         yield _Change("context", "context {n_ctx:,}", shorter)
         n_ctx //= 2
-    smaller = _smaller_model(problem, solution)
-    if smaller is not None:
+    for smaller in _smaller_models(problem, solution):
         words = f"{smaller.quant} (about {format_bytes(smaller.file_bytes)})"
         formulas = MemoryModel(smaller, (), problem.hardware.host)
         yield _Change("quant", words, replace(problem, memory=formulas))
-    if problem.hardware.usable_devices:
-        twin = max(problem.hardware.usable_devices, key=lambda d: d.total_bytes or 0)
+    cards = [device for device in problem.hardware.usable_devices if not device.unified]
+    if cards:
+        twin = max(cards, key=lambda d: d.total_bytes or 0)
         devices = (*problem.hardware.devices, _another(twin))
         larger = replace(problem.hardware, devices=devices)
         words = f"one more {twin.description}"
         yield _Change("device", words, replace(asking(tensor_split=None), hardware=larger))
-    if any(row.headroom_bytes for row in solution.rows[:-1]):
+    if any(headroom_bytes(device, policy) for device in problem.hardware.usable_devices):
         bare = asking(vram_headroom_bytes=0, vram_headroom_fraction=None)
         yield _Change("headroom", "no headroom on the GPUs", bare)
 
 
 _FIXED = {
-    "n_gpu_layers": "the number of GPU layers",
-    "n_cpu_moe": "the experts that stay in RAM",
-    "tensor_split": "the split over the GPUs",
+    "n_gpu_layers": "the number of GPU layers left to the planner",
+    "n_cpu_moe": "the experts that stay in RAM left to the planner",
+    "tensor_split": "the split over the GPUs left to the planner",
+    "vram_budget_bytes": "no limit on the GPUs' memory",
+    "ram_budget_bytes": "no limit on RAM",
 }
 
 
-def _smaller_model(problem: Problem, solution: Solution) -> ModelSpec | None:
+def _smaller_models(problem: Problem, solution: Solution) -> Iterator[ModelSpec]:
     """The model in the largest quantisation that may fit whole; else in the next smaller one.
 
     Nobody is sent below three bits to spare a few layers in RAM. What does not fit at all is
-    offered what may fit in GPUs and RAM together, and then below three bits too.
+    offered the largest that does in GPUs and RAM together, and then below three bits too.
     """
     sizes = smaller_quants(problem.model)
     fits = solution.verdict == "fits"
@@ -131,8 +134,10 @@ def _smaller_model(problem: Problem, solution: Solution) -> ModelSpec | None:
     if not fits and not fitting:
         room = _room(solution.rows)
         fitting = [q for q, size in sizes.items() if size <= room]
-    quant = next(iter(fitting or (sizes if fits else ())), None)
-    return None if quant is None else requantised(problem.model, quant)
+    if fits:
+        fitting = (fitting or list(sizes))[:1]
+    for quant in fitting:
+        yield requantised(problem.model, quant)
 
 
 def _room(rows: tuple[DeviceMemory, ...]) -> int:

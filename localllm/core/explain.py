@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from localllm.core.hardware import Hardware
-from localllm.core.memory import Placement
+from localllm.core.memory import N_CTX_PADDING, Placement
 from localllm.core.model import RECORDED, ModelSpec
 from localllm.core.plan import Cliff, DeviceMemory, TensorOverride
 from localllm.core.policy import KV_CHOICES, Policy
 from localllm.core.settings import BASE_N_CTX, maps_by_default
 from localllm.core.solution import Solution
+from localllm.core.split import budget_bytes
 from localllm.units import format_bytes
 
 
@@ -64,9 +65,10 @@ def cliff(
                 bytes=_spare(lacking),
                 consequence=f"with this much more, {what} on the GPU",
             )
-    loss = "the model no longer fits in RAM"
     if short.kind == "gpu":
         loss = _loss(model, hardware, policy, solution)
+    else:
+        loss = _loss_in_ram(policy, solution)
     return Cliff(
         device=short.name,
         bytes=_spare(short),
@@ -88,6 +90,16 @@ def _loss(model: ModelSpec, hardware: Hardware, policy: Policy, solution: Soluti
     if "auto" in (policy.type_k, policy.type_v) and shape.type_k != KV_CHOICES[-1]:
         return "the KV cache becomes coarser"
     return last
+
+
+def _loss_in_ram(policy: Policy, solution: Solution) -> str:
+    """What gives way first where RAM is short, again what the user left to the planner."""
+    shape = solution.settings.shape
+    if policy.n_ctx == "max" and shape.n_ctx > N_CTX_PADDING:
+        return "the context gets shorter"
+    if "auto" in (policy.type_k, policy.type_v) and shape.type_k != KV_CHOICES[-1]:
+        return "the KV cache becomes coarser"
+    return "the model no longer fits in RAM"
 
 
 def llama_args(
@@ -153,10 +165,10 @@ def _placement_reasons(
         return
     fixed = policy.n_gpu_layers is not None
     if n == 0:
-        why = "as asked" if fixed else "no GPU has room for a single layer"
+        why = "as asked" if fixed else _no_room(hardware, policy)
         yield f"All {total} layers run on the CPU: {why}."
         return
-    names = " and ".join(device.name for device in solution.devices)
+    names = " and ".join(row.name for row in solution.rows[:-1] if row.n_layers)
     as_asked = ", as asked" if fixed else ""
     if n == total:
         yield f"All {total} layers lie on {names}{as_asked}."
@@ -167,6 +179,12 @@ def _placement_reasons(
     else:
         yield f"{n} of {total} layers lie on {names}{as_asked}, the first {total - n} in RAM."
     yield from _expert_reasons(model, policy, solution)
+
+
+def _no_room(hardware: Hardware, policy: Policy) -> str:
+    if all((budget_bytes(device, policy) or 0) <= 0 for device in hardware.usable_devices):
+        return "headroom and limits leave nothing of the GPUs' free memory"
+    return "no GPU has room for a single layer"
 
 
 def _expert_reasons(model: ModelSpec, policy: Policy, solution: Solution) -> Iterator[str]:
@@ -213,8 +231,8 @@ def _batch_reasons(policy: Policy, solution: Solution) -> Iterator[str]:
         yield f"Batches of {n_batch:,}, not {policy.n_batch:,}: no more than the context holds."
     if policy.n_ubatch is not None and policy.n_ubatch > n_ubatch:
         yield (
-            f"{n_ubatch:,} tokens at once, not {policy.n_ubatch:,}: llama.cpp computes no more "
-            f"than it is given (--batch {n_batch})."
+            f"A ubatch of {n_ubatch:,}, not {policy.n_ubatch:,}: llama.cpp computes no more at "
+            f"once than it is given (--batch {n_batch})."
         )
 
 

@@ -409,6 +409,55 @@ def test_what_does_not_fit_at_all_is_offered_a_quantisation_that_does() -> None:
     assert any(other.change.startswith(("Q", "IQ")) for other in plan.counterfactuals)
 
 
+def test_what_does_not_fit_is_offered_the_first_quantisation_that_really_does() -> None:
+    """The first guess by size alone may be too large still; then the next one is planned."""
+    for ram in range(8, 30, 3):
+        plan = make_plan(llama_3_70b(), machine(ram=ram * GiB), Policy(n_ctx=2048))
+        quants = [o for o in plan.counterfactuals if o.change.startswith(("Q", "IQ"))]
+        assert len(quants) == (1 if ram >= 20 else 0)
+
+
+def test_limits_that_leave_nothing_are_named_and_lifting_them_is_offered() -> None:
+    headroom = Policy(vram_headroom_bytes=50 * GiB)
+    for policy, change in (
+        (Policy(vram_budget_bytes=MiB), "no limit on the GPUs' memory: all 33 layers fit"),
+        (headroom, "no headroom on the GPUs: all 33 layers fit"),
+    ):
+        plan = make_plan(llama_3_8b(), machine(gpu()), policy)
+        assert "headroom and limits leave nothing" in plan.reasons[0]
+        assert change in [other.change for other in plan.counterfactuals]
+
+
+def test_one_more_card_is_not_offered_where_the_gpu_is_part_of_the_machine() -> None:
+    unified = replace(gpu(free=20 * GiB), unified=True)
+    plan = make_plan(llama_3_70b(), machine(unified, ram=64 * GiB), Policy())
+    assert plan.n_gpu_layers < 81
+    assert not any(other.change.startswith("one more") for other in plan.counterfactuals)
+
+
+def test_a_card_without_layers_is_not_said_to_hold_them() -> None:
+    cards = machine(gpu(), gpu("CUDA1"))
+    plan = make_plan(llama_3_8b(), cards, Policy(tensor_split=(1.0, 0.0)))
+    assert plan.reasons[0] == "All 33 layers lie on CUDA0."
+
+
+@pytest.mark.parametrize(
+    ("policy", "consequence"),
+    [
+        (Policy(), "the model no longer fits in RAM"),
+        (Policy(n_ctx="max"), "the context gets shorter"),
+        (Policy(type_k="auto", type_v="auto"), "the KV cache becomes coarser"),
+    ],
+)
+def test_the_cliff_of_ram_names_what_would_give_way(policy: Policy, consequence: str) -> None:
+    plan = make_plan(llama_3_8b(), machine(ram=24 * GiB), policy)
+    assert plan.cliff is not None
+    assert plan.cliff.consequence == f"if others take more than this, {consequence}"
+    worse = make_plan(llama_3_8b(), machine(ram=24 * GiB - plan.cliff.bytes - MiB), policy)
+    kept = ("fits", plan.n_ctx, plan.type_k)
+    assert (worse.verdict, worse.n_ctx, worse.type_k) != kept
+
+
 def test_a_change_that_moves_the_context_too_says_so() -> None:
     plan = make_plan(llama_3_70b(), machine(gpu()), Policy(n_ctx="max"))
     cache = next(o.change for o in plan.counterfactuals if o.change.startswith("q8_0"))
@@ -463,7 +512,7 @@ def test_what_llama_cpp_rounds_or_cuts_is_said() -> None:
     plan = make_plan(llama_3_8b(), machine(gpu()), Policy(n_ctx=1, n_ubatch=4096))
     assert (plan.n_ctx, plan.n_ubatch) == (256, 256)
     assert any(reason.startswith("Context 256 for 1:") for reason in plan.reasons)
-    assert any(reason.startswith("256 tokens at once, not 4,096:") for reason in plan.reasons)
+    assert any(reason.startswith("A ubatch of 256, not 4,096:") for reason in plan.reasons)
 
 
 @pytest.mark.parametrize("policy", [Policy(n_gpu_layers=9999), Policy(tensor_split=(1.0, 1.0))])

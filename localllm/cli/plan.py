@@ -73,9 +73,10 @@ def plan(
     llama-3-70b:Q5_K_M) or demo. Nothing is loaded, and nothing but a header is fetched.
     """
     from localllm import session
+    from localllm.cli.signals import ended_by_signals
 
     machine = session.hardware_named(*names) if names else None
-    with session.Session(hardware=machine, basis=basis) as open_session:
+    with ended_by_signals(), session.Session(hardware=machine, basis=basis) as open_session:
         open_session.prepare_plans()
         with LiveLine() as line:
             found = session.resolve_for_plan(model, on_reading=_progress(line))

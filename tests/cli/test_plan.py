@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -213,3 +215,23 @@ def test_a_larger_card_elsewhere_takes_more_layers(localllm: Command, llama_3_8b
     small, large = (document["n_gpu_layers"] for document in documents)
     assert 0 < small < large == 33
     assert documents[1]["devices"][0]["total_bytes"] > 79 * GiB
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_plan_that_is_ended_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
+    """Neither hollow files, which look as large as the model, nor llama.cpp's process."""
+    command = [sys.executable, "-m", "localllm", "plan", "deepseek-r1", "--ctx", "max"]
+    with subprocess.Popen(
+        [*command, "--hardware", "2x rtx-4090"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.poll() is None
+        process.send_signal(number)
+    assert process.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []

@@ -169,7 +169,7 @@ def _run(
     from localllm.cli.chat.names import reference
     from localllm.cli.chat.oneshot import answer_once, question
     from localllm.cli.chat.state import Chat
-    from localllm.cli.chat.terminal import ended_by_signals
+    from localllm.cli.signals import ended_by_signals
     from localllm.session import Session, conversation_store, resolve_model
 
     if model is None and resume is None:

@@ -77,22 +77,6 @@ class Interrupts:
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into an ordinary exit, so that ``with`` blocks clean up."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, _exit) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
-
-
-@contextlib.contextmanager
 def quiet_keyboard(continued: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep typed characters off the screen; they wait for the next prompt.
 

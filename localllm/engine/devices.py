@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from localllm.core.hardware import Device
 
 
+REARRANGED = "CPU_REARRANGED"
+"""Name of the buffer type that stands for the CPU_REPACK of a CPU that is not this one."""
+
+
 class SimulatedSpec(NamedTuple):
     """A device from a hardware profile, with the traits of its backend. Sent as a JSON array."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from localllm.engine import layouts
-from localllm.engine.devices import SimulatedSpec
+from localllm.engine.devices import REARRANGED, SimulatedSpec
 from localllm.engine.dry_memory import DryMemory
 from localllm.engine.llama import CACHE_TYPES, C, Log, ggml, metadata
 from localllm.engine.params import buffer_types, context_params, model_params
@@ -67,6 +67,8 @@ class DryModels:
         self._extra = extra_buffer_types()
         self.isa = [name for name, has in _ISA.items() if getattr(ggml, has)()]
         self._dry = DryMemory()
+        self._known.add(self._dry.rearranged)
+        self._extra.add(self._dry.rearranged)
         self._models: OrderedDict[str, _DryModel] = OrderedDict()
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +120,12 @@ class _DryModel:
         ]
         self.names = [device.spec.name for device in self._devices]
         addresses = [device.address for device in self._devices]
-        types = buffer_types(addresses) | {"CPU": ggml.ggml_backend_cpu_buffer_type()}
+        types = buffer_types(addresses) | {
+            "CPU": ggml.ggml_backend_cpu_buffer_type(),
+            REARRANGED: dry.rearranged,
+        }
+        self._dry = dry
+        self._rearranges = any(name == REARRANGED for _, name in question["overrides"])
         unknown = [name for _, name in question["overrides"] if name not in types]
         if unknown:
             raise Refused(f"no device has a buffer type {unknown[0]}; there are {', '.join(types)}")
@@ -150,6 +157,7 @@ class _DryModel:
         kind = tuple(wanted[name] for name in _KIND)
         for device in self._devices:
             device.expect(kind)
+        self._dry.rearrange(self._rearranges)
         params = context_params(**wanted)
         context = _or_complaint(lambda: C.llama_init_from_model(self._model, params), log)
         try:

@@ -17,6 +17,7 @@ from typing import Self
 
 from localllm.core.breakdown import MemoryModel
 from localllm.core.hardware import Device, Host
+from localllm.core.host_ram import left_in_place
 from localllm.core.memory import (
     DeviceTerms,
     MemoryBreakdown,
@@ -25,9 +26,11 @@ from localllm.core.memory import (
     device_overhead_bytes,
 )
 from localllm.core.model import ModelSpec
+from localllm.core.ownership import owner
 from localllm.core.placing import tensor_overrides
 from localllm.core.traits import device_traits
-from localllm.engine.devices import SimulatedSpec, simulated_spec
+from localllm.core.weights import repacks
+from localllm.engine.devices import REARRANGED, SimulatedSpec, simulated_spec
 from localllm.engine.dryrun import (
     ContextMemory,
     DryRun,
@@ -166,8 +169,9 @@ class EngineMemory:
             devices=self.devices,
             n_gpu_layers=placement.n_gpu_layers if self.devices else 0,
             tensor_split=tuple(map(float, placement.layers_per_device)),
-            tensor_overrides=tuple(
-                (override.pattern, override.buffer_type) for override in tensor_overrides(placement)
+            tensor_overrides=(
+                *(() if here else rearranged_elsewhere(self.model, placement, self.host)),
+                *((kept.pattern, kept.buffer_type) for kept in tensor_overrides(placement)),
             ),
             repack=repack and here,
             contexts=tuple(map(dry_run_context, shapes)),
@@ -200,8 +204,9 @@ class EngineMemory:
         if not here:
             # The engine counted plainly. Rearranging moves bytes from the mapped file to anonymous
             # memory, and a tied output matrix becomes a copy of its own.
-            plain = self._formulas.breakdown(placement, replace(shape, repack=False)).host
-            repacked = self._formulas.breakdown(placement, shape).host
+            weights = self._formulas.with_compute(None)
+            plain = weights.breakdown(placement, replace(shape, repack=False)).host
+            repacked = weights.breakdown(placement, shape).host
             model_bytes += repacked.model_bytes - plain.model_bytes
             repacked_bytes = repacked.model_bytes - repacked.mapped_bytes
         return DeviceTerms(
@@ -217,6 +222,33 @@ class EngineMemory:
         if self._this_machine or any(device_traits(d).host_buffer for d in self.devices):
             return True  # the first device's pinned memory comes first, and is never rearranged
         return self._dry.isa & _REPACKING_ISA == _REPACKING_ISA.intersection(self.host.isa)
+
+
+def rearranged_elsewhere(
+    model: ModelSpec, placement: Placement, host: Host
+) -> tuple[tuple[str, str], ...]:
+    """Return overrides that put what another CPU rearranges where no device streams it from.
+
+    Few patterns for all blocks: llama.cpp tries each on each tensor. The input embedding stays,
+    and with it a tied output matrix: one name for two tensors.
+    """
+    stays = left_in_place(model, placement)
+    layers: dict[str, list[int]] = {}
+    patterns: list[str] = []
+    for tensor in model.tensors:
+        whose = owner(model, tensor)
+        if whose.kind not in ("block", "output") or not (stays(tensor) and repacks(tensor, host)):
+            continue
+        if tensor.layer is None:
+            patterns.append(tensor.name)
+        else:
+            layers.setdefault(tensor.name.split(".", 2)[2], []).append(tensor.layer)
+    names: dict[tuple[int, ...], list[str]] = {}
+    for name, numbers in layers.items():
+        names.setdefault(tuple(numbers), []).append(name)
+    for alike, group in names.items():
+        patterns.append(f"blk.({'|'.join(map(str, alike))}).({'|'.join(group)})")
+    return tuple(("^" + pattern.replace(".", r"\.") + "$", REARRANGED) for pattern in patterns)
 
 
 def dry_run_context(shape: RunShape) -> DryRunContext:

@@ -10,6 +10,9 @@ from localllm.core.ggml import TYPES_BY_NAME
 from localllm.core.graph.builder import ROTATION_STEP, Builder
 from localllm.core.graph.tensors import Tensor
 
+_NO_OUTPUT_BIAS = frozenset({"ernie4_5", "ernie4_5-moe"})
+"""Architectures that load a bias of the output projection and do not add it."""
+
 
 def qkv(b: Builder, x: Tensor, *, n_head_kv: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Project to Q ``[head, n_head, n]``, K and V; one product where the file holds one matrix."""
@@ -70,7 +73,7 @@ def attend(
         store(b, cache_v, v, "v")
     out = g.expand(scores(b, q, cache_k, cache_v))
     out = _rotated(b, out, rotation_v)
-    return b.linear(output, out) if output else out
+    return b.linear(output, out, bias=b.model.arch not in _NO_OUTPUT_BIAS) if output else out
 
 
 def store(b: Builder, cache: Tensor, x: Tensor, part: str) -> None:
@@ -138,8 +141,13 @@ def halved(b: Builder, x: Tensor) -> Tensor:
 
 
 def _rotation(b: Builder, part: str, type_: str, head: int) -> Tensor | None:
-    """Hadamard matrix that evens out the rows of a quantised cache, where heads allow it."""
+    """Hadamard matrix that evens out the rows of a quantised cache, where heads allow it.
+
+    Not beside states where there are windows too (``build_inp_mem_hybrid_iswa``).
+    """
     if not TYPES_BY_NAME[type_].quantised or head % ROTATION_STEP or not head:
+        return None
+    if b.model.n_swa and b.has_states:
         return None
     size = ROTATION_STEP
     while part == "k" and head % (2 * size) == 0:

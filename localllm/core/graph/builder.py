@@ -217,6 +217,11 @@ class Builder:
             self._masks[window] = self.graph.input(ne, "f16" if self.shape.flash_attn else "f32")
         return self._masks[window]
 
+    @cached_property
+    def has_states(self) -> bool:
+        """Whether any block keeps a state."""
+        return any(layer.is_recurrent for layer in self.model.layers)
+
     @property
     def _in_window(self) -> bool:
         return self.hparams.is_swa and self.model.n_swa > 0

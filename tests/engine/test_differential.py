@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
+from localllm.core.memory import RunShape
 from localllm.engine.dryrun import DryRun, DryRunRefused
 from tests.support.differential import (
     SHAPES,
+    Case,
     Refusal,
     Row,
     allowed_compute_bytes,
     cases,
-    compare,
+    compare_all,
 )
 from tests.support.families import FAMILIES, write_families
 from tests.support.gguf_maker import make_model
@@ -33,31 +35,41 @@ def dry() -> Iterator[DryRun]:
         yield child
 
 
+Wanted = Iterator[tuple[Case, Sequence[RunShape]]]
+
+
 @pytest.fixture(scope="module")
 def of_families(dry: DryRun, tmp_path_factory: pytest.TempPathFactory) -> list[Row | Refusal]:
     """Every architecture, each in three placements and with two caches in each."""
-    found: list[Row | Refusal] = []
     files = write_families(tmp_path_factory.mktemp("families"))
-    for index, (name, path) in enumerate(files.items()):
-        for number, case in enumerate(cases(name, path)):
-            third = ("RPC, half", "experts in RAM")[index % 2]
-            if case.placement_name in ("CPU", "two, half", third):
-                found += compare(dry, case, (SHAPES[1], SHAPES[2 + (index + number) % 10]))
-    return found
+
+    def wanted() -> Wanted:
+        for index, (name, path) in enumerate(files.items()):
+            for number, case in enumerate(cases(name, path)):
+                third = ("RPC, half", "experts in RAM")[index % 2]
+                if case.placement_name in ("CPU", "two, half", third):
+                    yield case, (SHAPES[1], SHAPES[2 + (index + number) % 10])
+
+    return all_of(compare_all(dry, wanted()))
 
 
 @pytest.fixture(scope="module")
 def of_tied(dry: DryRun, tmp_path_factory: pytest.TempPathFactory) -> list[Row | Refusal]:
     """Every architecture that can do without an output matrix, on the CPU and in part on GPUs."""
+    files = write_families(tmp_path_factory.mktemp("tied"), tied=True)
+
+    def wanted() -> Wanted:
+        for name, path in files.items():
+            for case in cases(name, path):
+                if case.placement_name in ("CPU", "two, half"):
+                    yield case, SHAPES[:1]
+
     found: list[Row | Refusal] = []
-    for name, path in write_families(tmp_path_factory.mktemp("tied"), tied=True).items():
-        for case in cases(name, path):
-            if case.placement_name in ("CPU", "two, half"):
-                try:
-                    found += compare(dry, case, SHAPES[:1])
-                except DryRunRefused as refusal:
-                    assert "'output.weight' not found" in str(refusal)
-                    break
+    for each in compare_all(dry, wanted()):
+        if isinstance(each, DryRunRefused):
+            assert "'output.weight' not found" in str(each)
+        else:
+            found += each
     return found
 
 
@@ -65,17 +77,29 @@ def of_tied(dry: DryRun, tmp_path_factory: pytest.TempPathFactory) -> list[Row |
 def of_models(dry: DryRun, tmp_path_factory: pytest.TempPathFactory) -> list[Row | Refusal]:
     """Well-known models in full size, each in every second placement."""
     folder = tmp_path_factory.mktemp("models")
-    found: list[Row | Refusal] = []
-    for index, name in enumerate(FULL_SIZE):
-        shape = MODELS[name].without_vocabulary()
-        quant = "MXFP4" if shape.arch == "gpt-oss" else ("Q4_K_M", "Q2_K", "Q8_0")[index % 3]
-        path = make_model(folder / f"{name}.gguf", shape, quant=quant)
-        for number, case in enumerate(cases(name, path)):
-            if (index + number) % 2:
-                continue
-            others = (SHAPES[number % 3], SHAPES[3 + (index + number) // 2 % 9])
-            found += compare(dry, case, others)
+
+    def wanted() -> Wanted:
+        for index, name in enumerate(FULL_SIZE):
+            shape = MODELS[name].without_vocabulary()
+            quant = "MXFP4" if shape.arch == "gpt-oss" else ("Q4_K_M", "Q2_K", "Q8_0")[index % 3]
+            path = make_model(folder / f"{name}.gguf", shape, quant=quant)
+            for number, case in enumerate(cases(name, path)):
+                if (index + number) % 2 == 0:
+                    yield case, (SHAPES[number % 3], SHAPES[3 + (index + number) // 2 % 9])
+
+    found = all_of(compare_all(dry, wanted()))
+    for path in folder.iterdir():
         path.unlink()
+    return found
+
+
+def all_of(answers: Iterable[list[Row | Refusal] | DryRunRefused]) -> list[Row | Refusal]:
+    """Everything that was compared. None of these models may be refused."""
+    found: list[Row | Refusal] = []
+    for each in answers:
+        if isinstance(each, DryRunRefused):
+            raise each
+        found += each
     return found
 
 

@@ -6,7 +6,10 @@ them side by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +22,7 @@ from localllm.core.hardware import Device, Host
 from localllm.core.memory import DeviceTerms, Placement, RunShape
 from localllm.core.model import ModelSpec
 from localllm.core.placing import tensor_overrides
-from localllm.engine.dryrun import DryRun, DryRunContext, DryRunRequest
+from localllm.engine.dryrun import DryRun, DryRunAnswer, DryRunContext, DryRunRefused, DryRunRequest
 from localllm.hub.resolve import resolve
 from localllm.units import GiB, MiB
 from tests.support.specs import gpu, host
@@ -41,6 +44,9 @@ SHAPES = (
     RunShape(n_ctx=4096, n_ubatch=512, type_k="f32", type_v="f32", n_outputs_max=512),
     RunShape(n_ctx=8192, n_ubatch=512, type_k="q8_0", type_v="f16", flash_attn=False),
 )
+
+_AHEAD = 20
+"""Cases that the child is asked before the formulas are: neither side waits for the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +144,37 @@ def cases(name: str, path: Path) -> Iterator[Case]:
 
 def compare(dry: DryRun, case: Case, shapes: Sequence[RunShape]) -> list[Row | Refusal]:
     """Ask both sides about one case."""
-    answer = dry.measure(_request(case, shapes))
+    return _compare(dry.measure(_request(case, shapes)), case, shapes)
+
+
+def compare_all(
+    dry: DryRun, wanted: Iterable[tuple[Case, Sequence[RunShape]]]
+) -> Iterator[list[Row | Refusal] | DryRunRefused]:
+    """The same of many cases: the child is some cases ahead, on the other core."""
+    asked: deque[tuple[Future[DryRunAnswer], Case, Sequence[RunShape]]] = deque()
+
+    def next_answer() -> list[Row | Refusal] | DryRunRefused:
+        answer, case, shapes = asked.popleft()
+        try:
+            return _compare(answer.result(), case, shapes)
+        except DryRunRefused as refusal:
+            return refusal
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(0.0002)  # or the child waits for 5 ms before each question
+    try:
+        with ThreadPoolExecutor(max_workers=1) as asking:
+            for case, shapes in wanted:
+                asked.append((asking.submit(dry.measure, _request(case, shapes)), case, shapes))
+                if len(asked) > _AHEAD:
+                    yield next_answer()
+            while asked:
+                yield next_answer()
+    finally:
+        sys.setswitchinterval(interval_s)
+
+
+def _compare(answer: DryRunAnswer, case: Case, shapes: Sequence[RunShape]) -> list[Row | Refusal]:
     formulas = MemoryModel(case.spec, case.devices, this_host())
     rows: list[Row | Refusal] = []
     for shape, theirs in zip(shapes, answer.contexts, strict=True):

@@ -262,7 +262,7 @@ def _layer_caches_mib(model: ModelSpec, shape: RunShape) -> list[float]:
     device = Device(
         name="GPU", description="", kind="gpu", backend="cuda", total_bytes=1, free_bytes=1
     )
-    source = MemoryModel(model, (device,), LOGGED_HOST)
+    source = MemoryModel(model, (device,), LOGGED_HOST).with_compute(None)
     on_device = [
         source.breakdown(Placement(n_gpu_layers=n, layers_per_device=(n,)), shape)
         .devices[0]

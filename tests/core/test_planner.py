@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -19,6 +20,12 @@ from localllm.core.solution import Solution
 from localllm.errors import UsageError
 from localllm.units import GiB, MiB
 from tests.support.specs import gpu, host, llama, llama_3_8b, llama_3_70b, machine, mixtral
+
+
+@cache
+def formulas_of_70b() -> MemoryModel:
+    """The graphs of Llama 3 70B are laid out once for the searches of many tests."""
+    return MemoryModel(llama_3_70b(), (), machine().host)
 
 
 def gpu_rows_fit(plan: Plan) -> bool:
@@ -58,7 +65,7 @@ def test_a_model_larger_than_the_machine_does_not_fit_and_says_by_how_much() -> 
 
 def test_more_vram_never_means_fewer_layers() -> None:
     layers = [
-        make_plan(llama_3_70b(), machine(gpu(free=n * GiB)), Policy()).n_gpu_layers
+        solve(formulas_of_70b(), machine(gpu(free=n * GiB)), Policy()).placement.n_gpu_layers
         for n in range(1, 50, 3)
     ]
     assert layers == sorted(layers)
@@ -67,7 +74,7 @@ def test_more_vram_never_means_fewer_layers() -> None:
 
 def test_a_longer_context_never_means_more_layers() -> None:
     layers = [
-        make_plan(llama_3_70b(), machine(gpu()), Policy(n_ctx=n)).n_gpu_layers
+        solve(formulas_of_70b(), machine(gpu()), Policy(n_ctx=n)).placement.n_gpu_layers
         for n in (1024, 4096, 16384, 65536, 131072)
     ]
     assert layers == sorted(layers, reverse=True)
@@ -78,12 +85,23 @@ def test_a_longer_context_never_means_more_layers() -> None:
 def test_one_layer_more_would_not_fit(free_gib: int, n_ctx: int) -> None:
     hardware = machine(gpu(free=free_gib * GiB))
     policy = Policy(n_ctx=n_ctx)
-    plan = make_plan(llama_3_70b(), hardware, policy)
-    assert gpu_rows_fit(plan)
-    one_more = make_plan(
-        llama_3_70b(), hardware, replace(policy, n_gpu_layers=plan.n_gpu_layers + 1)
+    found = solve(formulas_of_70b(), hardware, policy)
+    assert all((row.spare_bytes or 0) >= 0 for row in found.rows)
+    n_gpu_layers = found.placement.n_gpu_layers
+    if n_gpu_layers < 81:
+        wished = replace(policy, n_gpu_layers=n_gpu_layers + 1)
+        assert solve(formulas_of_70b(), hardware, wished).verdict == "does-not-fit"
+
+
+@pytest.mark.parametrize("free_gib", [5, 41])
+def test_a_plan_is_what_the_search_found(free_gib: int) -> None:
+    hardware = machine(gpu(free=free_gib * GiB))
+    plan, found = (
+        make_plan(llama_3_70b(), hardware, Policy()),
+        solve(formulas_of_70b(), hardware, Policy()),
     )
-    assert plan.n_gpu_layers == 81 or one_more.verdict == "does-not-fit"
+    assert (plan.n_gpu_layers, plan.verdict) == (found.placement.n_gpu_layers, found.verdict)
+    assert gpu_rows_fit(plan)
 
 
 def test_the_smaller_of_two_groups_of_gpus_is_used() -> None:

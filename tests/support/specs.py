@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from localllm.core.ggml import row_bytes
 from localllm.core.hardware import Device, Hardware, Host
 from localllm.core.model import LayerHparams, ModelSpec, TensorInfo
@@ -14,6 +16,7 @@ def more_bits(layer: int, n_layer: int) -> bool:
     return layer < eighth or layer >= 7 * n_layer // 8 or (layer - eighth) % 3 == 2
 
 
+@cache
 def llama(
     *,
     name: str = "llama",
@@ -88,16 +91,19 @@ def llama(
     )
 
 
+@cache
 def llama_3_8b(*, quant: str = "Q4_K_M") -> ModelSpec:
     """Llama 3.1 8B."""
     return llama(name="llama-3-8b", quant=quant)
 
 
+@cache
 def llama_3_70b() -> ModelSpec:
     """Llama 3 70B at Q4_K_M, except that V is Q4_K and Q6_K and not Q5_K in some layers."""
     return llama(name="llama-3-70b", n_layer=80, n_embd=8192, n_head=64, n_ff=28672)
 
 
+@cache
 def llama_3_2_1b() -> ModelSpec:
     """Llama 3.2 1B: tied embeddings, heads of 64."""
     return llama(
@@ -105,6 +111,7 @@ def llama_3_2_1b() -> ModelSpec:
     )
 
 
+@cache
 def mixtral() -> ModelSpec:
     """A mixture of experts: Mixtral 8x7B."""
     return llama(name="mixtral", n_vocab=32000, n_ctx_train=32768, n_expert=8, n_expert_used=2)

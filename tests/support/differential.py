@@ -22,7 +22,8 @@ from localllm.core.hardware import Device, Host
 from localllm.core.memory import DeviceTerms, Placement, RunShape
 from localllm.core.model import ModelSpec
 from localllm.core.placing import tensor_overrides
-from localllm.engine.dryrun import DryRun, DryRunAnswer, DryRunContext, DryRunRefused, DryRunRequest
+from localllm.engine.dryrun import DryRun, DryRunAnswer, DryRunRefused, DryRunRequest
+from localllm.engine.exact import dry_run_context
 from localllm.hub.resolve import resolve
 from localllm.units import GiB, MiB
 from tests.support.specs import gpu, host
@@ -214,16 +215,5 @@ def _request(case: Case, shapes: Sequence[RunShape]) -> DryRunRequest:
         tensor_overrides=tuple(
             (o.pattern, o.buffer_type) for o in tensor_overrides(case.placement)
         ),
-        contexts=tuple(
-            DryRunContext(
-                n_ctx=shape.n_ctx,
-                n_ubatch=shape.n_ubatch,
-                type_k=shape.type_k,
-                type_v=shape.type_v,
-                flash_attn="auto" if shape.flash_attn else "off",
-                n_seq=shape.n_seq,
-                n_outputs_max=shape.n_outputs_max,
-            )
-            for shape in shapes
-        ),
+        contexts=tuple(map(dry_run_context, shapes)),
     )

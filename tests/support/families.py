@@ -52,7 +52,7 @@ _WITH_MTP = frozenset(
         *("qwen35", "qwen35moe", "qwen3next", "step35"),
     }
 )
-_MTP_NEVER_LOADED = frozenset({"bailingmoe2", "dots3note", "exaone-moe", "exaone4", "glm4"})
+NO_MTP_TABLE = frozenset({"bailingmoe2", "dots3note", "exaone-moe", "exaone4", "glm4"})
 """llama.cpp skips their MTP block without a switch, and so cannot make its table."""
 _STATES_BY_KV_HEADS = frozenset({"granitehybrid", "jamba", "lfm2", "lfm2moe", "plamo2"})
 
@@ -147,9 +147,9 @@ _OWN: dict[str, Mapping[str, Value]] = {
 }
 
 
-def metadata(arch: str, *, mtp: bool = True) -> dict[str, Value]:
+def metadata(arch: str, *, mtp: bool = True, n_layer: int = N_LAYER) -> dict[str, Value]:
     """The whole header of one architecture's model; ``mtp`` False: as if it had no MTP block."""
-    n = N_LAYER
+    n = n_layer
     keys = common_keys(arch) | {
         "block_count": u32(n),
         "swiglu_clamp_exp": array(F32, [0.0] * n),
@@ -185,7 +185,7 @@ def write_families(
     """
     bare = []
     for arch in architectures:
-        keys = metadata(arch, mtp=arch not in _MTP_NEVER_LOADED)
+        keys = metadata(arch, mtp=arch not in NO_MTP_TABLE)
         header = header_bytes(keys, [Tensor("token_embd.weight", "f32", (1,))])
         bare.append(folder / f"{arch}.gguf")
         bare[-1].write_bytes(header.ljust(pad(len(header), 32) + 32, b"\0"))
@@ -202,9 +202,9 @@ def write_families(
 def _tensors(arch: str, table: Table) -> list[Tensor]:
     names: dict[str, Tensor] = {}
     for index, (name, shape) in enumerate(table):
-        if not _may_be_missing(arch, name):
+        if not may_be_missing(arch, name):
             names[name] = Tensor(name, _type(name, shape, index), shape)
-    if arch not in _MTP_NEVER_LOADED:
+    if arch not in NO_MTP_TABLE:
         return list(names.values())
     last = f"blk.{N_LAYER - 1}."
     if arch in ("exaone-moe", "dots3note"):  # the MTP block is dense, like the first one
@@ -224,7 +224,7 @@ def _tensors(arch: str, table: Table) -> list[Tensor]:
     return [*names.values(), *extra]
 
 
-def _may_be_missing(arch: str, name: str) -> bool:
+def may_be_missing(arch: str, name: str) -> bool:
     """Tensors that real files do without, and that llama.cpp could not load with the rest."""
     if name.startswith("rope_factors") or (arch == "exaone-moe" and name.startswith("rope")):
         return True
@@ -241,10 +241,16 @@ _KEPT_IN_F32 = (
 )
 
 
+def is_kept_in_f32(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is too small, or too delicate, to be quantised."""
+    small = len(shape) < 2 or not name.endswith(".weight")
+    return small or any(part in name for part in _KEPT_IN_F32)
+
+
 def _type(name: str, shape: tuple[int, ...], index: int) -> str:
     if "tid2eid" in name:
         return "i32"
-    if len(shape) < 2 or not name.endswith(".weight") or any(p in name for p in _KEPT_IN_F32):
+    if is_kept_in_f32(name, shape):
         return "f32"
     for type_ in (*_TYPES[index % len(_TYPES) :], *_TYPES):
         if shape[0] % TYPES_BY_NAME[type_].block == 0:

@@ -25,6 +25,15 @@ _ENTRY_BYTES = 40
 
 def tables(paths: Sequence[Path]) -> dict[str, Table]:
     """Every tensor's name and shape for each header, by the file's stem."""
+    found: dict[str, Table] = {}
+    for answer in answers(paths):
+        assert answer["tensors"] is not None, (answer["file"], answer["log"])
+        found[Path(answer["file"]).stem] = [(name, tuple(ne)) for name, ne in answer["tensors"]]
+    return found
+
+
+def answers(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What llama.cpp says of each header; ``tensors`` is None where it does not take it."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.virtual", *map(str, paths)],
         capture_output=True,
@@ -34,12 +43,7 @@ def tables(paths: Sequence[Path]) -> dict[str, Table]:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Table] = {}
-    for line in done.stdout.splitlines():
-        answer = json.loads(line)
-        assert answer["tensors"] is not None, (answer["file"], answer["log"])
-        found[Path(answer["file"]).stem] = [(name, tuple(ne)) for name, ne in answer["tensors"]]
-    return found
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def main() -> None:

@@ -30,6 +30,8 @@ MODEL = Part(name="model", glyph="█", ascii="#", style="blue")
 CONTEXT = Part(name="context", glyph="▓", ascii="=", style="cyan")
 COMPUTE = Part(name="compute", glyph="▒", ascii="+", style="magenta")
 OVERHEAD = Part(name="overhead", glyph="░", ascii="~", style="yellow")
+SHARED = Part(name="for GPU", glyph="▚", ascii="g", style="blue")
+"""What GPUs without memory of their own take of the RAM."""
 HEADROOM = Part(name="headroom", glyph="┈", ascii="-", style="green")
 SPARE = Part(name="spare", glyph="·", ascii=".", style="dim")
 
@@ -62,6 +64,7 @@ class MemorySum:
     context: int
     compute: int
     overhead: int
+    shared: int
     headroom: int
     free: int | None
 
@@ -73,6 +76,7 @@ class MemorySum:
             context=_up(row.context_bytes),
             compute=_up(row.compute_bytes),
             overhead=_up(row.overhead_bytes),
+            shared=_up(row.shared_bytes),
             headroom=_up(row.headroom_bytes),
             free=None if row.free_bytes is None else row.free_bytes // MiB,
         )
@@ -83,7 +87,7 @@ class MemorySum:
         if self.free is None:
             return None
         needed = self.model + self.context + self.compute + self.overhead
-        return self.free - needed - self.headroom
+        return self.free - needed - self.shared - self.headroom
 
 
 def _up(n_bytes: int) -> int:

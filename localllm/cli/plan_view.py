@@ -18,7 +18,6 @@ from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count
 
-_TERMS = (draw.MODEL, draw.CONTEXT, draw.COMPUTE, draw.OVERHEAD, draw.HEADROOM, draw.SPARE)
 _ROOMY_COLUMNS = 96
 
 _BASIS = {
@@ -106,7 +105,10 @@ def _sums(console: Console, plan: Plan, *, unicode: bool) -> Table:
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="")
     table.add_column(Text("MiB\n", style="dim"))
     table.add_column("layers\n", justify="right")
-    for part in _TERMS:
+    shared = any(row.shared_bytes for row in plan.devices)
+    terms = [draw.MODEL, draw.CONTEXT, draw.COMPUTE, draw.OVERHEAD]
+    terms += [draw.SHARED] * shared + [draw.HEADROOM, draw.SPARE]
+    for part in terms:
         glyph = part.shown(unicode=unicode)
         table.add_column(Text.assemble(part.name, "\n", (glyph, part.style)), justify="right")
     table.add_column("free now\n", justify="right")
@@ -120,6 +122,7 @@ def _sums(console: Console, plan: Plan, *, unicode: bool) -> Table:
             f"{figures.context:,}",
             f"{figures.compute:,}",
             f"{figures.overhead:,}",
+            *([f"{figures.shared:,}"] * shared),
             f"{figures.headroom:,}",
             _unknown_or(spare, style="bold red" if spare is not None and spare < 0 else ""),
             _unknown_or(figures.free),
@@ -151,6 +154,7 @@ def _parts(row: DeviceMemory) -> list[tuple[draw.Part, int]]:
         (draw.CONTEXT, row.context_bytes),
         (draw.COMPUTE, row.compute_bytes),
         (draw.OVERHEAD, row.overhead_bytes),
+        (draw.SHARED, row.shared_bytes),
         (draw.HEADROOM, row.headroom_bytes),
         (draw.SPARE, row.spare_bytes or 0),
     ]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DEMO = "demo"
 _HUB_NAME = re.compile(r"(hf\.co/|https?://)?[\w.-]+(/[\w.-]+)+(:[\w.-]+)?")
+_FOREIGN_ADDRESS = re.compile(r"(?!https?://)[A-Za-z][A-Za-z0-9+.-]*://", re.IGNORECASE)
 _MAX_LISTED = 2000
 _EDGE_BYTES = 64 * 1024
 _SAMPLE_BYTES = 4096
@@ -120,6 +121,11 @@ def resolve_for_plan(
 def _path(name: str) -> Path:
     if not name.strip():
         raise UsageError("The name of the model is empty.", hint=f"Try `{DEMO}`.")
+    if _FOREIGN_ADDRESS.match(name):
+        raise UsageError(
+            f"{printable(name[:200])} is no address that can be read.",
+            hint="Addresses begin with https:// or http://.",
+        )
     return Path(name).expanduser() if name.startswith("~") else Path(name)
 
 
@@ -221,18 +227,23 @@ def _unknown(name: str) -> NotFoundError:
 
     shown = printable(name[:200])
     near = _nearest(name.lower(), [DEMO], cutoff=0.5)
-    others = _similar(name, ".") or nearest_names(shown)
+    others = _similar(name, ".") or nearest_names(shown) or nearest_names(_last_part(shown))
     if near:
         hint = f"Did you mean `{DEMO}`?"
     elif others:
         hint = f"Did you mean {_listed(others)}?"
     else:
-        hint = f"Pass the path of a .gguf file, or `{DEMO}`."
+        hint = f"Pass the path of a .gguf file, its address to plan it only, or `{DEMO}`."
     return NotFoundError(
         f'"{shown}" is neither a file nor a known name, and this version does not look for names'
         " on the Hub yet.",
         hint=hint,
     )
+
+
+def _last_part(name: str) -> str:
+    """Of ``user/Some-Model-GGUF:Q4_K_M`` the model."""
+    return name.rpartition("/")[2].partition(":")[0].lower().removesuffix("-gguf")
 
 
 def _near_files(path: Path) -> str | None:

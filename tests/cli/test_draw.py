@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from localllm.cli import draw
@@ -56,12 +58,14 @@ def test_needs_are_rounded_up_and_free_memory_down() -> None:
 @pytest.mark.parametrize("n_ctx", [512, 8192, 65536])
 def test_every_printed_row_adds_up(n_ctx: int) -> None:
     for model in (llama_3_8b(), llama_3_70b()):
-        for hardware in (machine(), machine(gpu()), machine(gpu(), gpu("CUDA1"))):
+        unified = machine(replace(gpu(), unified=True))
+        for hardware in (machine(), machine(gpu()), machine(gpu(), gpu("CUDA1")), unified):
             for device in make_plan(model, hardware, Policy(n_ctx=n_ctx)).devices:
                 s = draw.MemorySum.of(device)
                 assert s.free is not None
                 assert s.spare is not None
-                assert s.model + s.context + s.compute + s.overhead + s.headroom + s.spare == s.free
+                needed = s.model + s.context + s.compute + s.overhead + s.shared
+                assert needed + s.headroom + s.spare == s.free
                 assert s.spare * MiB <= (device.spare_bytes or 0)
 
 

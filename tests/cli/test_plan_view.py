@@ -94,6 +94,16 @@ def test_a_plan_is_printed_whole() -> None:
     assert printed(written_by_hand()) == WHOLE
 
 
+def test_ram_that_a_gpu_takes_is_counted_where_it_is_taken_from() -> None:
+    plan = make_plan(llama_3_8b(), machine(replace(gpu(), unified=True)), Policy())
+    page = printed(plan)
+    taken = next(line for line in page.splitlines() if line.startswith("RAM  ")).split()
+    assert "for GPU" in page
+    assert int(taken[6].replace(",", "")) == -(-plan.host.shared_bytes // MiB)
+    assert int(taken[8].replace(",", "")) * MiB <= (plan.host.spare_bytes or 0)
+    assert "for GPU" not in printed(make_plan(llama_3_8b(), machine(gpu()), Policy()))
+
+
 def test_only_another_machine_is_named() -> None:
     here = make_plan(llama_3_8b(), replace(machine(), source="this machine"), Policy())
     assert "planned for" not in printed(here)

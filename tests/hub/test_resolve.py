@@ -209,3 +209,16 @@ def test_a_closed_folder_is_a_typed_error(tmp_path: Path) -> None:
     closed.mkdir(mode=0)
     with pytest.raises(LocalLLMError):
         resolve(str(closed / "model.gguf"))
+
+
+@pytest.mark.parametrize("name", ["meta-llama/Meta-Llama-3-8B", "bartowski/Llama-3-8B-GGUF:Q4_K_M"])
+def test_a_name_on_the_hub_is_answered_with_a_known_one_that_is_like_it(name: str) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        resolve_for_plan(name)
+    assert "llama-3-8b" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("name", ["ftp://x/y.gguf", "s3://bucket/model.gguf"])
+def test_an_address_that_cannot_be_read_is_not_taken_for_a_path(name: str) -> None:
+    with pytest.raises(UsageError, match="no address that can be read"):
+        resolve_for_plan(name)

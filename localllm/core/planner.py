@@ -1,10 +1,10 @@
 """make_plan(model, hardware, policy) -> Plan. Every decision about placement is made here.
 
-The number of GPU layers is decided in ``best_placement``, the layers whose experts stay in RAM in
-``_fewest_host_experts``, the devices in ``groups.py``, the split over them in ``split.py``,
-the context in ``_largest_context``, the KV type in ``_solve_for_kv_type``. Memory comes from a
-``MemorySource`` (the formulas, or llama.cpp's allocator), words from ``explain.py``; this file
-knows nothing of where a model or a machine came from.
+The number of GPU layers is decided in ``best_placement``; what lies there where not everything
+fits is found in ``partial.py``. The devices are chosen in ``groups.py``, the split over them in
+``split.py``, the context in ``_largest_context``, the KV type in ``_solve_for_kv_type``. Memory
+comes from a ``MemorySource`` (the formulas, or llama.cpp's allocator), words from ``explain.py``;
+this file knows nothing of where a model or a machine came from.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from localllm.core.groups import device_groups
 from localllm.core.hardware import Hardware
 from localllm.core.memory import MemorySource, ProvenMemory
 from localllm.core.model import ModelSpec
+from localllm.core.partial import fewest_host_experts, hopeless, most_layers
 from localllm.core.placing import (
     Problem,
     place,
@@ -28,10 +29,9 @@ from localllm.core.placing import (
 from localllm.core.plan import Basis, Plan
 from localllm.core.policy import KV_CHOICES, Policy
 from localllm.core.proof import differences
-from localllm.core.search import guided, largest
+from localllm.core.search import largest
 from localllm.core.settings import BASE_N_CTX, Settings, check_wishes, settle, wanted_n_ctx
 from localllm.core.solution import Solution
-from localllm.core.split import budget_bytes
 from localllm.errors import UsageError
 
 CTX_STEP = 256
@@ -190,17 +190,17 @@ def best_placement(problem: Problem, *, n_ctx: int, near: Solution | None = None
         return _on_the_cpu(problem, settings)
     for group in device_groups(devices, problem.policy):
         here = problem.on(group)
-        if not _hopeless(here, settings, n_gpu_layers=wanted):
+        if not hopeless(here, settings, n_gpu_layers=wanted):
             whole = place(here, settings, n_gpu_layers=wanted)
             if whole.gpus_fit:
                 return whole
     here = problem.on(devices)
-    mixed = _fewest_host_experts(here, settings, n_gpu_layers=wanted, near=near)
+    mixed = fewest_host_experts(here, settings, n_gpu_layers=wanted, near=near)
     if mixed is not None:
         return mixed
     if fixed is not None and fixed >= 0:
         return place(here, settings, n_gpu_layers=wanted)
-    partial = _most_layers(here, settings, below=wanted, near=near)
+    partial = most_layers(here, settings, below=wanted, near=near)
     if partial is not None:
         return partial
     return _on_the_cpu(problem, settings)
@@ -275,59 +275,11 @@ def _same_placement(problem: Problem, base: Solution, *, n_ctx: int) -> Solution
         groups = [g for g in device_groups(devices, problem.policy) if len(g) >= len(groups[0])]
     for group in groups:
         here = problem.on(group)
-        if not base.whole or not _hopeless(here, settings, n_gpu_layers=n):
+        if not base.whole or not hopeless(here, settings, n_gpu_layers=n):
             found = place(here, settings, n_gpu_layers=n, n_host_experts=n_experts)
             if found.verdict == "fits":
                 return found
     return None
-
-
-def _most_layers(
-    problem: Problem, settings: Settings, *, below: int, near: Solution | None
-) -> Solution | None:
-    """Find the largest number of layers under ``below`` that fits the GPUs; None if not even one.
-
-    A mixture keeps the experts of all of them in RAM, unless the user said which.
-    """
-
-    def trial(here: Problem, n: int) -> Solution | None:
-        n_experts = n if problem.model.n_expert else 0
-        found = place(here, settings, n_gpu_layers=n, n_host_experts=n_experts)
-        return found if found.gpus_fit else None
-
-    start = None if near is None else near.placement.n_gpu_layers
-    return guided(problem, trial, low=1, high=below - 1, near=near, start=start)
-
-
-def _fewest_host_experts(
-    problem: Problem, settings: Settings, *, n_gpu_layers: int, near: Solution | None
-) -> Solution | None:
-    """Find the fewest layers whose experts must stay in RAM; None where that does not help."""
-    model, policy = problem.model, problem.policy
-    n_blocks = min(n_gpu_layers, model.n_layer)
-    if not model.n_expert or policy.n_cpu_moe is not None:
-        return None
-
-    def trial(here: Problem, n_inside: int) -> Solution | None:
-        n_outside = n_blocks - n_inside
-        found = place(here, settings, n_gpu_layers=n_gpu_layers, n_host_experts=n_outside)
-        return found if found.gpus_fit else None
-
-    start = None
-    if near is not None and near.placement.n_gpu_layers == n_gpu_layers:
-        start = n_blocks - len(near.placement.host_expert_layers)
-    return guided(problem, trial, low=0, high=n_blocks - 1, near=near, start=start)
-
-
-def _hopeless(here: Problem, settings: Settings, *, n_gpu_layers: int) -> bool:
-    """Whether weights and cache alone, which the formulas know to the byte, exceed the devices."""
-    budgets = [budget_bytes(device, here.policy) for device in here.memory.devices]
-    if None in budgets:
-        return False
-    lean = replace(here, memory=here.memory.formulas.with_compute(None))
-    rows = place(lean, settings, n_gpu_layers=n_gpu_layers).rows[:-1]
-    least = sum(row.model_bytes + row.context_bytes for row in rows)
-    return least > sum(budget or 0 for budget in budgets)
 
 
 def _solve_by_formulas(problem: Problem, near: Solution | None) -> Solution:

@@ -154,10 +154,11 @@ class ComputeModel:
             for layer, spot in enumerate(layout.spots[: self._model.n_layer_main])
         ):
             return True
-        # The states that a block begins with lie in the graph before the end of the block before:
-        # its attention may go to their device.
-        divided = len({spot.backend for spot in layout.spots}) > 1
-        if not divided or not any(layer.is_recurrent for layer in layers):
+        # Writes to a cache hold attention where the cache is. One that reads another block's cache,
+        # or is followed by the states of the next block, may go where its neighbours are.
+        if layout.whole and len(machine) == 1:
+            return False
+        if all(layer.has_kv and not layer.is_recurrent for layer in layers):
             return False
         asked = (layout.alike, shape.type_k, shape.type_v, shape.n_seq, machine)
         if asked not in self._strays:
@@ -175,7 +176,9 @@ class ComputeModel:
         return all(computes(traits, node) for node in self._probes[where])
 
     def _reserve(self, layout: _Layout, context: _Context) -> tuple[int, ...]:
-        n_blocks, machine = self._model.n_layer_main, context.machine
+        # A split that is being filled does not place every block yet.
+        n_blocks = min(self._model.n_layer_main, len(layout.spots))
+        machine = context.machine
         scheduler = Scheduler(machine, pipelined=layout.pipelined)
         sizes = scheduler.buffer_bytes(self._graph(layout.kept, layout, context))
         cut = scheduler.n_splits > len(machine) + 1

@@ -68,7 +68,7 @@ def cliff(
     if short.kind == "gpu":
         loss = _loss(model, hardware, policy, solution)
     else:
-        loss = _loss_in_ram(policy, solution)
+        loss = _loss_in_ram(model, policy, solution)
     return Cliff(
         device=short.name,
         bytes=_spare(short),
@@ -78,28 +78,40 @@ def cliff(
 
 def _loss(model: ModelSpec, hardware: Hardware, policy: Policy, solution: Solution) -> str:
     """What gives way first on a GPU that others fill: what the user left to the planner."""
-    shape, mixture = solution.settings.shape, bool(model.n_expert)
-    if policy.n_ctx == "max" and shape.n_ctx > BASE_N_CTX:
+    if policy.n_ctx == "max" and _cache_gives_way(model, solution, above=BASE_N_CTX):
         return "the context gets shorter"
-    fixed = policy.n_gpu_layers is not None and not (mixture and policy.n_cpu_moe is None)
-    last = "the plan no longer fits" if fixed else "a layer falls back to RAM"
-    if not fixed and mixture and policy.n_cpu_moe is None:
+    mixture = bool(model.n_expert) and policy.n_cpu_moe is None
+    if mixture:
         last = "the experts of a layer fall back to RAM"
+    elif policy.n_gpu_layers is not None:
+        last = "the plan no longer fits"
+    else:
+        last = "a layer falls back to RAM"
     if len(hardware.usable_devices) > 1 and policy.tensor_split is None:
         return f"layers move to another GPU, or {last}"
-    if "auto" in (policy.type_k, policy.type_v) and shape.type_k != KV_CHOICES[-1]:
+    if "auto" in (policy.type_k, policy.type_v) and _kv_gives_way(model, solution):
         return "the KV cache becomes coarser"
     return last
 
 
-def _loss_in_ram(policy: Policy, solution: Solution) -> str:
+def _loss_in_ram(model: ModelSpec, policy: Policy, solution: Solution) -> str:
     """What gives way first where RAM is short, again what the user left to the planner."""
-    shape = solution.settings.shape
-    if policy.n_ctx == "max" and shape.n_ctx > N_CTX_PADDING:
+    if policy.n_ctx == "max" and _cache_gives_way(model, solution, above=N_CTX_PADDING):
         return "the context gets shorter"
-    if "auto" in (policy.type_k, policy.type_v) and shape.type_k != KV_CHOICES[-1]:
+    if "auto" in (policy.type_k, policy.type_v) and _kv_gives_way(model, solution):
         return "the KV cache becomes coarser"
     return "the model no longer fits in RAM"
+
+
+def _cache_gives_way(model: ModelSpec, solution: Solution, *, above: int) -> bool:
+    """Whether a shorter context takes less: a recurrent state is as large for any length."""
+    cached = any(layer.has_kv for layer in model.layers)
+    return cached and solution.settings.shape.n_ctx > above
+
+
+def _kv_gives_way(model: ModelSpec, solution: Solution) -> bool:
+    coarsest = solution.settings.shape.type_k == KV_CHOICES[-1]
+    return not coarsest and _cache_gives_way(model, solution, above=0)
 
 
 def llama_args(

@@ -539,3 +539,12 @@ def test_layers_on_gpus_that_a_named_machine_lacks_are_refused(policy: Policy) -
     with pytest.raises(UsageError, match="no GPU on desktop-ddr5") as caught:
         make_plan(llama_3_8b(), elsewhere, policy)
     assert "doctor" not in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("policy", [Policy(n_ctx="max"), Policy(type_k="auto", type_v="auto")])
+def test_what_has_no_kv_cache_cannot_give_any_of_it_way(policy: Policy) -> None:
+    attention = llama_3_8b()
+    layers = tuple(replace(layer, has_kv=False) for layer in attention.layers)
+    plan = make_plan(replace(attention, layers=layers), machine(gpu()), policy)
+    assert plan.cliff is not None
+    assert plan.cliff.consequence.endswith("a layer falls back to RAM")

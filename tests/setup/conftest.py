@@ -13,10 +13,13 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -197,6 +200,66 @@ class Ready:
     first: subprocess.CompletedProcess[str]
     record: dict[str, Any]
     """What the set-up wrote down for ``localllm doctor``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardship:
+    """What a checkout went through: its set-up killed at every step, completed, and moved."""
+
+    checkout: Checkout
+    killed_at: tuple[str, ...]
+    stamps_after_kills: tuple[list[Path], ...]
+    after: subprocess.CompletedProcess[str]
+    moved: Checkout
+    there: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def hardship(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[Hardship] | None]:
+    """The hardship of one checkout, on the other core while the first tests run on this one."""
+    asking = ("test_a_set_up_killed_at_every_step", "test_a_moved_checkout")
+    if not any(item.name.startswith(asking) for item in request.session.items):
+        yield None
+        return
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        yield beside.submit(undergo, make_checkout(tmp_path_factory.mktemp("hardship")))
+
+
+def undergo(checkout: Checkout) -> Hardship:
+    """Kills a set-up at every step, lets the next complete it, and copies the whole elsewhere."""
+    steps = ("in .venv", "its packages", "asking which devices")
+    stamps = []
+    for step in steps:
+        killed = checkout.start()
+        wait_for(killed, step)
+        time.sleep(0.3)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+        stamps.append(list(checkout.root.glob(".venv/*.stamp")))
+    after = checkout.run("after")
+    moved = Checkout(root=checkout.root.with_name("moved"), environ=checkout.environ)
+    shutil.copytree(checkout.root, moved.root, symlinks=True)
+    return Hardship(
+        checkout=checkout,
+        killed_at=steps,
+        stamps_after_kills=tuple(stamps),
+        after=after,
+        moved=moved,
+        there=moved.run("here"),
+    )
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> str:
+    """What the process says on stderr, up to the line that holds the text."""
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if text in line:
+            return said
+    raise AssertionError(f"never said {text!r}, but: {said}")
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from tests.setup.conftest import Checkout, Ready
+from tests.setup.conftest import Checkout, Hardship, Ready, wait_for
 
 
 def tools(folder: Path, *names: str) -> str:
@@ -24,17 +24,6 @@ def tools(folder: Path, *names: str) -> str:
         assert found is not None, name
         (folder / name).symlink_to(found)
     return str(folder)
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> str:
-    """What the process says on stderr, up to the line that holds the text."""
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if text in line:
-            return said
-    raise AssertionError(f"never said {text!r}, but: {said}")
 
 
 def processes_of(checkout: Checkout) -> list[str]:
@@ -85,22 +74,17 @@ def test_the_next_command_starts_no_python_of_its_own_and_touches_nothing(ready:
     assert checkout.files() == before
 
 
-def test_a_set_up_killed_at_every_step_is_completed_by_the_next(checkout: Checkout) -> None:
-    for step in ("in .venv", "its packages", "asking which devices"):
-        killed = checkout.start()
-        wait_for(killed, step)
-        time.sleep(0.3)
-        os.killpg(killed.pid, signal.SIGKILL)
-        killed.communicate()
-        assert not list(checkout.root.glob(".venv/*.stamp"))
+def test_a_set_up_killed_at_every_step_is_completed_by_the_next(hardship: Future[Hardship]) -> None:
+    told = hardship.result()
+    assert len(told.killed_at) == 3
+    assert not any(told.stamps_after_kills)
 
-    done = checkout.run("after")
-    assert done.stdout == "localllm got ['after']\n", done.stderr
-    assert done.returncode == 0
-    assert "in .venv" not in done.stderr  # what was finished is not done again
-    assert not list(checkout.root.glob(".venv-old-*"))
-    assert not list(Path(checkout.environ["XDG_CACHE_HOME"], "localllm", "tmp").iterdir())
-    assert list(checkout.root.glob(".venv/*.stamp"))
+    assert told.after.stdout == "localllm got ['after']\n", told.after.stderr
+    assert told.after.returncode == 0
+    assert "in .venv" not in told.after.stderr  # what was finished is not done again
+    assert not list(told.checkout.root.glob(".venv-old-*"))
+    assert not list(Path(told.checkout.environ["XDG_CACHE_HOME"], "localllm", "tmp").iterdir())
+    assert list(told.checkout.root.glob(".venv/*.stamp"))
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
@@ -156,12 +140,11 @@ def test_another_backend_changes_the_engine_alone_and_is_kept(ready: Ready) -> N
     assert (kept.stdout, kept.stderr) == ("localllm got ['kept']\n", "")
 
 
-def test_a_moved_checkout_is_set_up_anew(ready: Ready) -> None:
-    there = ready.checkout.root.with_name("moved")
-    shutil.copytree(ready.checkout.root, there, symlinks=True)
-    done = Checkout(root=there, environ=ready.checkout.environ).run("here")
-    assert done.stdout == "localllm got ['here']\n", done.stderr
-    assert str(ready.checkout.root) not in (there / ".venv" / "bin" / "localllm").read_text()
+def test_a_moved_checkout_is_set_up_anew(hardship: Future[Hardship]) -> None:
+    told = hardship.result()
+    there = told.moved.root
+    assert told.there.stdout == "localllm got ['here']\n", told.there.stderr
+    assert str(told.checkout.root) not in (there / ".venv" / "bin" / "localllm").read_text()
     assert not list(there.glob(".venv-old-*"))
 
 

@@ -2,11 +2,13 @@
 """Print the memory formulas beside llama.cpp's own dry run, device by device and term by term.
 
     scripts/check_formulas.py [--quick] [--all] [--only TEXT ...]
+    scripts/check_formulas.py --fuzz SEED ...
 
 Models: well-known ones in full size, those of ``profiles/models``, and a small one of every
 architecture that llama.cpp loads. Each is placed on a CPU alone, on one GPU (all, half, no layers),
 on two unequal ones, on an RPC worker, and with experts in RAM; each placement is tried with a dozen
-contexts. Nothing is allocated: the devices do not exist, the files are holes.
+contexts. Nothing is allocated: the devices do not exist, the files are holes. With ``--fuzz``:
+models, placements and contexts drawn at random, 60 models for each seed.
 
 Ends with 1 if a weight or a cache is not equal to the byte, or a compute buffer that is not called
 an estimate is off by more than 3 % and 16 MiB.
@@ -20,6 +22,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -38,6 +41,7 @@ from tests.support.differential import (
     compare,
 )
 from tests.support.families import write_families
+from tests.support.fuzz import NAMES, random_cases, random_shape, write_models
 from tests.support.gguf_maker import make_model
 from tests.support.shapes import SHAPES as MODELS
 
@@ -54,14 +58,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two contexts for each placement")
     parser.add_argument("--all", action="store_true", help="print every row, not the different")
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="models whose name has a text")
+    parser.add_argument("--fuzz", nargs="+", type=int, metavar="SEED", help="random shapes instead")
     arguments = parser.parse_args()
     rows: list[Row] = []
     refusals: list[Refusal] = []
     print(HEADER)
     with tempfile.TemporaryDirectory() as name, DryRun() as dry:
         dry.check()
-        for number, case in enumerate(all_cases(Path(name), arguments.only)):
-            for found in compared(dry, case, shapes_of(number, quick=arguments.quick)):
+        folder = Path(name)
+        if arguments.fuzz:
+            asked = fuzzed_cases(folder, arguments.fuzz)
+        else:
+            listed = enumerate(all_cases(folder, arguments.only))
+            asked = ((case, shapes_of(n, quick=arguments.quick)) for n, case in listed)
+        for case, shapes in asked:
+            for found in compared(dry, case, shapes):
                 if isinstance(found, Refusal):
                     refusals.append(found)
                     continue
@@ -104,6 +115,15 @@ def all_cases(folder: Path, only: Sequence[str] | None) -> Iterator[Case]:
     for name, path in small.items():
         if wanted(name):
             yield from cases(name, path)
+
+
+def fuzzed_cases(folder: Path, seeds: Sequence[int]) -> Iterator[tuple[Case, Sequence[RunShape]]]:
+    """Random models in random placements, each with random contexts."""
+    for seed in seeds:
+        rng = Random(seed)
+        for path in write_models(folder, rng, rng.choices(NAMES, k=60)):
+            for case in random_cases(rng, path, 4):
+                yield case, [random_shape(rng) for _ in range(3)]
 
 
 def shapes_of(number: int, *, quick: bool) -> tuple[RunShape, ...]:

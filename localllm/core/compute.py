@@ -299,7 +299,7 @@ def _without_twins(
     twins: dict[int, int] = {}
     for before, device in pairwise(used[1:-1]):
         same = [keys[i][0] for i in held[before]] == [keys[i][0] for i in held[device]]
-        alone = all(spots[i] == _Spot(device, device, device) for i in held[device])
+        alone = all(spots[i] == _Spot(on, on, on) for on in (before, device) for i in held[on])
         if same and alone and machine[before] == machine[device]:
             twins[device] = twins.get(before, before)
     gone = {layer for device in twins for layer in held[device]}

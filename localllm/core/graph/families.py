@@ -38,6 +38,7 @@ class Family:
 _NO_ROPE = {"jamba", "nemotron_h", "nemotron_h_moe", "bloom", "mpt", "gpt2", "refact", "starcoder"}
 _ROPE_IN_WINDOWS_ONLY = {"cohere2", "exaone4", "exaone-moe"}
 _ROPE_NOT_EVERY_FOURTH = {"llama4", "smollm3"}
+_SCALED = {"gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "minicpm", "minicpm3"}
 _NORM_AFTER_ROPE = {"hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "maincoder"}
 _STREAM_FIRST_AFTER_MIXING = {"jamba", "lfm2", "lfm2moe", "openelm"}
 _STREAM_FIRST_AFTER_NETWORK = {"jamba", "lfm2", "lfm2moe", "phi3", "phimoe"}
@@ -55,6 +56,14 @@ def variant(model: ModelSpec, layer: int) -> Hashable:
     if model.arch in _ROPE_NOT_EVERY_FOURTH:
         return layer % 4 == 3
     return model.arch == "gemma3n" and layer < gemma.N_SPARSE_LAYERS
+
+
+def scales_embeddings(model: ModelSpec) -> bool:
+    """Whether the input embeddings are multiplied by a number, on the first block's device."""
+    if model.arch in _SCALED:
+        return True
+    said = model.metadata.get(f"{model.arch}.embedding_scale")
+    return model.arch.startswith("granite") and isinstance(said, float) and said != 0
 
 
 def decoder(b: Builder, x: Tensor) -> Tensor:

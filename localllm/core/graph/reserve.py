@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from localllm.core.graph.builder import Builder, Home
-from localllm.core.graph.families import family_of
+from localllm.core.graph.families import family_of, scales_embeddings
 from localllm.core.graph.tensors import Graph, Tensor
 from localllm.core.memory import N_CTX_PADDING, RunShape
 from localllm.core.model import ModelSpec, TensorInfo
@@ -52,6 +52,8 @@ def batch_graph(
     tokens = b.input("tokens", (b.n_tokens,))
     x = g.expand(g.get_rows(b.needed("token_embd.weight"), tokens))
     g.expand(b.input("embeddings", (b.n_embd, b.n_tokens), "f32"))
+    if scales_embeddings(model):
+        x = g.like("unary", x)
     family = family_of(model.arch)
     late = family.late_outputs
     if family.begin is not None:

@@ -117,9 +117,7 @@ class Planner:
                 ) from None
             made = make_plan(model.spec, hardware, policy, basis=basis, basis_reason=reason)
             if isinstance(error, DryRunRefused):
-                # The run itself would end the same way: that is worth more than any figure.
-                warning = "This llama.cpp would not run this plan: its dry run failed."
-                made = replace(made, reasons=(warning, *made.reasons))
+                made = replace(made, refusal=error.message)
             return made
 
     def _exact_plan(

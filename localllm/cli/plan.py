@@ -17,6 +17,7 @@ from localllm.cli.options import (
 )
 from localllm.cli.output import LiveLine, does_not_fit, emit_json, stdout_console
 from localllm.core.policy import Policy
+from localllm.errors import EngineError
 from localllm.units import format_bytes
 
 EXAMPLES = """\
@@ -30,7 +31,8 @@ Examples:
   localllm plan model.gguf --hardware "2x rtx-4090" --json
   localllm plan model.gguf -ngl 20 --explain
 
-Exit code 3 says that it does not fit; the plan is printed all the same.
+Exit code 3 says that it does not fit, 6 that llama.cpp would refuse to run it; the plan is printed
+all the same.
 """
 
 
@@ -91,6 +93,11 @@ def plan(
         print_plan(stdout_console(), made, explain=explain)
     if made.verdict != "fits":
         raise does_not_fit(made)
+    if made.refusal is not None:
+        raise EngineError(
+            f"It fits, but the installed llama.cpp would not run it: {made.refusal}",
+            hint="Try other cache types or --flash-attn; else it takes another build of llama.cpp.",
+        )
 
 
 def _progress(line: LiveLine) -> Callable[[int, str | None], None]:

@@ -94,8 +94,11 @@ def _elsewhere(plan: Plan) -> Text:
 
 def _verdict(plan: Plan, *, unicode: bool) -> Text:
     fits = plan.verdict == "fits"
-    mark = ("✓ " if fits else "✗ ") if unicode else ""
+    good = fits and plan.refusal is None
+    mark = ("✓ " if good else "✗ ") if unicode else ""
     word, style = ("fits", "bold green") if fits else ("does not fit", "bold red")
+    if fits and not good:
+        word, style = "would fit, but llama.cpp refuses to run it", "bold red"
     return Text.assemble((f"{mark}{word}", style), f"  {summary(plan)}")
 
 

@@ -34,6 +34,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "basis": plan.basis,
         "memory_basis": plan.memory_basis,
         "basis_reason": plan.basis_reason,
+        "refusal": plan.refusal,
         "estimated_terms": list(plan.estimated_terms),
         "verdict": plan.verdict,
         "model": _model_part(plan.model),

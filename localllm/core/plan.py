@@ -174,6 +174,9 @@ class Plan:
     """Who counted the memory; with a recorded shape the basis alone does not say."""
     basis_reason: str | None = None
     """Why the basis is not ``exact``, where that is not what was asked for."""
+    refusal: str | None = None
+    """What the installed llama.cpp said when its dry run of this plan failed: the run itself would
+    end the same way, however well it fits."""
     differences: tuple[Difference, ...] = ()
     """Where the engine's figures, which stand, differ from the formulas'."""
 

@@ -235,3 +235,17 @@ def test_a_plan_that_is_ended_leaves_nothing_behind(number: int, tmp_path: Path)
         process.send_signal(number)
     assert process.returncode == 128 + number
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_that_llama_cpp_would_refuse_is_printed_and_ends_with_6(
+    localllm: Command, desktop: str
+) -> None:
+    """With a quantised cache this model's graph outgrows llama.cpp's table of its tensors."""
+    arguments = ("plan", "granite-3.1-1b-a400m", "--hardware", desktop)
+    refused = localllm(*arguments, "--kv", "q8_0")
+    assert refused.code == 6
+    assert "would fit, but llama.cpp refuses to run it" in refused.out
+    assert refused.err.startswith("error: It fits, but the installed llama.cpp would not run it: ")
+    assert "hint: Try other cache types" in refused.err
+    assert localllm(*arguments, "--kv", "q8_0", "--basis", "formula").code == 0
+    assert localllm(*arguments).code == 0

@@ -31,6 +31,10 @@ from localllm.core.weights import (
     weight_table,
 )
 
+_ROUGH_IN_PART = frozenset({"gemma3n"})
+"""Architectures whose many small operations between streamed weights are laid out otherwise by
+llama.cpp, by up to a tenth of the buffer."""
+
 _IN_RAM = DeviceTraits(alignment_bytes=HOST_ALIGNMENT_BYTES)
 
 
@@ -85,7 +89,7 @@ class MemoryModel:
         return MemoryBreakdown(
             devices=tuple(rows),
             host=self._host(host_layers, placement, shape, host_compute),
-            estimated=self._estimated(),
+            estimated=self._estimated(placement),
         )
 
     def host_overhead_bytes(self, placement: Placement, shape: RunShape) -> int:
@@ -139,8 +143,11 @@ class MemoryModel:
             mapped_bytes=weights.model_bytes - weights.repacked_bytes + left,
         )
 
-    def _estimated(self) -> tuple[str, ...]:
+    def _estimated(self, placement: Placement) -> tuple[str, ...]:
         terms: list[str] = []
+        partly = placement.n_gpu_layers < self.model.n_layer_total
+        if partly and self.devices and self.model.arch in _ROUGH_IN_PART:
+            terms.append(f"compute buffers of {self.model.arch}, in part on devices")
         if not self._compute.proven:
             terms.append(f"compute buffers of {self.model.arch}, as an upper bound")
         if self.devices:

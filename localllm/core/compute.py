@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import NamedTuple
 
+from localllm.core.alike import Kinds, Spot, tensors_by_layer, without_twins
 from localllm.core.cache import uses_flash_attn
 from localllm.core.ggml import TYPES_BY_NAME
 from localllm.core.graph.backends import computes
 from localllm.core.graph.builder import Home
-from localllm.core.graph.families import is_proven, variant
+from localllm.core.graph.families import is_proven
 from localllm.core.graph.repeats import thinned
 from localllm.core.graph.reserve import attention_probe, batch_graph
 from localllm.core.graph.scheduler import Scheduler
@@ -32,14 +32,6 @@ Machine = tuple[DeviceTraits, ...]
 
 _FEW_DEVICES = 2
 """Up to these every placement has its own graph; over more, an odd layer makes no difference."""
-
-
-class _Spot(NamedTuple):
-    """A block's place: its backend, its routed experts', its cache's (the CPU's number is last)."""
-
-    backend: int
-    experts: int
-    cache: int
 
 
 class _Context(NamedTuple):
@@ -62,7 +54,7 @@ class _Context(NamedTuple):
 class _Layout(NamedTuple):
     """What a placement means to the graph, whatever the context."""
 
-    spots: list[_Spot]
+    spots: list[Spot]
     kept: list[int]
     """Blocks that are built."""
     twins: dict[int, int]
@@ -95,8 +87,8 @@ class ComputeModel:
         """Sort the tensors by block and find out which blocks are alike."""
         self._model = model
         self._host = host
-        self._tensors = _by_layer(model)
-        self._kinds = _Kinds(model, self._tensors)
+        self._tensors = tensors_by_layer(model)
+        self._kinds = Kinds(model, self._tensors)
         self._layouts: dict[tuple[Placement, Machine], _Layout] = {}
         self._known: dict[Hashable, tuple[int, ...]] = {}
         self._left: dict[Rules, frozenset[str]] = {}
@@ -134,7 +126,7 @@ class ComputeModel:
         several = pipelined(model, placement, machine)
         whole = bool(machine) and placement.n_gpu_layers >= model.n_layer_total
         kept = thinned(keys, by_turns=len(machine) <= _FEW_DEVICES)
-        kept, twins = _without_twins(kept, keys, spots, machine)
+        kept, twins = without_twins(kept, keys, spots, machine)
         # Where the CPU computes a part of each block, pipelines hold copies for every one of them.
         alike = keys if several else tuple(keys[i] for i in kept)
         return _Layout(spots, kept, twins, several, whole, (alike, spots[-1], several, whole))
@@ -229,7 +221,7 @@ class ComputeModel:
             )
         return self._left[rules]
 
-    def _spots(self, placement: Placement, host: int) -> list[_Spot]:
+    def _spots(self, placement: Placement, host: int) -> list[Spot]:
         """Place every layer, the output layer last."""
         n_total = self._model.n_layer_total
         n_on_host = n_total - placement.n_gpu_layers if host else n_total
@@ -237,7 +229,7 @@ class ComputeModel:
         for device, count in enumerate(placement.layers_per_device):
             backends += [device] * count
         return [
-            _Spot(
+            Spot(
                 backend,
                 host if layer in placement.host_expert_layers else backend,
                 backends[self._cache_owner(layer)],
@@ -261,63 +253,6 @@ class ComputeModel:
         if not shape.repack or any(traits.host_buffer for traits in machine):
             return _always
         return lambda tensor: not repacks(tensor, self._host)
-
-
-class _Kinds:
-    """Numbers for blocks: equal where the graph of two blocks is equal."""
-
-    def __init__(self, model: ModelSpec, tensors: dict[int, dict[str, TensorInfo]]) -> None:
-        self._by_shape: list[int] = []
-        self._by_type: list[int] = []
-        shapes: dict[Hashable, int] = {}
-        types: dict[Hashable, int] = {}
-        for layer, hparams in enumerate(model.layers):
-            block = tensors.get(layer, {})
-            look = (hparams, variant(model, layer), tuple((n, t.shape) for n, t in block.items()))
-            whole = (look, tuple(t.type for t in block.values()))
-            self._by_shape.append(shapes.setdefault(look, len(shapes)))
-            self._by_type.append(types.setdefault(whole, len(types)))
-
-    def of(self, layer: int, *, by_type: bool) -> int:
-        """Return a block's kind; ``by_type``: tell the types of its weights apart too."""
-        return self._by_type[layer] if by_type else self._by_shape[layer]
-
-
-def _without_twins(
-    kept: list[int], keys: Sequence[tuple[int, _Spot]], spots: Sequence[_Spot], machine: Machine
-) -> tuple[list[int], dict[int, int]]:
-    """Leave out devices whose neighbour before holds the same: its buffer is theirs too.
-
-    Neither the first device, nor one after it, nor the last with a block or the output is left out:
-    what comes to them, or leaves them, differs. Returns the blocks that stay, and whose size a
-    device has that was left out.
-    """
-    held: dict[int, list[int]] = {}
-    for layer in kept:
-        held.setdefault(spots[layer].backend, []).append(layer)
-    used = sorted(device for device in held if device < len(machine))
-    twins: dict[int, int] = {}
-    for before, device in pairwise(used[1:-1]):
-        same = [keys[i][0] for i in held[before]] == [keys[i][0] for i in held[device]]
-        alone = all(spots[i] == _Spot(on, on, on) for on in (before, device) for i in held[on])
-        if same and alone and machine[before] == machine[device]:
-            twins[device] = twins.get(before, before)
-    gone = {layer for device in twins for layer in held[device]}
-    return [layer for layer in kept if layer not in gone], twins
-
-
-def _by_layer(model: ModelSpec) -> dict[int, dict[str, TensorInfo]]:
-    """Tensors of each block by their names within it; -1: input and output."""
-    found: dict[int, dict[str, TensorInfo]] = {}
-    for tensor in model.tensors:
-        part, inside, rest = tensor.name.partition("blk.")
-        number, _, name = rest.partition(".")
-        if inside and number.isdigit():
-            # T5 has two stacks of blocks, each name with its stack's in front.
-            found.setdefault(int(number), {})[part + name] = tensor
-        else:
-            found.setdefault(-1, {})[tensor.name] = tensor
-    return found
 
 
 def _always(_tensor: TensorInfo) -> bool:

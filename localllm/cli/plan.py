@@ -95,7 +95,7 @@ def plan(
         raise does_not_fit(made)
     if made.refusal is not None:
         raise EngineError(
-            f"It fits, but the installed llama.cpp would not run it: {made.refusal}",
+            f"It fits, but the installed llama.cpp would not run it ({made.refusal.rstrip('.')}).",
             hint="Try other cache types or --flash-attn; else it takes another build of llama.cpp.",
         )
 

@@ -245,7 +245,7 @@ def test_a_plan_that_llama_cpp_would_refuse_is_printed_and_ends_with_6(
     refused = localllm(*arguments, "--kv", "q8_0")
     assert refused.code == 6
     assert "would fit, but llama.cpp refuses to run it" in refused.out
-    assert refused.err.startswith("error: It fits, but the installed llama.cpp would not run it: ")
+    assert refused.err.startswith("error: It fits, but the installed llama.cpp would not run it (")
     assert "hint: Try other cache types" in refused.err
     assert localllm(*arguments, "--kv", "q8_0", "--basis", "formula").code == 0
     assert localllm(*arguments).code == 0

@@ -31,7 +31,7 @@ from localllm.core.weights import (
     weight_table,
 )
 
-_ROUGH_IN_PART = frozenset({"gemma3n"})
+_ROUGH_IN_PART = frozenset({"gemma3n", "falcon-h1"})
 """Architectures whose many small operations between streamed weights are laid out otherwise by
 llama.cpp, by up to a tenth of the buffer."""
 

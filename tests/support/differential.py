@@ -26,6 +26,7 @@ from localllm.engine.dryrun import DryRun, DryRunAnswer, DryRunRefused, DryRunRe
 from localllm.engine.exact import dry_run_context
 from localllm.hub.resolve import resolve
 from localllm.units import GiB, MiB
+from tests.support.amx import AMX
 from tests.support.specs import gpu, host
 
 Term = Literal["model_bytes", "context_bytes", "compute_bytes"]
@@ -45,6 +46,8 @@ SHAPES = (
     RunShape(n_ctx=4096, n_ubatch=512, type_k="f32", type_v="f32", n_outputs_max=512),
     RunShape(n_ctx=8192, n_ubatch=512, type_k="q8_0", type_v="f16", flash_attn=False),
 )
+if AMX:
+    SHAPES = tuple(replace(shape, repack=False) for shape in SHAPES)
 
 _AHEAD = 20
 """Cases that the child is asked before the formulas are: neither side waits for the other."""

@@ -19,6 +19,7 @@ from localllm.core.model import ModelSpec
 from localllm.hub.resolve import resolve
 from localllm.units import GiB
 from tests.support import families
+from tests.support.amx import AMX
 from tests.support.differential import Case
 from tests.support.gguf_writer import (
     BOOL,
@@ -372,4 +373,5 @@ def random_shape(rng: Random) -> RunShape:
         flash_attn=flash_attn,
         n_seq=n_seq,
         n_outputs_max=max(n_outputs, n_seq),
+        repack=not AMX,
     )

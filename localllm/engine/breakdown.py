@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from localllm.core.buffers import BufferMemory
+from localllm.engine.llama import devices
 from localllm.engine.rows import (
     Row,
     Unreadable,
@@ -16,12 +17,15 @@ __all__ = ["Unreadable", "memory_breakdown"]
 
 
 def memory_breakdown(model: int, context: int) -> tuple[BufferMemory, ...]:
-    """Return bytes per device, the host last. Raises ``Unreadable``."""
+    """Return bytes per device in llama.cpp's order, the host last. Raises ``Unreadable``.
+
+    The rows themselves come in the order of their addresses, which changes from run to run.
+    """
     mapped = mapped_buffer_type()
     by_device: dict[str, list[Row]] = {}
     for row in breakdown_rows(model, context, known_buffer_types()):
         by_device.setdefault(device_of(row.buffer_type), []).append(row)
-    names = sorted(by_device, key=lambda name: name == "host")
+    names = [name for name in (*devices(), "host") if name in by_device]
     return tuple(
         BufferMemory(
             name=name,

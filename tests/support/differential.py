@@ -32,7 +32,7 @@ from tests.support.specs import gpu, host
 Term = Literal["model_bytes", "context_bytes", "compute_bytes"]
 TERMS: tuple[Term, ...] = ("model_bytes", "context_bytes", "compute_bytes")
 
-SHAPES = (
+SHAPES: tuple[RunShape, ...] = (
     RunShape(n_ctx=4096, n_ubatch=512),
     RunShape(n_ctx=32_768, n_ubatch=512, type_k="q8_0", type_v="q8_0"),
     RunShape(n_ctx=8192, n_ubatch=512, flash_attn=False),

@@ -159,6 +159,8 @@ class MemoryModel:
             terms.append(f"compute buffers of {self.model.arch}, in part on devices")
         if len(self.devices) > 1 and self._rough_over_several:
             terms.append(f"compute buffers of {self.model.arch}, over several devices")
+        if any(device.backend == "metal" for device in self.devices):
+            terms.append("compute buffers on Metal")  # scratch space of single operations: 25 MiB
         if not self._compute.proven:
             terms.append(f"compute buffers of {self.model.arch}, as an upper bound")
         if self.devices:

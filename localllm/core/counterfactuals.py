@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from localllm.core.breakdown import MemoryModel
 from localllm.core.hardware import Device
+from localllm.core.memory import N_CTX_PADDING
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem
 from localllm.core.plan import Counterfactual, DeviceMemory
@@ -22,7 +23,6 @@ from localllm.errors import UsageError
 from localllm.units import format_bytes
 
 SMALLEST_SUGGESTED_N_CTX = 2048
-_CTX_STEP = 256
 
 Solve = Callable[[Problem, Solution | None], Solution]
 """Plans by the formulas, from a first answer; without one, quickly and without compute buffers."""
@@ -93,7 +93,7 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
         yield _Change("context", "context {n_ctx:,}", asking(n_ctx="max"))
     n_ctx = shape.n_ctx // 2
     while n_ctx >= SMALLEST_SUGGESTED_N_CTX:
-        shorter = asking(n_ctx=n_ctx - n_ctx % _CTX_STEP)
+        shorter = asking(n_ctx=n_ctx - n_ctx % N_CTX_PADDING)
         yield _Change("context", "context {n_ctx:,}", shorter)
         n_ctx //= 2
     for smaller in _smaller_models(problem, solution):

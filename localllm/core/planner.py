@@ -16,7 +16,7 @@ from localllm.core.breakdown import MemoryModel
 from localllm.core.counterfactuals import counterfactuals
 from localllm.core.groups import device_groups
 from localllm.core.hardware import Hardware
-from localllm.core.memory import MemorySource, ProvenMemory
+from localllm.core.memory import N_CTX_PADDING, MemorySource, ProvenMemory
 from localllm.core.model import ModelSpec
 from localllm.core.partial import fewest_host_experts, hopeless, most_layers
 from localllm.core.placing import (
@@ -33,8 +33,6 @@ from localllm.core.search import largest
 from localllm.core.settings import BASE_N_CTX, Settings, check_wishes, settle, wanted_n_ctx
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
-
-CTX_STEP = 256
 
 
 def make_plan(
@@ -256,10 +254,10 @@ def _largest_context(problem: Problem, *, near: Solution | None) -> Solution:
     base = best_placement(problem, n_ctx=min(BASE_N_CTX, limit), near=near)
 
     def trial(step: int) -> Solution | None:
-        return _same_placement(problem, base, n_ctx=min(step * CTX_STEP, limit))
+        return _same_placement(problem, base, n_ctx=min(step * N_CTX_PADDING, limit))
 
-    start = None if near is None else near.settings.shape.n_ctx // CTX_STEP
-    return largest(trial, low=1, high=max(-(-limit // CTX_STEP), 1), near=start) or base
+    start = None if near is None else near.settings.shape.n_ctx // N_CTX_PADDING
+    return largest(trial, low=1, high=max(-(-limit // N_CTX_PADDING), 1), near=start) or base
 
 
 def _same_placement(problem: Problem, base: Solution, *, n_ctx: int) -> Solution | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from localllm.core.attention_kernels import METAL_HEADS, OFFLOAD_MIN_BATCH, cuda_has_kernel
 from localllm.engine.llama import ggml
 from localllm.engine.tensors import Tensor
 
@@ -19,8 +20,6 @@ _F32, _F16, _BF16, _IQ4_NL = 0, 1, 30, 20
 _Q4_0, _Q4_1, _Q5_0, _Q5_1, _Q8_0 = 2, 3, 6, 7, 8
 _SMALL_TYPES = frozenset({_Q4_0, _Q4_1, _Q5_0, _Q5_1, _Q8_0})
 _PREC_F32 = 10
-_OFFLOAD_MIN_BATCH = 32
-"""``GGML_OP_OFFLOAD_MIN_BATCH``, the default of every backend that streams weights."""
 
 
 class Rules(NamedTuple):
@@ -48,7 +47,6 @@ def rows_pulled(tensor: Tensor, name: str | None) -> int:
 
 # -- CUDA and ROCm -----------------------------------------------------------------------------
 
-_CUDA_HEADS = frozenset({40, 64, 72, 80, 96, 112, 128, 256})
 _CUDA_CACHES = _SMALL_TYPES | {_F32, _F16, _BF16}
 _CUDA_KV_STRIDE = 256
 
@@ -70,16 +68,7 @@ def _cuda_attends(tensor: Tensor) -> bool:
             for stride in operand.nb[1:]
         )
     )
-    if head_k in _CUDA_HEADS:
-        ok = head_k == head_v
-    elif head_k == 192:
-        ok = head_v == 128 and grouped and ratio % 8 == 0
-    elif head_k == 320:
-        ok = head_v == 256 and grouped and ratio % 32 == 0
-    elif head_k == 512:
-        ok = head_v == 512 and grouped
-    else:
-        ok = head_k == 576 and head_v == 512 and grouped
+    ok = cuda_has_kernel(head_k, head_v, ratio=ratio, grouped=grouped)
     return (
         ok
         and k.type in _CUDA_CACHES
@@ -132,7 +121,6 @@ def _cuda_indexes(tensor: Tensor) -> bool:
 
 # -- Metal -------------------------------------------------------------------------------------
 
-_METAL_HEADS = frozenset({32, 40, 48, 64, 72, 80, 96, 112, 128, 192, 256, 320, 512, 576})
 _METAL_CACHES = _SMALL_TYPES | {_F32, _F16, _BF16}
 _METAL_KV_CHUNK, _METAL_QUERIES = 64, 8
 _METAL_SPARSE_HEADS = frozenset(
@@ -147,7 +135,7 @@ def _metal_attends(tensor: Tensor) -> bool:
     """``ggml_metal_device_supports_op``; every Apple GPU has matrix units and bfloat16."""
     q, k, v, _ = tensor.sources()
     return (
-        q.ne[0] in _METAL_HEADS
+        q.ne[0] in METAL_HEADS
         and not (k.ne[0] == 72 and v.ne[0] != 72)
         and k.ne[0] >= v.ne[0]
         and k.type == v.type
@@ -291,4 +279,4 @@ def pulls(rules: Rules, tensor: Tensor, name: str | None) -> bool:
     """Whether a device pulls host weights for an operation (``offload_op``)."""
     if rules.pulls is not None and name not in rules.pulls:
         return False
-    return rows_pulled(tensor, name) >= _OFFLOAD_MIN_BATCH
+    return rows_pulled(tensor, name) >= OFFLOAD_MIN_BATCH

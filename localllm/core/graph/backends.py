@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from math import prod
 
+from localllm.core.attention_kernels import METAL_HEADS, OFFLOAD_MIN_BATCH, cuda_has_kernel
 from localllm.core.ggml import TYPES_BY_NAME, row_bytes
 from localllm.core.graph.tensors import Tensor
 from localllm.core.traits import DeviceTraits
 
-MIN_STREAMED_BATCH = 32
-"""``GGML_OP_OFFLOAD_MIN_BATCH``'s default: smaller batches are computed where the weight lies."""
-
 _CACHES = frozenset({"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "f32", "f16", "bf16"})
-_CUDA_HEADS = frozenset({40, 64, 72, 80, 96, 112, 128, 256})
-_METAL_HEADS = frozenset({32, 40, 48, 64, 72, 80, 96, 112, 128, 192, 256, 320, 512, 576})
 _CHECKED = frozenset({"flash_attn_ext", "ssm_scan", "ssm_conv"})
 
 
@@ -45,19 +41,10 @@ def _attends(traits: DeviceTraits, node: Tensor) -> bool:
         return known and head_k % 8 == 0 == head_v % 8 and (k.type == "bf16") == (v.type == "bf16")
     if traits.rules == "metal":
         same = k.type == v.type and k.type in _CACHES
-        return same and head_k in _METAL_HEADS and head_k >= head_v
+        return same and head_k in METAL_HEADS and head_k >= head_v
     ratio = q.ne[2] // k.ne[2]
     grouped = ratio >= 2 and k.ne[1] % 256 == 0
-    if head_k in _CUDA_HEADS:
-        fits = head_k == head_v
-    elif head_k == 192:
-        fits = head_v == 128 and grouped and ratio % 8 == 0
-    elif head_k == 320:
-        fits = head_v == 256 and grouped and ratio % 32 == 0
-    elif head_k == 512:
-        fits = head_v == 512 and grouped
-    else:
-        fits = head_k == 576 and head_v == 512 and grouped
+    fits = cuda_has_kernel(head_k, head_v, ratio=ratio, grouped=grouped)
     return fits and k.type in _CACHES and v.type in _CACHES
 
 
@@ -67,7 +54,7 @@ def streams(traits: DeviceTraits, node: Tensor) -> bool:
         return False
     if traits.rules == "metal" and node.op not in ("mul_mat", "mul_mat_id"):
         return False
-    return _batch(node) >= MIN_STREAMED_BATCH
+    return _batch(node) >= OFFLOAD_MIN_BATCH
 
 
 def _batch(node: Tensor) -> int:

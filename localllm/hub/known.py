@@ -191,7 +191,10 @@ def _recorded(file_name: str, name: str) -> Recorded:
 @cache
 def _tensors(name: str) -> tuple[Named, ...]:
     """The tensor table of a model that was looked up before: the same in every quantisation."""
-    recorded = _recorded(*_index().by_key[_plain(name)])
+    return _table(_recorded(*_index().by_key[_plain(name)]))
+
+
+def _table(recorded: Recorded) -> tuple[Named, ...]:
     return tuple(
         tensor_table(
             recorded.model_tensors,
@@ -204,8 +207,19 @@ def _tensors(name: str) -> tuple[Named, ...]:
     )
 
 
+def model_of(recorded: Recorded, quant: str) -> KnownModel:
+    """Return the model that facts describe, those of a profile or others in their form.
+
+    Raises KeyError for a quantisation that is not in ``known_quants``.
+    """
+    return _built(recorded, _table(recorded), quant, imatrix=False)
+
+
 def _build(recorded: Recorded, quant: str, *, imatrix: bool = False) -> KnownModel:
-    named = _tensors(recorded.name)
+    return _built(recorded, _tensors(recorded.name), quant, imatrix=imatrix)
+
+
+def _built(recorded: Recorded, named: Sequence[Named], quant: str, *, imatrix: bool) -> KnownModel:
     types = _typed(recorded, named, quant, imatrix or quant in NEEDS_IMATRIX)
     header = write_header(_keys(recorded, quant), types)
     # the whole file also holds a vocabulary, of known size

@@ -14,21 +14,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from _check.logs import LoggedRun
-from localllm.core.ggml import row_bytes
-from localllm.core.model import ModelSpec, TensorInfo
-from localllm.core.quant_mix import DEFAULT_TYPES, NEEDS_IMATRIX, Mixture, is_70b, tensor_types
+from localllm.core.model import ModelSpec
+from localllm.core.quant_mix import DEFAULT_TYPES
 from localllm.errors import LocalLLMError
-from localllm.hub.gguf_parser import parse_buffer
-from localllm.hub.gguf_types import FILE_TYPES
-from localllm.hub.gguf_writer import TypedValue, WrittenHeader, write_header
-from localllm.hub.known import KnownModel, known_model, known_names
-from localllm.hub.known_hparams import Hparam, typed_keys
+from localllm.hub.gguf_writer import WrittenHeader
+from localllm.hub.known import KnownModel, known_model, known_names, model_of
+from localllm.hub.known_hparams import Hparam
 from localllm.hub.known_schema import Recorded, derived
-from localllm.hub.known_tensors import tensor_table
-from localllm.hub.spec import model_spec
 
 _SHAPE = ("n_layer", "n_embd", "n_ff", "n_head", "n_head_kv", "n_expert")
-_FILE_TYPE_IDS = {name: number for number, name in FILE_TYPES.items()}
 _SIZE = re.compile(r"[ae]?\d+(\.\d+)?[bm]|\d+x\d+b")
 _MIN_KNOWN = 4
 """Hyperparameters that a log must give before a model is built from them alone."""
@@ -55,20 +49,19 @@ def rebuild(run: LoggedRun) -> Rebuilt:
     """Return the model of a log. Raises NotRebuilt."""
     recorded, how = _shape(run)
     quant, doubt = _quant(run)
-    best: tuple[ModelSpec, WrittenHeader] | None = None
+    best: KnownModel | None = None
     for variant in _variants(recorded, run):
         try:
-            built = spec_of(variant, quant)
+            built = model_of(variant, quant)
         except LocalLLMError as error:
             raise NotRebuilt(f"its shape is no model of ours: {error}") from None
         best = best or built
-        if run.tensor_types and sum(run.tensor_types.values()) == len(built[0].tensors):
+        if run.tensor_types and sum(run.tensor_types.values()) == len(built.spec.tensors):
             best = built
             break
     assert best is not None
-    spec, header = best
-    weights_doubt = doubt or _types_doubt(run, spec)
-    return Rebuilt(spec=spec, header=header, how=how, weights_doubt=weights_doubt)
+    weights_doubt = doubt or _types_doubt(run, best.spec)
+    return Rebuilt(spec=best.spec, header=best.header, how=how, weights_doubt=weights_doubt)
 
 
 def _quant(run: LoggedRun) -> tuple[str, str | None]:
@@ -273,61 +266,3 @@ def _plain(dimension: str | int, hparams: Mapping[str, Hparam]) -> str | int:
     for key in ("n_embd_head_k_mla", "n_embd_head_v_mla"):
         dimension = dimension.replace(key, str(hparams[key]))
     return dimension
-
-
-def spec_of(recorded: Recorded, quant: str) -> tuple[ModelSpec, WrittenHeader]:
-    """Return the model that ``llama-quantize`` would make of a shape that has no profile."""
-    hparams = derived(recorded)
-    named = tensor_table(
-        recorded.model_tensors,
-        recorded.block_tensors,
-        hparams=hparams,
-        kinds=recorded.kinds,
-        extra=recorded.extra,
-        n_layer=recorded.n_layer,
-    )
-    n_head, n_head_kv = _first(hparams.get("n_head", 0)), _first(hparams.get("n_head_kv", 0))
-    mixture = Mixture(
-        quant=quant,
-        arch=recorded.arch,
-        n_layer=recorded.n_layer,
-        n_gqa=n_head // n_head_kv if n_head_kv else 0,
-        n_expert=_first(hparams.get("n_expert", 0)),
-        is_70b=is_70b(recorded.arch, recorded.n_layer, n_head=n_head, n_head_kv=n_head_kv),
-        has_imatrix=quant in NEEDS_IMATRIX,
-        source_type=quant.lower() if quant in ("F16", "BF16", "F32") else recorded.source_type,
-    )
-    kinds = tensor_types(named, mixture)
-    tensors = [
-        _tensor(name, _fixed(recorded, name) or kind, shape)
-        for (name, shape), kind in zip(named, kinds, strict=True)
-    ]
-    keys: list[tuple[str, TypedValue]] = [
-        ("general.architecture", ("string", recorded.arch)),
-        ("general.name", ("string", recorded.title)),
-        ("general.file_type", ("u32", _FILE_TYPE_IDS[quant])),
-        *typed_keys(recorded.hparams, recorded.arch),
-        ("tokenizer.ggml.model", ("string", "no_vocab")),
-    ]
-    header = write_header(keys, tensors)
-    size = header.file_bytes + recorded.vocabulary_bytes
-    parsed = parse_buffer(header.data, size)
-    return model_spec(parsed, source=recorded.name, stem=recorded.name), header
-
-
-def _fixed(recorded: Recorded, name: str) -> str | None:
-    return next((kind for part, kind in recorded.source_types.items() if part in name), None)
-
-
-def _tensor(name: str, kind: str, shape: tuple[int, ...]) -> TensorInfo:
-    n_elements = 1
-    for n in shape:
-        n_elements *= n
-    return TensorInfo(
-        name=name, type=kind, shape=shape, n_bytes=row_bytes(kind, n_elements), offset=0
-    )
-
-
-def _first(value: Hparam) -> int:
-    first = value[0] if isinstance(value, list) else value
-    return int(first)

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from localllm.core.generation import (  # noqa: E402
+from localllm.core.generation import (  # noqa: E402  (after the path)
     BenchSample,
     BenchTest,
     CompletionRequest,
@@ -43,10 +43,10 @@ from localllm.core.generation import (  # noqa: E402
     Sampling,
     TextDelta,
 )
-from localllm.engine.client import EngineClient  # noqa: E402
-from tests.engine.support import cpu_plan  # noqa: E402
-from tests.support import shapes  # noqa: E402
-from tests.support.gguf_maker import make_model  # noqa: E402
+from localllm.engine.client import EngineClient  # noqa: E402  (after the path)
+from tests.engine.support import cpu_plan  # noqa: E402  (after the path)
+from tests.support import shapes  # noqa: E402  (after the path)
+from tests.support.gguf_maker import make_model  # noqa: E402  (after the path)
 
 N_BATCH = N_UBATCH = 512
 

@@ -31,8 +31,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.support.gguf_maker import make_model  # noqa: E402
-from tests.support.shapes import SHAPES  # noqa: E402
+from tests.support.gguf_maker import make_model  # noqa: E402  (after the path)
+from tests.support.shapes import SHAPES  # noqa: E402  (after the path)
 
 FORMULA_S, EXACT_S, SEARCH_S = 0.35, 0.8, 5.0
 SEARCH_MODEL = "llama-3.1-70b"

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from _check.compare import LOGGED_HOST, Comparison, Row, compare, uncompared  # noqa: E402
-from _check.logs import LoggedRun, read_run  # noqa: E402
+from _check.compare import LOGGED_HOST, Comparison, Row, compare, uncompared  # noqa: E402  (after the path)
+from _check.logs import LoggedRun, read_run  # noqa: E402  (after the path)
 
 
 class Checked(NamedTuple):

@@ -29,13 +29,13 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from _check.ram import Run, run  # noqa: E402
+from _check.ram import Run, run  # noqa: E402  (after the path)
 
-from localllm.core.policy import Policy  # noqa: E402
-from localllm.session import resolve_model  # noqa: E402
-from localllm.units import MiB  # noqa: E402
-from tests.support.gguf_maker import make_model  # noqa: E402
-from tests.support.shapes import SHAPES  # noqa: E402
+from localllm.core.policy import Policy  # noqa: E402  (after the path)
+from localllm.session import resolve_model  # noqa: E402  (after the path)
+from localllm.units import MiB  # noqa: E402  (after the path)
+from tests.support.gguf_maker import make_model  # noqa: E402  (after the path)
+from tests.support.shapes import SHAPES  # noqa: E402  (after the path)
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
     policy, shape = problem.policy, solution.settings.shape
 
     def asking(**wishes: object) -> Problem:
-        return replace(problem, policy=replace(policy, **wishes))  # type: ignore[arg-type]
+        return replace(problem, policy=replace(policy, **wishes))  # type: ignore[arg-type]  # its own fields
 
     for wish, words in _FIXED.items():
         if getattr(policy, wish) is not None:

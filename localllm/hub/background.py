@@ -61,7 +61,7 @@ def run_all(
             else:
                 if error is not None:
                     raise error
-                results[index] = result  # type: ignore[assignment]
+                results[index] = result  # type: ignore[assignment]  # None only beside an error
             tick()
     except BaseException:
         stop.set()

@@ -108,7 +108,7 @@ class Recorded:
     @property
     def n_layer(self) -> int:
         """Blocks, MTP blocks included."""
-        return int(self.hparams["n_layer"])  # type: ignore[arg-type]
+        return int(self.hparams["n_layer"])  # type: ignore[arg-type]  # checked to be a number
 
 
 def read_recorded(folder: Path, file_name: str, name: str) -> Recorded:
@@ -236,7 +236,7 @@ def _by_kind(
             return value
         raise IntegrityError(f"{where}: {key} lists {len(value)} blocks of {n_layer}.")
     if not isinstance(value, dict):
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]  # a scalar of TOML
     values = []
     for block in range(n_layer):
         fitting = [each for kind, each in value.items() if block in kinds.get(kind, frozenset())]

@@ -123,7 +123,7 @@ def _search(
     search = _Search()
     with DryRun() as dry, tempfile.TemporaryDirectory() as folder:
         dry.start()
-        dry.measure = search.ask(dry.measure)  # type: ignore[method-assign]
+        dry.measure = search.ask(dry.measure)  # type: ignore[method-assign]  # to count
         for quant in quants:
             shape = model.with_quant(quant)
             here = Path(folder, quant)

@@ -268,5 +268,5 @@ _PROVEN = frozenset(
     openelm orion paddleocr pangu-embedded phi2 phi3 phimoe plamo qwen qwen2 qwen2moe qwen2vl qwen3
     qwen35 qwen35moe qwen3moe qwen3next qwen3vl qwen3vlmoe seed_oss smollm3 stablelm starcoder2
     xverse
-    """.split()  # noqa: SIM905
+    """.split()  # noqa: SIM905  (names in rows, not a quoted word a line)
 )

@@ -87,7 +87,7 @@ _NORMED_IF_TOLD = frozenset(
     """
     bailingmoe bailingmoe2 bailingmoe3 cohere2moe deepseek2 deepseek32 deepseek4 dots1 dots3note
     exaone-moe glm-dsa glm4moe glm5-next hy_v4 kimi-k3 minimax-m3 nemotron_h nemotron_h_moe step35
-    """.split()  # noqa: SIM905
+    """.split()  # noqa: SIM905  (names in rows, not a quoted word a line)
 )
 
 

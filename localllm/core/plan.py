@@ -10,6 +10,7 @@ from typing import Literal
 
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
+from localllm.core.steps import Step
 
 Basis = Literal["exact", "formula", "recorded shape"]
 """``exact``: llama.cpp's allocator; ``formula``: ours; ``recorded shape``: no file was at hand."""
@@ -62,7 +63,7 @@ class DeviceMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedEstimate:
-    """Tokens per second with a range, and what limits them."""
+    """Tokens per second with an 80 % range, and what limits them. Always an estimate."""
 
     tg_tok_s: float
     tg_low: float
@@ -72,16 +73,51 @@ class SpeedEstimate:
     pp_high: float | None
     at_depth: int
     basis: str
+    """Where the figures come from: ``formula``, or ``formula, moved by N own measurements``."""
     bound_by: str
+    """What most of a decoded token's time goes to, see ``steps.Bound``."""
+    pp_bound_by: str | None = None
+    n_prompt: int = 0
+    """Tokens of the prompt that ``pp_tok_s`` is for."""
+    decode: Step | None = None
+    """The arithmetic behind ``tg_tok_s``, before own measurements moved it."""
+    prefill: Step | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePower:
+    """Estimated watts of one GPU board, or of the host's processors."""
+
+    name: str
+    """The device's name, or ``host``."""
+    idle_w: float
+    decode_w: float
+    prefill_w: float
+    limit_w: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerEstimate:
-    """Watts while decoding, and joules per token."""
+    """Watts and joules per token, by scope. Always an estimate."""
 
     board_w: float
+    """Mean draw while decoding of the GPU boards together; without GPUs, of the processors."""
     j_per_token: float
+    """``board_w`` over the decode speed: the same scope."""
     basis: str
+    scope: Literal["GPU boards", "CPU package"] = "GPU boards"
+    board_low_w: float | None = None
+    board_high_w: float | None = None
+    """80 % range of ``board_w``."""
+    prefill_board_w: float | None = None
+    prefill_j_per_token: float | None = None
+    wall_w: float | None = None
+    """The whole machine at the socket while decoding: boards, processors, the rest, the supply."""
+    wall_peak_w: float | None = None
+    """The same with everything at its limit: what the circuit must bear."""
+    circuit: str | None = None
+    """One sentence: what the peak means for a socket, a circuit and a power supply."""
+    devices: tuple[DevicePower, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,24 @@ from typing import Literal
 from localllm.units import MiB
 
 FlashAttn = Literal["auto", "on", "off"]
+Preference = Literal["quality", "balanced", "speed", "context"]
 
 KV_TYPES = ("f16", "bf16", "q8_0", "q4_0", "f32")
 """KV cache types on offer. CUDA has fast kernels for equal pairs of f16, bf16, q8_0 and q4_0."""
 
 KV_CHOICES = ("f16", "q8_0", "q4_0")
 """What ``auto`` chooses from, the best quality first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What running costs; None where nobody said."""
+
+    per_kwh: float | None = None
+    """Electricity, at the socket."""
+    per_hour: float | None = None
+    """Rent of the machine, electricity included."""
+    currency: str = "USD"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,3 +58,14 @@ class Policy:
     use_mmap: bool | None = None
     repack: bool | None = None
     """Let llama.cpp rearrange CPU weights for speed (a second copy in anonymous memory)."""
+    quant: str | None = None
+    """A quantisation, by its usual name (``Q4_K_M``); None: the file's own, or the best choice."""
+    prefer: Preference = "balanced"
+    """What a choice between quantisations, KV types and batches is ranked by (``choice.py``)."""
+    min_tok_s: float | None = None
+    """Decode at least so fast, by the estimate."""
+    max_j_per_token: float | None = None
+    """Decode with at most so much energy a token, by the estimate."""
+    power_limit_w: float | None = None
+    """Every GPU capped to this."""
+    prices: Prices | None = None

@@ -1,0 +1,82 @@
+"""The values of the speed model: what each place does in one step, and what it adds up to.
+
+A step is one call of ``llama_decode``: one token of decode, or one ubatch of prefill. The formulas
+are in ``speed.py``; ``energy.py`` turns the same steps into watts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from localllm.core.hardware import Device, Host
+from localllm.core.memory import Placement, RunShape
+
+Bound = Literal["VRAM bandwidth", "host bandwidth", "PCIe", "compute", "launch"]
+"""What most of a step's time goes to. ``launch``: starting kernels and waiting for them."""
+
+PlaceKind = Literal["gpu", "host"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Everything beside the model that a step's time depends on."""
+
+    devices: tuple[Device, ...]
+    """GPUs that hold layers, in llama.cpp's order: those of ``placement.layers_per_device``."""
+    host: Host
+    placement: Placement
+    shape: RunShape
+    n_threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What one place does in one step. Places work one after the other in a single stream."""
+
+    place: str
+    """The device's name, or ``host``."""
+    kind: PlaceKind
+    memory_bytes: int
+    """Weights and KV cache that it reads from its own memory."""
+    pcie_bytes: int
+    """What crosses the bus for it: streamed weights, activations."""
+    flops: float
+    """Floating-point operations; a multiply-add is two."""
+    memory_s: float
+    """Time that the memory needs, at the bandwidth it really reaches."""
+    compute_s: float
+    """Time that the arithmetic needs."""
+    pcie_s: float
+    launch_s: float
+    """Starting kernels, synchronising threads, crossing to the next place."""
+    seconds: float
+    """How long the place works; memory and arithmetic overlap, so less than the sum."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a run, on all its places."""
+
+    n_tokens: int
+    depth: int
+    """Tokens in the context before the step."""
+    works: tuple[Work, ...]
+    """GPUs in use, then the host where it computes."""
+    seconds: float
+    bound_by: Bound
+
+    @property
+    def tok_s(self) -> float:
+        """Tokens per second."""
+        return self.n_tokens / self.seconds
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes read from all memories together."""
+        return sum(work.memory_bytes for work in self.works)
+
+    @property
+    def flops(self) -> float:
+        """Operations of all places together."""
+        return sum(work.flops for work in self.works)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from localllm.core.breakdown import MemoryModel
+from localllm.core.estimate import Estimator
 from localllm.core.hardware import Device
 from localllm.core.memory import N_CTX_PADDING
 from localllm.core.model import ModelSpec
@@ -39,6 +40,7 @@ def counterfactuals(
     if solution.verdict == "fits" and (solution.whole or not problem.hardware.usable_devices):
         return ()
     bar = max(solution.score, guess.score)
+    now = _tok_s(problem, solution)
     found: list[Counterfactual] = []
     done: set[str] = set()
     reached: dict[str, tuple[bool, int, int]] = {}
@@ -55,14 +57,15 @@ def counterfactuals(
         if other.verdict != "fits" or other.score <= max(bar, reached.get(kind, bar)):
             continue
         reached[kind] = other.score
+        faster = _tok_s(changed, other)
         if other.whole or kind == "quant":
             done.add(kind)  # nothing more to gain that way
         found.append(
             Counterfactual(
                 change=f"{_filled(words, solution, other)}: {_gain(problem.model, other)}"
-                f"{'' if kind == 'context' else _moved(solution, other)}",
+                f"{'' if kind == 'context' else _moved(solution, other)}{_times(now, faster)}",
                 n_gpu_layers=other.placement.n_gpu_layers,
-                tg_tok_s=None,
+                tg_tok_s=faster,
                 verdict=other.verdict,
             )
         )
@@ -165,6 +168,22 @@ def _moved(solution: Solution, other: Solution) -> str:
     """A context that the change moves too, as where the largest one was asked for."""
     n_ctx = other.settings.shape.n_ctx
     return "" if n_ctx == solution.settings.shape.n_ctx else f", at context {n_ctx:,}"
+
+
+def _tok_s(problem: Problem, solution: Solution) -> float | None:
+    """Estimated decode speed; a shorter context cannot be as full as the longer one."""
+    policy = problem.policy
+    depth = min(policy.depth, solution.settings.shape.n_ctx - 1)
+    estimator = Estimator(problem.model, problem.hardware, replace(policy, depth=depth))
+    speed = estimator.estimate(solution).speed
+    return speed.tg_tok_s if speed else None
+
+
+def _times(before: float | None, after: float | None) -> str:
+    """How much faster, where it is worth saying."""
+    if not before or not after or after < 1.05 * before:
+        return ""
+    return f", {after / before:.1f}x"
 
 
 def _gain(model: ModelSpec, other: Solution) -> str:

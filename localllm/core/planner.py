@@ -14,6 +14,7 @@ from dataclasses import replace
 from localllm.core import explain
 from localllm.core.breakdown import MemoryModel
 from localllm.core.counterfactuals import counterfactuals
+from localllm.core.estimate import Estimator
 from localllm.core.groups import device_groups
 from localllm.core.hardware import Hardware
 from localllm.core.memory import N_CTX_PADDING, MemorySource, ProvenMemory
@@ -66,6 +67,7 @@ def make_plan(
                 problem, solution=solution, guess=guess, solve=_solve_by_formulas
             )
     overrides = tensor_overrides(solution.placement)
+    estimates = Estimator(model, hardware, policy).estimate(solution)
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
     return Plan(
         basis=basis,
@@ -91,9 +93,9 @@ def make_plan(
         use_mmap=settings.use_mmap,
         repack=shape.repack,
         devices=with_cached_pages(problem, solution),
-        speed=None,
-        power=None,
-        cost=None,
+        speed=estimates.speed,
+        power=estimates.power,
+        cost=estimates.cost,
         reasons=explain.reasons(model, hardware, policy, solution),
         cliff=explain.cliff(
             model, hardware, policy, solution, further=one_step_further(problem, solution)

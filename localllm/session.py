@@ -6,8 +6,9 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,6 +20,7 @@ from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import BasisWish, Plannable, Planner
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
+    from localllm.core.calibration import Observation
     from localllm.core.generation import (
         BenchTest,
         ChatRequest,
@@ -28,10 +30,12 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
         Event,
         Loaded,
         Message,
+        RunStats,
         Sampling,
     )
     from localllm.records.conversations import Conversation, ConversationStore, Summary
     from localllm.records.entries import Entry, Transcript
+    from localllm.records.measured import TimedRun
 
 __all__ = [
     "BenchTest",
@@ -55,6 +59,7 @@ __all__ = [
     "input_history_path",
     "measure_host_bandwidth",
     "model_names",
+    "own_measurements",
     "read_conversation",
     "resolve_for_plan",
     "resolve_model",
@@ -177,6 +182,19 @@ def input_history_path() -> Path | None:
         return None
 
 
+def own_measurements(hardware: Hardware) -> tuple[tuple[Observation, ...], str | None]:
+    """Return what was measured on this machine, and why it cannot be read if it cannot.
+
+    Nothing for another machine, and nothing with ``LOCALLLM_MEASUREMENTS=off``.
+    """
+    from localllm.records.keeping import own_observations
+
+    try:
+        return own_observations(hardware, now=datetime.now(UTC)), None
+    except OSError as error:
+        return (), f"Own measurements cannot be read: {error.strerror or error}."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One planned figure beside what llama.cpp really allocated, in bytes."""
@@ -206,6 +224,8 @@ class Session:
         self.model: LocalModel | None = None
         self.plan: Plan | None = None
         self.loaded: Loaded | None = None
+        self._measurement_problem: str | None = None
+        self._keeps_measurements = True
 
     def __enter__(self) -> Self:
         """Return the session itself."""
@@ -296,6 +316,37 @@ class Session:
             for row in self.plan.devices
             if row.name in measured
         )
+
+    def keep_answer(self, stats: RunStats) -> None:
+        """Keep how fast an answer was, beside its estimate; see ``measurement_problem``."""
+        from localllm.records.measured import runs_of_answer
+
+        self._keep(runs_of_answer(stats))
+
+    def keep_bench(self, test: BenchTest, samples_ns: Sequence[int]) -> None:
+        """Keep how fast a finished bench test was; a mixed test says nothing of either phase."""
+        from localllm.records.measured import run_of_bench
+
+        run = run_of_bench(test, samples_ns)
+        self._keep(() if run is None else (run,))
+
+    def measurement_problem(self) -> str | None:
+        """Return, once, why measurements cannot be kept: a sentence. None is tried after it."""
+        problem, self._measurement_problem = self._measurement_problem, None
+        return problem
+
+    def _keep(self, runs: tuple[TimedRun, ...]) -> None:
+        if not runs or self.plan is None or not self._keeps_measurements:
+            return
+        from localllm.records.keeping import keep_runs
+
+        content_id = self.model.content_id if self.model is not None else None
+        try:
+            keep_runs(self.plan, runs, now=datetime.now(UTC), content_id=content_id)
+        except OSError as error:
+            self._keeps_measurements = False
+            reason = error.strerror or str(error)
+            self._measurement_problem = f"What was measured could not be kept: {reason}."
 
     def _started_engine(self) -> Engine:
         if self._engine is None:

@@ -7,12 +7,14 @@ runs with equal keys should err from the formula alike; that is all that a key p
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from localllm.core.hardware import Device, Hardware
 from localllm.core.memory import Placement
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
+from localllm.core.prediction import run_of_plan
+from localllm.core.speed_constants import CONSTANTS
 from localllm.core.text import printable
 from localllm.units import GiB, MiB
 
@@ -30,8 +32,14 @@ def machine_key(hardware: Hardware) -> str:
     host = hardware.host
     # Kernels keep a little for themselves, never the same amount; a cgroup's limit comes and goes.
     memory = "" if host.memory_limit is not None else f"{-(-host.total_bytes // GiB)} GiB"
-    text = "\n".join((host.cpu, host.os, host.machine, memory))
-    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+    return _digest((host.cpu, host.os, host.machine, memory))
+
+
+def formula_key(constants: Mapping[str, float] = CONSTANTS) -> str:
+    """Return 12 hex digits that stand for the speed formula: what it predicted before it was fitted
+    anew says nothing of how far it is off now.
+    """
+    return _digest(f"{name}={value!r}" for name, value in sorted(constants.items()))
 
 
 def model_key(model: ModelSpec) -> str:
@@ -55,40 +63,27 @@ def placement_key(model: ModelSpec, devices: Sequence[Device], placement: Placem
         for device, n_layers in zip(devices, placement.layers_per_device, strict=True)
         if n_layers
     ]
-    return _placement_key(
-        model,
-        used,
-        n_gpu_layers=placement.n_gpu_layers,
-        host_experts=bool(placement.host_expert_layers),
-    )
-
-
-def plan_placement_key(plan: Plan) -> str:
-    """Return ``placement_key`` of a finished plan."""
-    by_name = {device.name: device for device in plan.hardware.devices}
-    used = [by_name[row.name] for row in plan.devices if row.kind == "gpu" and row.n_layers]
-    return _placement_key(
-        plan.model,
-        used,
-        n_gpu_layers=plan.n_gpu_layers,
-        host_experts=bool(plan.tensor_overrides),
-    )
-
-
-def _placement_key(
-    model: ModelSpec, used: Sequence[Device], *, n_gpu_layers: int, host_experts: bool
-) -> str:
     if not used:
         kind = "cpu"
-    elif n_gpu_layers < model.n_layer_total:
+    elif placement.n_gpu_layers < model.n_layer_total:
         kind = "mixed"
     else:
-        kind = "experts" if host_experts else "gpu"
+        kind = "experts" if placement.host_expert_layers else "gpu"
     if model.file_bytes < IN_CACHE_BYTES:
         kind += ", in cache"
     return ": ".join(part for part in (kind, " + ".join(map(_device_kind, used))) if part)
 
 
+def plan_placement_key(plan: Plan) -> str:
+    """Return ``placement_key`` of a finished plan."""
+    run = run_of_plan(plan)
+    return placement_key(plan.model, run.devices, run.placement)
+
+
 def _device_kind(device: Device) -> str:
     mig = f" MIG {device.mig}" if device.mig not in (None, "enabled") else ""
     return printable(f"{device.backend} {device.description}{mig}")
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "replace")).hexdigest()[:12]

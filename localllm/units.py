@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 KiB = 1024
@@ -43,6 +44,21 @@ def format_count(n: int) -> str:
         if n >= step:
             return f"{n / step:.3g} {name}"
     return f"{n:,}"
+
+
+def format_rate(value: float, *, digits: int = 3) -> str:
+    """Return a rate or an energy with so many significant digits: ``"0.452"``, ``"1,120"``.
+
+    Never an exponent: what is under a millionth is ``"0.000000"``.
+    """
+    rounded = float(f"{value:.{digits}g}")
+    magnitude = math.floor(math.log10(abs(rounded))) if rounded else 0
+    return f"{rounded:,.{min(max(digits - 1 - magnitude, 0), 6)}f}"
+
+
+def format_range(low: float, high: float) -> str:
+    """Return the two ends of a range, two significant digits each: ``"31-50"``, ``"0.64-1.2"``."""
+    return f"{format_rate(low, digits=2)}-{format_rate(high, digits=2)}"
 
 
 def parse_bytes(text: str) -> int:

@@ -1,0 +1,375 @@
+"""A picture of speeds by machine, as SVG: our own few shapes, for light and dark backgrounds.
+
+What a picture looks like is decided here; what is in it comes as a ``Figure``. Widths of text are
+estimated on the wide side, so that nothing overlaps in whatever font the viewer has.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from localllm.core.text import printable
+from localllm.errors import LocalLLMError, UsageError
+from localllm.units import format_range, format_rate
+
+LOGARITHMIC_FROM = 25.0
+"""Fastest over slowest: beyond it the slowest bar of a linear axis is thinner than its outline."""
+
+_WIDTH = 1000
+_MARGIN = 20
+_GAP = 24
+_LINE = 16
+_NAMES, _RIGHT = 200, 104
+_DECODE_SHARE = 0.54
+_BAR = 16
+
+_STYLE = """
+text{font:13px system-ui,-apple-system,"Segoe UI","Noto Sans",sans-serif;fill:#1f2328}
+.title{font-size:18px;font-weight:600}.name{font-weight:600}.head{font-weight:600;font-size:13px}
+.dim{fill:#59636e;font-size:12px}.bad{fill:#b42318}
+.page{fill:#ffffff}.grid{stroke:#d8dee4}.axis{stroke:#8c959f}.range{stroke:#1f2328}
+.lead{stroke:#b6bec8}
+.value{paint-order:stroke;stroke:#ffffff;stroke-width:3px}.decode{fill:#2f81d8}.prompt{fill:#2a9d6f}
+@media (prefers-color-scheme:dark){
+text{fill:#e6edf3}.dim{fill:#9da7b3}.bad{fill:#ff8f80}.page{fill:#0d1117}.grid{stroke:#30363d}
+.axis{stroke:#656d76}.range{stroke:#e6edf3}.lead{stroke:#4b535d}
+.value{stroke:#0d1117}.decode{fill:#3f8fe0}
+.prompt{fill:#2ea878}}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """A figure and its 80 % range."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One machine."""
+
+    name: str
+    detail: str
+    """What runs there: quantisation, layers."""
+    decode: Range | None
+    prompt: Range | None
+    aside: tuple[str, ...] = ()
+    """Short lines at the right: watts, joules."""
+    absent: str = ""
+    """Why there is nothing to draw."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A whole picture."""
+
+    title: str
+    subtitle: str
+    rows: tuple[Row, ...]
+    footnote: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axis:
+    """A scale from values to horizontal positions."""
+
+    left: float
+    right: float
+    least: float
+    most: float
+    logarithmic: bool
+    ticks: tuple[float, ...]
+
+    def at(self, value: float) -> float:
+        """Where a value is drawn."""
+        if self.logarithmic:
+            share = math.log(value / self.least) / math.log(self.most / self.least)
+        else:
+            share = value / self.most
+        return self.left + min(max(share, 0.0), 1.0) * (self.right - self.left)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Panel:
+    """One axis with its rows' figures."""
+
+    heading: str
+    css: str
+    axis: _Axis | None
+    """None: no row has a figure."""
+    left: float
+    figures: tuple[Range | None, ...]
+
+
+def svg(figure: Figure) -> str:
+    """Return the picture as an SVG document."""
+    width = _WIDTH - 2 * _MARGIN - _NAMES - _RIGHT - 2 * _GAP
+    left = float(_MARGIN + _NAMES)
+    middle = left + width * _DECODE_SHARE + _GAP
+    end = float(_WIDTH - _MARGIN - _RIGHT - _GAP)
+    panels = (
+        _panel("decode, tok/s", "decode", [r.decode for r in figure.rows], left, middle - _GAP),
+        _panel("prompt, tok/s", "prompt", [r.prompt for r in figure.rows], middle, end),
+    )
+    wrapped_title = _wrapped(figure.title, 18, _WIDTH - 2 * _MARGIN)
+    wrapped_subtitle = _wrapped(figure.subtitle, 13, _WIDTH - 2 * _MARGIN)
+    top = 24 + 24 * len(wrapped_title) + (_LINE + 2) * len(wrapped_subtitle) + 48
+    heights = [_height(row, end - left) for row in figure.rows]
+    bottom = top + sum(heights)
+    notes = [line for panel in panels for line in _why_logarithmic(panel)]
+    notes = [line for note in (*dict.fromkeys(notes), figure.footnote) for line in _note(note)]
+    total = bottom + 30 + 18 * len(notes) + 12
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{total}" '
+        f'viewBox="0 0 {_WIDTH} {total}" role="img" aria-labelledby="t d">',
+        f'<title id="t">{_safe(figure.title)}</title>',
+        f'<desc id="d">{_safe(_in_words(figure))}</desc>',
+        f"<style>{_STYLE}</style>",
+        f'<rect class="page" width="{_WIDTH}" height="{total}" rx="6"/>',
+    ]
+    parts += [
+        _text(_MARGIN, 36 + 24 * i, line, css="title") for i, line in enumerate(wrapped_title)
+    ]
+    under = 36 + 24 * len(wrapped_title)
+    parts += [
+        _text(_MARGIN, under - 3 + (_LINE + 2) * i, line, css="dim")
+        for i, line in enumerate(wrapped_subtitle)
+    ]
+    for panel in panels:
+        parts += _grid(panel, top, bottom)
+    y = float(top)
+    for index, (row, height) in enumerate(zip(figure.rows, heights, strict=True)):
+        parts += _row(row, y, height, available=end - left, left=left)
+        for panel in panels:
+            parts += _mark(panel, panel.figures[index], y + height / 2)
+        y += height
+    parts += [
+        _text(_MARGIN, bottom + 46 + 18 * i - 12, line, css="dim") for i, line in enumerate(notes)
+    ]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def check_target(path: Path) -> None:
+    """Raise UsageError for a path that a picture cannot be written to."""
+    if path.is_dir():
+        raise UsageError(
+            f"{printable(str(path))} is a folder.", hint="Name a file: --plot speeds.svg."
+        )
+    if path.suffix.lower() != ".svg":
+        raise UsageError(
+            f"{printable(str(path))}: pictures are written as SVG.",
+            hint="Give a name that ends in .svg.",
+        )
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {printable(str(path.parent))}.")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{printable(str(path))} is there already, and it is not a file.")
+
+
+def write_picture(path: Path, text: str) -> None:
+    """Write a picture whole or not at all, over a file of that name. Raises LocalLLMError."""
+    check_target(path)
+    target = Path(os.path.realpath(path))  # a link stays one
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+    except OSError as error:
+        raise LocalLLMError(
+            f"{printable(str(path))} could not be written: {error.strerror or error}."
+        ) from None
+    finally:
+        try:
+            partial.unlink(missing_ok=True)
+        except OSError:
+            pass
+
+
+def _panel(
+    heading: str, css: str, figures: Sequence[Range | None], left: float, right: float
+) -> _Panel:
+    known = [figure for figure in figures if figure is not None and figure.value > 0]
+    # Labels stand right of the whiskers: room for the longest is left free beside the axis.
+    room = max((_width(_label(figure), 12) for figure in known), default=0.0) + 10
+    axis = _axis(known, left, max(right - room, left + 60)) if known else None
+    return _Panel(heading=heading, css=css, axis=axis, left=left, figures=tuple(figures))
+
+
+def _axis(known: Sequence[Range], left: float, right: float) -> _Axis:
+    most = max(figure.high for figure in known)
+    least = min(figure.low if figure.low > 0 else figure.value for figure in known)
+    values = [figure.value for figure in known]
+    logarithmic = max(values) / min(values) > LOGARITHMIC_FROM
+    if logarithmic:
+        ticks = _log_ticks(least, most)
+        least, most = min(least, ticks[0]), max(most, ticks[-1])
+    else:
+        ticks, least = _linear_ticks(most), 0.0
+        most = max(most, ticks[-1])
+    axis = _Axis(
+        left=left, right=right, least=least, most=most, logarithmic=logarithmic, ticks=ticks
+    )
+    return _with_fewer_ticks(axis)
+
+
+def _linear_ticks(most: float) -> tuple[float, ...]:
+    step = 10.0 ** math.floor(math.log10(most / 4))
+    step *= next(n for n in (1, 2, 5, 10) if most / (step * n) <= 5)
+    return tuple(step * i for i in range(math.ceil(most / step) + 1))
+
+
+def _log_ticks(least: float, most: float) -> tuple[float, ...]:
+    """Decades, with 2 and 5 between them where there are few; they enclose all values."""
+    first, last = math.floor(math.log10(least)), math.ceil(math.log10(most))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    every = [n * 10.0**e for e in range(first, last + 1) for n in steps]
+    low = max(i for i, tick in enumerate(every) if tick <= least * 1.0000001)
+    high = next(i for i, tick in enumerate(every) if tick >= most * 0.9999999)
+    return tuple(every[low : high + 1])
+
+
+def _with_fewer_ticks(axis: _Axis) -> _Axis:
+    """Leave out ticks whose labels would touch, the first always kept."""
+    kept: list[float] = []
+    for tick in axis.ticks:
+        half = _width(_tick(tick), 12) / 2 + 4
+        if not kept or axis.at(tick) - half > axis.at(kept[-1]) + _width(_tick(kept[-1]), 12) / 2:
+            kept.append(tick)
+    return _Axis(
+        left=axis.left,
+        right=axis.right,
+        least=axis.least,
+        most=axis.most,
+        logarithmic=axis.logarithmic,
+        ticks=tuple(kept),
+    )
+
+
+def _grid(panel: _Panel, top: int, bottom: float) -> Iterator[str]:
+    yield _text(panel.left, top - 26, panel.heading, css="head")
+    axis = panel.axis
+    if axis is None:
+        return
+    for tick in axis.ticks:
+        x = axis.at(tick)
+        css = "axis" if tick == axis.least else "grid"
+        yield f'<path class="{css}" d="M{x:.1f} {top - 4}V{bottom:.1f}"/>'
+        yield _text(x, top - 9, _tick(tick), css="dim", anchor="middle")
+
+
+def _row(row: Row, y: float, height: float, *, available: float, left: float) -> Iterator[str]:
+    names = _wrapped(row.name, 13, _NAMES - 12)
+    details = _wrapped(row.detail, 12, _NAMES - 12) if row.detail else []
+    start = y + (height - _LINE * (len(names) + len(details))) / 2 + 12
+    for i, line in enumerate(names):
+        yield _text(_MARGIN, start + _LINE * i, line, css="name")
+    for i, line in enumerate(details):
+        yield _text(_MARGIN, start + _LINE * (len(names) + i), line, css="dim")
+    if row.absent:
+        lines = _wrapped(row.absent, 13, available)
+        start = y + (height - _LINE * len(lines)) / 2 + 12
+        for i, line in enumerate(lines):
+            yield _text(left, start + _LINE * i, line, css="bad")
+    start = y + (height - _LINE * len(row.aside)) / 2 + 12
+    for i, line in enumerate(row.aside):
+        yield _text(_WIDTH - _MARGIN, start + _LINE * i, line, css="dim", anchor="end")
+
+
+def _mark(panel: _Panel, figure: Range | None, y: float) -> Iterator[str]:
+    """A bar from zero; on a logarithmic axis, which has no zero, a dot on a line."""
+    axis = panel.axis
+    if axis is None or figure is None or figure.value <= 0:
+        return
+    x, low, high = axis.at(figure.value), axis.at(figure.low or axis.least), axis.at(figure.high)
+    if axis.logarithmic:
+        yield f'<path class="lead" d="M{axis.left:.1f} {y:.1f}H{low:.1f}" stroke-dasharray="2 3"/>'
+    else:
+        yield (
+            f'<rect class="{panel.css}" x="{axis.left:.1f}" y="{y - _BAR / 2:.1f}" '
+            f'width="{max(x - axis.left, 1):.1f}" height="{_BAR}" rx="2"/>'
+        )
+    yield (
+        f'<path class="range" fill="none" stroke-width="1.5" '
+        f'd="M{low:.1f} {y:.1f}H{high:.1f}M{low:.1f} {y - 5:.1f}v10M{high:.1f} {y - 5:.1f}v10"/>'
+    )
+    if axis.logarithmic:
+        yield f'<circle class="{panel.css}" cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
+    yield _text(max(high, x) + 8, y + 4, _label(figure), css="value")
+
+
+def _why_logarithmic(panel: _Panel) -> Iterator[str]:
+    if panel.axis is not None and panel.axis.logarithmic:
+        values = [figure.value for figure in panel.figures if figure is not None]
+        ratio = format_rate(max(values) / min(values))
+        yield (
+            f"The {panel.css} axis is logarithmic: the fastest is {ratio} times the slowest. "
+            "Equal distances are equal factors."
+        )
+
+
+def _in_words(figure: Figure) -> str:
+    """The picture for whom reads it aloud."""
+    return " ".join(f"{row.name}: {row.absent or _words_of(row.decode)}." for row in figure.rows)
+
+
+def _words_of(figure: Range | None) -> str:
+    if figure is None:
+        return "no estimate"
+    span = format_range(figure.low, figure.high).replace("-", " to ")
+    return f"{format_rate(figure.value)} tokens per second, {span}"
+
+
+def _height(row: Row, available: float) -> float:
+    names = len(_wrapped(row.name, 13, _NAMES - 12))
+    details = len(_wrapped(row.detail, 12, _NAMES - 12)) if row.detail else 0
+    absent = len(_wrapped(row.absent, 13, available)) if row.absent else 0
+    return max(names + details, absent, len(row.aside), 2) * _LINE + 14.0
+
+
+def _label(figure: Range) -> str:
+    return f"{format_rate(figure.value)} ({format_range(figure.low, figure.high)})"
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.10g}"
+
+
+def _note(text: str) -> list[str]:
+    return _wrapped(text, 12, _WIDTH - 2 * _MARGIN)
+
+
+def _wrapped(text: str, size: int, width: float) -> list[str]:
+    """Break a text into lines of at most a width; a word longer than that is broken as well."""
+    n = max(int(width / (size * 0.58)), 8)
+    return textwrap.wrap(_printable(text), n, break_on_hyphens=False) or [""]
+
+
+def _width(text: str, size: int) -> float:
+    """About the width of a text in a wide sans-serif font."""
+    narrow = sum(character in " .,()-:;|il" for character in text)
+    wide = sum(not character.isascii() and ord(character) > 0x2E7F for character in text)
+    return size * (0.6 * len(text) - 0.25 * narrow + 0.45 * wide)
+
+
+def _text(x: float, y: float, text: str, *, css: str, anchor: str = "") -> str:
+    css = f' class="{css}"' if css else ""
+    anchor = f' text-anchor="{anchor}"' if anchor else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}"{css}{anchor}>{_safe(text)}</text>'
+
+
+def _safe(text: str) -> str:
+    return escape(_printable(text), {'"': "&quot;"})
+
+
+def _printable(text: str) -> str:
+    """No newline, tab or anything else that XML does not take or that draws backwards."""
+    return printable(" ".join(text.split()))

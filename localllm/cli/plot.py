@@ -6,6 +6,7 @@ estimated on the wide side, so that nothing overlaps in whatever font the viewer
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import textwrap
@@ -188,10 +189,8 @@ def write_picture(path: Path, text: str) -> None:
             f"{printable(str(path))} could not be written: {error.strerror or error}."
         ) from None
     finally:
-        try:
+        with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        except OSError:
-            pass
 
 
 def _panel(

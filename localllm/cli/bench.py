@@ -28,6 +28,7 @@ from localllm.cli.output import (
     emit_json,
     emit_json_line,
     failure,
+    note,
     result,
 )
 from localllm.cli.parse import parse_count, parse_pair, parse_wholes
@@ -239,6 +240,7 @@ class _Report:
                     if event.repetition == event.test.repetitions:
                         live.wipe()
                         self._add(bench_row(self._setup, event.test, samples, test_time=started))
+                        self._running.keep_bench(event.test, samples)
                         samples, started = [], _now()
         finally:
             self._finish()
@@ -271,8 +273,23 @@ class _Report:
         elif self._form == "md" and self._rows:
             engine = self._setup.engine
             result(f"\nbuild: {self._rows[0]['build_commit']} (llama-cpp-python {engine.version})")
+            for line in self._estimate_lines():
+                result(line)
             for line in _memory_lines(self._running):
                 result(line)
+        problem = self._running.measurement_problem()
+        if problem is not None:
+            note(problem)
+
+    def _estimate_lines(self) -> Iterator[str]:
+        """Yield each test's estimate beside what was measured, then whose estimates they are."""
+        from localllm.cli import bench_table
+
+        estimated = [row for row in self._rows if row["predicted_ts"] is not None]
+        for row in estimated:
+            yield bench_table.estimate_line(row)
+        if estimated:
+            yield f"estimates: {estimated[0]['predicted_ts_basis']}"
 
 
 def _memory_lines(running: Session) -> Iterator[str]:

@@ -117,5 +117,20 @@ def line(shown: Sequence[Column], row: Row) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def estimate_line(row: Row) -> str:
+    """Return a test's estimate beside what was measured, for a row that has one."""
+    estimated, measured = row["predicted_ts"], row["avg_ts"]
+    off = f"{(estimated - measured) / measured:+.1%}; " if measured else ""
+    span = f"{_rate(row['predicted_ts_low'])} to {_rate(row['predicted_ts_high'])}"
+    return (
+        f"{label(row)}: estimated {_rate(estimated)} t/s ({off}{span}), measured {_rate(measured)}"
+    )
+
+
+def _rate(tok_s: float) -> str:
+    """Tokens per second with three digits or more; an estimate has no more to give."""
+    return f"{tok_s:,.{0 if tok_s >= 100 else 1 if tok_s >= 10 else 2}f}"
+
+
 def _aligned(text: str, width: int) -> str:
     return text.rjust(width) if width > 0 else text.ljust(-width)

@@ -42,10 +42,14 @@ NARROWEST = math.log(1.05)
 """Half a range is never less than 5 %: the next run's own noise."""
 
 BELIEVABLE = math.log(2.5)
-"""A ratio so far from 1, in either direction, counts half; five times off counts a hundredth."""
+"""A ratio so far from 1, in either direction, counts half; five times off counts a hundredth. Only
+what other days confirm is believed all the same: heat and other load pass, a wrong bandwidth in the
+formula's books does not."""
 
 _Z80 = 1.2816
 """80 % of a normal distribution lie within so many standard deviations."""
+_SAME = math.log(1.5)
+"""Ratios within this are alike enough to confirm each other."""
 _SCATTER_PRIOR = 3.0
 """``RUN_NOISE`` weighs as much as so many runs that show the noise of this machine."""
 
@@ -175,12 +179,12 @@ def _is_usable(observation: Observation) -> bool:
 
 
 def _places(observations: Iterable[Observation]) -> _Places:
-    runs: dict[str, dict[str, list[_Run]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[str, dict[str, list[Observation]]] = defaultdict(lambda: defaultdict(list))
     for observation in observations:
-        runs[observation.placement_key][observation.model_key].append(_run(observation))
+        groups[observation.placement_key][observation.model_key].append(observation)
     return {
-        place: {model: _group(of_model) for model, of_model in models.items()}
-        for place, models in runs.items()
+        place: {model: _group(_runs(of_model)) for model, of_model in models.items()}
+        for place, models in groups.items()
     }
 
 
@@ -244,14 +248,21 @@ def _quieter(said: _Gauss, louder: float) -> _Gauss:
     return _Gauss(said.mean, said.variance * louder)
 
 
-def _run(observation: Observation) -> _Run:
-    log_ratio = math.log(observation.measured_tok_s) - math.log(observation.predicted_tok_s)
-    fresh = 0.5 ** min(max(observation.age_days, 0.0) / HALF_LIFE_DAYS, 64.0)
-    believable = 1 / (1 + (log_ratio / BELIEVABLE) ** 8)
-    return _Run(
-        log_ratio,
-        math.hypot(RUN_NOISE, TOKEN_NOISE / math.sqrt(observation.n_tokens)),
-        fresh * believable,
+def _runs(observations: Sequence[Observation]) -> list[_Run]:
+    """Return the runs of one model in one place, sorted by their ratio."""
+    ratios = [math.log(o.measured_tok_s) - math.log(o.predicted_tok_s) for o in observations]
+    ages = [max(o.age_days, 0.0) for o in observations]
+    days: dict[int, set[int]] = defaultdict(set)
+    for log_ratio, age in zip(ratios, ages, strict=True):
+        days[round(log_ratio / _SAME)].add(int(age))
+    return sorted(
+        _Run(
+            log_ratio,
+            math.hypot(RUN_NOISE, TOKEN_NOISE / math.sqrt(observation.n_tokens)),
+            0.5 ** min(age / HALF_LIFE_DAYS, 64.0)
+            / (1 + (log_ratio / BELIEVABLE) ** 8 / len(days[round(log_ratio / _SAME)]) ** 2),
+        )
+        for observation, log_ratio, age in zip(observations, ratios, ages, strict=True)
     )
 
 
@@ -270,26 +281,24 @@ def _group(runs: Sequence[_Run]) -> _Group:
 
 def _steadied(runs: Sequence[_Run]) -> list[_Run]:
     """Return a model's runs in one place with those that stand apart from the others faded."""
-    ordered = sorted(runs)
-    if len(ordered) < 3:
-        return ordered
-    centre = _weighted_median(ordered)
+    if len(runs) < 3:
+        return list(runs)
+    centre = _weighted_median(runs)
     return [
         run._replace(weight=run.weight / (1 + ((run.log_ratio - centre) / (4 * run.noise)) ** 2))
-        for run in ordered
+        for run in runs
     ]
 
 
-def _weighted_median(ordered: Sequence[_Run]) -> float:
-    """Return the middle of runs that are sorted by their ratio."""
-    half, passed = sum(run.weight for run in ordered) / 2, 0.0
-    for run, after in pairwise(ordered):
+def _weighted_median(runs: Sequence[_Run]) -> float:
+    half, passed = sum(run.weight for run in runs) / 2, 0.0
+    for run, after in pairwise(runs):
         passed += run.weight
         if passed > half:
             return run.log_ratio
         if passed == half:
             return (run.log_ratio + after.log_ratio) / 2
-    return ordered[-1].log_ratio
+    return runs[-1].log_ratio
 
 
 def _scatter(groups: Iterable[_Group]) -> float:

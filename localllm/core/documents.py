@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from localllm.core.hardware_document import hardware_document
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
+from localllm.core.prediction import predicted_test
 
 if TYPE_CHECKING:
     from localllm.core.generation import BenchTest, EngineInfo
@@ -134,10 +135,12 @@ def bench_row(
 
     ``t/s = 1e9 * (n_prompt + n_gen) / ns`` for each repetition; mean and sample standard deviation
     (n - 1; 0 for a single repetition) are taken of these. ``test_time`` is RFC 3339, UTC.
+    ``predicted_ts`` is the plan's estimate at the test's depth, with its 80 % range.
     """
     plan, model = setup.plan, setup.plan.model
     samples_ts = tokens_per_second(test, samples_ns)
     predicted_bytes = sum(row.self_bytes for row in plan.devices)
+    estimate = predicted_test(plan, n_prompt=test.n_prompt, n_gen=test.n_gen, depth=test.n_depth)
     return {
         "build_commit": setup.engine.build_commit or "unknown",
         "build_number": 0,
@@ -190,7 +193,10 @@ def bench_row(
         "j_per_token": None,
         "power_source": None,
         "power_unknown": NO_POWER_REASON,
-        "predicted_ts": _predicted_ts(plan, test),
+        "predicted_ts": estimate.tok_s if estimate else None,
+        "predicted_ts_low": estimate.low if estimate else None,
+        "predicted_ts_high": estimate.high if estimate else None,
+        "predicted_ts_basis": plan.speed.basis if estimate and plan.speed else None,
         "predicted_bytes": predicted_bytes,
         "measured_bytes": setup.measured_bytes,
     }
@@ -221,16 +227,3 @@ def _overrides(setup: BenchSetup) -> str:
     if setup.n_cpu_moe or not setup.plan.tensor_overrides:
         return "none"
     return ";".join(f"{o.pattern}={o.buffer_type}" for o in setup.plan.tensor_overrides)
-
-
-def _predicted_ts(plan: Plan, test: BenchTest) -> float | None:
-    """The plan's own estimate for the test, or None: for a mixed test, from both rates."""
-    if plan.speed is None or plan.speed.at_depth != test.n_depth:
-        return None
-    tg, pp = plan.speed.tg_tok_s, plan.speed.pp_tok_s
-    if not test.n_prompt:
-        return tg
-    if pp is None:
-        return None
-    seconds = test.n_prompt / pp + (test.n_gen / tg if test.n_gen else 0.0)
-    return (test.n_prompt + test.n_gen) / seconds

@@ -57,20 +57,23 @@ def predicted(
     )
 
 
-def predicted_test_tok_s(plan: Plan, *, n_prompt: int, n_gen: int, depth: int) -> float | None:
+def predicted_test(plan: Plan, *, n_prompt: int, n_gen: int, depth: int) -> Prediction | None:
     """Return the estimate for a bench test: prompt, then generated tokens, all of them counted."""
-    seconds = 0.0
+    parts: list[tuple[int, Prediction | None]] = []
     if n_prompt:
-        prompt = predicted(plan, "pp", n_tokens=n_prompt, depth=depth)
-        if prompt is None:
-            return None
-        seconds += n_prompt / prompt.tok_s
+        parts.append((n_prompt, predicted(plan, "pp", n_tokens=n_prompt, depth=depth)))
     if n_gen:
-        text = predicted(plan, "tg", n_tokens=n_gen, depth=depth + n_prompt)
-        if text is None:
-            return None
-        seconds += n_gen / text.tok_s
-    return (n_prompt + n_gen) / seconds if seconds else None
+        parts.append((n_gen, predicted(plan, "tg", n_tokens=n_gen, depth=depth + n_prompt)))
+    known = [(n, part) for n, part in parts if part is not None]
+    if not known or len(known) < len(parts):
+        return None
+    n_tokens = n_prompt + n_gen
+    return Prediction(
+        tok_s=n_tokens / sum(n / part.tok_s for n, part in known),
+        low=n_tokens / sum(n / part.low for n, part in known),
+        high=n_tokens / sum(n / part.high for n, part in known),
+        formula_tok_s=n_tokens / sum(n / part.formula_tok_s for n, part in known),
+    )
 
 
 def run_of_plan(plan: Plan) -> Run:

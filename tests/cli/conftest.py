@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -24,13 +25,14 @@ Command = Callable[..., Outcome]
 
 
 @pytest.fixture
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """80 columns without colour, and none of the person's own settings."""
+def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """80 columns without colour, and nothing of the person's own settings and measurements."""
     for name in list(os.environ):
         if name.startswith(("LOCALLLM_", "_LOCALLLM_")) or name in ("FORCE_COLOR", "NO_COLOR"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("LOCALLLM_STATE_DIR", str(tmp_path / "state"))
 
 
 @pytest.fixture

@@ -153,6 +153,14 @@ def test_a_throttled_run_is_not_trusted(ratio: float) -> None:
     assert shift(*good, seen(ratio)) == pytest.approx(shift(*good), rel=0.01)
 
 
+def test_what_many_days_confirm_is_believed_in_the_end() -> None:
+    """Heat passes; RAM in one channel instead of eight does not."""
+    one_day = shift(*[seen(0.2, age_days=day / 20) for day in range(15)])
+    many_days = shift(*[seen(0.2, age_days=float(day)) for day in range(15)])
+    assert one_day > 0.4
+    assert many_days == pytest.approx(0.2, rel=0.1)
+
+
 def test_one_run_apart_from_its_fellows_hardly_counts() -> None:
     """On battery: half as fast as the nine before it."""
     assert shift(*[seen(1.1)] * 9, seen(0.55)) == pytest.approx(1.1, rel=0.02)

@@ -197,29 +197,19 @@ def test_the_size_of_a_model_is_that_of_its_tensors() -> None:
 
 def test_predictions_stand_beside_the_measurement() -> None:
     plan = plan_8b(gpu())
-    row = bench_row(setup(plan), PP512, [10**9], test_time="")
-    assert row["predicted_ts"] is None
+    assert plan.speed is not None and plan.speed.decode is not None
+    row = bench_row(setup(plan), BenchTest(n_prompt=0, n_gen=1), [10**9], test_time="")
+    assert row["predicted_ts"] == pytest.approx(plan.speed.decode.tok_s)
+    assert row["predicted_ts_low"] < row["predicted_ts"] < row["predicted_ts_high"]
+    assert row["predicted_ts_basis"] == "formula"
     assert row["predicted_bytes"] == sum(device.self_bytes for device in plan.devices)
     assert row["measured_bytes"] == 5 * GiB
 
 
-@pytest.mark.parametrize(
-    ("n_prompt", "n_gen", "expected"),
-    [(0, 128, 50.0), (512, 0, 1000.0), (1000, 100, 1100 / (1000 / 1000 + 100 / 50))],
-)
-def test_an_estimate_becomes_the_prediction_of_a_test(
-    n_prompt: int, n_gen: int, expected: float
-) -> None:
-    test = BenchTest(n_prompt=n_prompt, n_gen=n_gen)
-    plan = replace(plan_8b(gpu()), speed=SPEED)
-    row = bench_row(setup(plan), test, [10**9], test_time="")
-    assert row["predicted_ts"] == pytest.approx(expected)
-
-
-def test_an_estimate_for_another_depth_predicts_nothing() -> None:
-    plan = replace(plan_8b(gpu()), speed=SPEED)
-    test = BenchTest(n_prompt=0, n_gen=128, n_depth=4096)
-    assert bench_row(setup(plan), test, [10**9], test_time="")["predicted_ts"] is None
+def test_without_an_estimate_nothing_is_predicted() -> None:
+    row = bench_row(setup(replace(plan_8b(), speed=None)), PP512, [10**9], test_time="")
+    kinds = names("predicted_ts predicted_ts_low predicted_ts_high predicted_ts_basis")
+    assert [row[name] for name in kinds] == [None] * 4
 
 
 def test_power_is_null_with_a_reason_never_zero() -> None:

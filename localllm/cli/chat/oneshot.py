@@ -99,11 +99,14 @@ def answer_once(
     if chat.interrupts.stopped:
         raise KeyboardInterrupt
     if watched:
-        remarks = [report.ending(answer, chat), report.footer(answer)]
+        remarks = [report.ending(answer, chat), report.footer(answer, chat.session.plan)]
         note(" · ".join(remark for remark in remarks if remark))
     problem = chat.write_error()
     if problem is not None:
         note(f"This conversation could not be kept: {problem}.")
+    unmeasured = chat.session.measurement_problem()
+    if unmeasured is not None:
+        note(unmeasured)
 
 
 def question(prompt: str | None) -> str:

@@ -116,7 +116,7 @@ class Repl:
     def _show_ending(self, answer: Answer) -> None:
         chat = self._chat
         ending = report.ending(answer, chat)
-        figures = report.footer(answer) if chat.settings.footer else None
+        figures = report.footer(answer, chat.session.plan) if chat.settings.footer else None
         if answer.fault is not None:
             print()
             show_error(failure(answer.fault))
@@ -132,6 +132,9 @@ class Repl:
         error = self._chat.write_error()
         if error is not None:
             note(f"This conversation is no longer being kept: {error}.")
+        problem = self._chat.session.measurement_problem()
+        if problem is not None:
+            note(problem)
 
     def _show_warnings(self) -> None:
         loaded = self._chat.session.loaded

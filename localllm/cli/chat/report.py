@@ -10,7 +10,9 @@ from localllm.cli.chat.names import label
 from localllm.cli.chat.state import Chat
 from localllm.cli.chat.status import NO_POWER, rate
 from localllm.cli.chat.turn import Answer
+from localllm.core.generation import RunStats
 from localllm.core.plan import Plan
+from localllm.core.prediction import predicted
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_duration
 
@@ -48,18 +50,29 @@ def load_line(chat: Chat) -> str:
     return " · ".join(parts)
 
 
-def footer(answer: Answer) -> str | None:
-    """Return the figures under an answer, or None where there are none."""
+def footer(answer: Answer, plan: Plan | None = None) -> str | None:
+    """Return the figures under an answer, the plan's estimate beside them; None without any."""
     stats = answer.stats
     if stats is None:
         return None
     return " · ".join(
         (
             f"{stats.n_gen:,} token{'s' * (stats.n_gen != 1)}",
-            f"{rate(stats.tg_tok_s)} tok/s",
+            f"{rate(stats.tg_tok_s)} tok/s{_estimated(stats, plan)}",
             f"first after {short_duration(stats.ttft_s)}",
         )
     )
+
+
+def _estimated(stats: RunStats, plan: Plan | None) -> str:
+    """The estimate for this answer, at its depth, in brackets."""
+    if plan is None or stats.tg_tok_s is None:
+        return ""
+    estimate = predicted(plan, "tg", n_tokens=stats.n_gen - 1, depth=stats.n_prompt)
+    if estimate is None:
+        return ""
+    low, high = rate(estimate.low), rate(estimate.high)
+    return f" (estimated {rate(estimate.tok_s)}, range {low} to {high})"
 
 
 def short_duration(seconds: float) -> str:

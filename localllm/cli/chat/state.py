@@ -152,7 +152,9 @@ class Chat:
         Raises KeyboardInterrupt when the user left in the middle; the partial answer is kept.
         """
         if completion is not None:
-            return self._run(lambda: self.session.complete(completion), view, Answer())
+            answer = self._run(lambda: self.session.complete(completion), view, Answer())
+            self._keep_speed(answer)
+            return answer
         messages = self.messages
         if again and messages[-1].role == "assistant":
             messages = messages[:-1]
@@ -231,6 +233,7 @@ class Chat:
         self.last = answer
         if isinstance(answer.fault, Died):
             self._needs_load = True
+        self._keep_speed(answer)
         stats = answer.stats
         if stats is not None:
             self.totals = replace(
@@ -255,6 +258,11 @@ class Chat:
                     replaces_last=replaces,
                 )
             )
+
+    def _keep_speed(self, answer: Answer) -> None:
+        """Let what was measured move later estimates, also that of an answer that was stopped."""
+        if answer.stats is not None:
+            self.session.keep_answer(answer.stats)
 
     def _append(self, entry: Entry) -> None:
         self._written(lambda: self.conversation.append(entry))

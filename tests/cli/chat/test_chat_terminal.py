@@ -32,7 +32,7 @@ def test_a_conversation_from_the_banner_to_resuming_it(state_dir: Path) -> None:
         assert re.search(r"memory [\d.]+ MiB planned, [\d.]+ MiB measured", terminal.text())
         assert terminal.last_row().startswith(" demo")
         terminal.type(f"{QUESTION}\r")
-        terminal.wait_for(r"— \d+ tokens · [\d.,]+ tok/s · first after")
+        terminal.wait_for(r"— \d+ tokens · [\d.,]+ tok/s \(estimated [\d.,]+, range [\d.,]+ to")
         terminal.wait_for(PROMPT)
         assert "localllm plan" in terminal.text()
         assert re.search(r"[\d.]+ tok/s · context \d+/[\d,]+ · .*MiB .* · — W", terminal.last_row())

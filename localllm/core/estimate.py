@@ -41,9 +41,16 @@ class Estimates:
 class Estimator:
     """Estimates of one model on one machine, for as many solutions as are asked."""
 
-    def __init__(self, model: ModelSpec, hardware: Hardware, policy: Policy) -> None:
-        """Count the model's traffic once."""
-        self._traffic: Traffic = traffic_of(model)
+    def __init__(
+        self,
+        model: ModelSpec,
+        hardware: Hardware,
+        policy: Policy,
+        *,
+        traffic: Traffic | None = None,
+    ) -> None:
+        """Count the model's traffic once, unless it was counted for another machine."""
+        self._traffic: Traffic = traffic_of(model) if traffic is None else traffic
         self._hardware = hardware
         self._policy = policy
 

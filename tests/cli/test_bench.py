@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -131,11 +132,19 @@ def test_sizes_below_a_gigabyte_and_a_billion_have_their_units() -> None:
 def test_the_engine_is_measured_and_printed(localllm: Command, toy_model: Path) -> None:
     outcome = localllm("bench", str(toy_model), "-p", "32", "-n", "8", "-r", "2", "-t", "1")
     assert (outcome.code, outcome.err) == (0, "")
-    head, rule, pp, tg, _, build, memory = outcome.out.splitlines()
+    head, rule, pp, tg, _, build, pp_estimate, tg_estimate, basis, memory = outcome.out.splitlines()
     assert head + "\n" + rule + "\n" == HEAD
     assert "| pp32 |" in " ".join(pp.split())
     assert "| tg8 |" in " ".join(tg.split())
     assert build.startswith("build: ")
+    for name, line in (("pp32", pp_estimate), ("tg8", tg_estimate)):
+        figures = r"[\d,.]+"
+        assert re.fullmatch(
+            rf"{name}: estimated {figures} t/s \([+-][\d.]+%; {figures} to {figures}\), "
+            rf"measured {figures}",
+            line,
+        )
+    assert basis == "estimates: formula"
     assert memory.startswith("RAM: planned ")
 
 
@@ -158,6 +167,38 @@ def test_the_document_holds_what_was_measured(localllm: Command, toy_model: Path
         assert row["measured_bytes"] > 0
         assert (row["n_batch"], row["n_ubatch"]) == (2048, 512)
         assert row["model_filename"] == str(toy_model)
+
+
+def test_finished_tests_are_kept_beside_their_estimates(
+    localllm: Command, toy_model: Path, tmp_path: Path
+) -> None:
+    tests = ("-p", "64", "-n", "16", "-pg", "64,16", "-d", "0,32", "-r", "2", "-t", "1", "--json")
+    outcome = localllm("bench", str(toy_model), *tests)
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = [row for row in json.loads(outcome.out) if not (row["n_prompt"] and row["n_gen"])]
+    path = tmp_path / "state" / "measurements.jsonl"
+    kept = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(one["phase"], one["n_tokens"], one["depth"]) for one in kept] == [
+        ("pp", 64, 0),
+        ("tg", 16, 0),
+        ("pp", 64, 32),
+        ("tg", 16, 32),
+    ]
+    for row, one in zip(rows, kept, strict=True):
+        assert one["measured_tok_s"] == pytest.approx(row["avg_ts"])
+        assert one["predicted_tok_s"] == pytest.approx(row["predicted_ts"])
+        assert row["predicted_ts_low"] < row["predicted_ts"] < row["predicted_ts_high"]
+
+
+def test_measurements_that_cannot_be_kept_are_a_note(
+    localllm: Command, toy_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be")
+    outcome = localllm("bench", str(toy_model), "-p", "64,128", "-n", "0", "-r", "1", "-t", "1")
+    assert outcome.code == 0
+    assert "pp128" in outcome.out
+    assert outcome.err.startswith("note: What was measured could not be kept: ")
+    assert outcome.err.count("note:") == 1
 
 
 def test_lines_of_json_are_one_per_test(localllm: Command, toy_model: Path) -> None:

@@ -124,8 +124,8 @@ def chat(
 ) -> None:
     """Talk to MODEL at the terminal, or answer once.
 
-    With -p, or with a text piped in, the answer alone goes to standard output and nothing is kept
-    unless --resume is given. Otherwise it is a conversation, kept as JSON Lines in the state
+    With -p, or with a text piped in, the answer alone goes to standard output and nothing said is
+    kept unless --resume is given. Otherwise it is a conversation, kept as JSON Lines in the state
     folder; --resume goes on with it, with its own model unless another is named.
 
     \b

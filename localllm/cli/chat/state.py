@@ -25,8 +25,11 @@ from localllm.core.generation import (
     Loaded,
     LoadProgress,
     Message,
+    RunStats,
 )
+from localllm.core.plan import Plan
 from localllm.core.policy import Policy
+from localllm.core.prediction import predicted
 from localllm.errors import EngineError
 from localllm.records.entries import Entry
 from localllm.session import LocalModel, Session, resolve_model
@@ -214,7 +217,7 @@ class Chat:
             n_ctx=loaded.n_ctx if loaded is not None else plan.n_ctx if plan is not None else 0,
             n_ctx_used=stats.n_ctx_used if stats is not None else None,
             tok_s=stats.tg_tok_s if stats is not None else None,
-            predicted_tok_s=plan.speed.tg_tok_s if plan is not None and plan.speed else None,
+            predicted_tok_s=_predicted_tok_s(plan, stats),
             planned_bytes=planned,
             measured_bytes=measured,
             phase="not loaded" if self._needs_load else None,
@@ -273,3 +276,13 @@ class Chat:
         except OSError as error:
             self.conversation.forget_file()
             self._write_error = error.strerror or str(error)
+
+
+def _predicted_tok_s(plan: Plan | None, last: RunStats | None) -> float | None:
+    """The estimate for the last answer, at the depth it was measured at, or else the plan's."""
+    if plan is None or plan.speed is None:
+        return None
+    if last is None or last.n_gen < 2:
+        return plan.speed.tg_tok_s
+    estimate = predicted(plan, "tg", n_tokens=last.n_gen - 1, depth=last.n_prompt)
+    return estimate.tok_s if estimate is not None else None

@@ -68,7 +68,24 @@ def test_the_answer_alone_goes_to_standard_output(state_dir: Path) -> None:
     assert document["n_ctx"] >= document["stats"]["n_ctx_used"] > document["stats"]["n_gen"] > 5
     assert document["stats"]["tg_tok_s"] > 0
     assert document["memory"][0]["measured_bytes"] > 0
-    assert list(state_dir.iterdir()) == []  # a script leaves no trace
+    left = {path.name: path.read_text() for path in state_dir.iterdir()}
+    assert set(left) <= {"measurements.jsonl"}  # a script leaves no conversation
+    assert not any(QUESTION in text or asked.stdout.strip() in text for text in left.values())
+
+
+def test_how_fast_an_answer_was_is_kept(state_dir: Path, hollow_model: Path) -> None:
+    common = ("-p", "word " * 100, "-n", "24", *ENDLESS, "--json")
+    asked = chat(str(hollow_model), *common, state_dir=state_dir)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    stats = json.loads(asked.stdout)["stats"]
+    lines = (state_dir / "measurements.jsonl").read_text().splitlines()
+    prompt, text = (json.loads(line) for line in lines)
+    assert (prompt["phase"], prompt["n_tokens"]) == ("pp", stats["n_prompt"])
+    assert prompt["measured_tok_s"] == stats["pp_tok_s"]
+    assert (text["phase"], text["n_tokens"], text["depth"]) == ("tg", 23, stats["n_prompt"])
+    assert text["measured_tok_s"] == stats["tg_tok_s"]
+    assert {one["source"] for one in (prompt, text)} == {"chat"}
+    assert min(one["predicted_tok_s"] for one in (prompt, text)) > 0
 
 
 def test_what_is_piped_in_follows_what_is_asked(state_dir: Path, toy_model: Path) -> None:

@@ -35,7 +35,8 @@ def test_a_conversation_from_the_banner_to_resuming_it(state_dir: Path) -> None:
         terminal.wait_for(r"— \d+ tokens · [\d.,]+ tok/s \(estimated [\d.,]+, range [\d.,]+ to")
         terminal.wait_for(PROMPT)
         assert "localllm plan" in terminal.text()
-        assert re.search(r"[\d.]+ tok/s · context \d+/[\d,]+ · .*MiB .* · — W", terminal.last_row())
+        status = r"[\d.,]+ tok/s · [\d.,]+ predicted · context \d+/[\d,]+ · .*— W"
+        assert re.search(status, terminal.last_row())
         terminal.type("/regne\r")
         terminal.wait_for(r"hint: Did you mean /regen\?")
         terminal.type("/regen\r")

@@ -19,7 +19,7 @@ from localllm.core.model import ModelSpec
 from localllm.core.plan import Basis, Plan
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
-from localllm.errors import EngineError
+from localllm.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from localllm.engine.dryrun import DryRun
@@ -139,3 +139,45 @@ class Planner:
                 this_machine=hardware.source == THIS_MACHINE,
             )
             return make_plan(model.spec, hardware, policy, engine=engine, basis=basis)
+
+
+def model_variants(
+    name: str, model: Plannable, *, quant: str | None = None
+) -> tuple[ModelSpec, ...]:
+    """Return a model in the quantisations that a choice is between, the largest first.
+
+    A known model asked for without a quantisation: what publishers offer, or what it was published
+    in where that is already small (MXFP4). A file, or a name with a quantisation: its own. With
+    ``quant`` only that one, and with ``all`` everything on offer, in llama.cpp's own recipes.
+    Raises UsageError for an unknown one, or one that the name contradicts.
+    """
+    from localllm.core.quants import OFFERED, published_quant
+    from localllm.core.requantise import requantised
+    from localllm.hub.known import known_name, known_quants
+
+    own, spec = model.spec.quant, model.spec
+    wanted = None if quant is None else _quant_of(quant, known_quants())
+    is_open = model.recorded and known_name(name) is not None
+    if wanted is not None and wanted != "ALL":
+        if model.recorded and not is_open and wanted != own:
+            raise UsageError(
+                f"{name} names {own} already, and --quant {wanted} another quantisation.",
+                hint=f"Leave out one of them: {name.rpartition(':')[0]} --quant {wanted}.",
+            )
+        return (spec if wanted == own else requantised(spec, wanted),)
+    if wanted is None and (not is_open or published_quant(spec)):
+        return (spec,)
+    offered = OFFERED if own in OFFERED else (own, *OFFERED)
+    each = [spec if q == own else requantised(spec, q) for q in offered]
+    return tuple(sorted(each, key=lambda variant: -variant.file_bytes))
+
+
+def _quant_of(text: str, known: tuple[str, ...]) -> str:
+    """Read a quantisation's name in any case. Raises UsageError with what is known."""
+    wanted = text.strip().upper().replace("-", "_")
+    if wanted == "ALL" or wanted in known:
+        return wanted
+    raise UsageError(
+        f'"{text[:40]}" is no quantisation that llama.cpp makes.',
+        hint=f"Known are {', '.join(known)}.",
+    )

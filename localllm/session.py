@@ -14,8 +14,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from localllm.core.hardware import Hardware
+from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
+from localllm.errors import UsageError
 from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import BasisWish, Plannable, Planner
 
@@ -57,8 +59,10 @@ __all__ = [
     "hardware_named",
     "hardware_names",
     "input_history_path",
+    "machine_named",
     "measure_host_bandwidth",
     "model_names",
+    "model_variants",
     "own_measurements",
     "read_conversation",
     "resolve_for_plan",
@@ -95,6 +99,15 @@ def model_names() -> tuple[str, ...]:
     from localllm.hub.known import known_names
 
     return known_names()
+
+
+def model_variants(
+    name: str, found: Plannable, *, quant: str | None = None
+) -> tuple[ModelSpec, ...]:
+    """Return a found model in the quantisations that a choice is between, see ``planning``."""
+    from localllm.planning import model_variants as variants
+
+    return variants(name, found, quant=quant)
 
 
 def engine_info() -> EngineInfo:
@@ -141,6 +154,18 @@ def hardware_named(*names: str) -> Hardware:
     from localllm.probes.named import named_hardware
 
     return named_hardware(names)
+
+
+def machine_named(name: str) -> Hardware:
+    """Return one machine by one name, in which ``+`` joins parts: ``rtx-4090+epyc-9654``.
+
+    Raises what ``hardware_named`` does.
+    """
+    whole = name.lower().endswith(".json") or Path(name).is_file()
+    parts = (name,) if whole else tuple(part.strip() for part in name.split("+"))
+    if not all(parts):
+        raise UsageError(f'"{name[:60]}" names no machine.', hint="As in rtx-4090+epyc-9654.")
+    return hardware_named(*parts)
 
 
 def hardware_names() -> tuple[str, ...]:

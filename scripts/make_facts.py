@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from _fit.facts import TABLE, Fact, LeftOut, fact_of, load_facts  # noqa: E402  (after the path)
+from _fit.facts import TABLE, Fact, LeftOut, fact_of, lines_of, load_facts  # noqa: E402  (after the path)
 from _fit.normalise import Record, normalise  # noqa: E402  (after the path)
 
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         records, left, facts = from_public(chosen.rows)
         if chosen.write:
-            TABLE.write_text("".join(map(line_of, records)), encoding="utf-8")
+            TABLE.write_text("".join(lines_of(records)), encoding="utf-8")
     print("\n".join(summary_lines(facts, left)))
     if chosen.left:
         print("\n".join(f"{row.id:24} {row.reason}" for row in sorted(left)))
@@ -54,11 +54,6 @@ def from_public(path: Path) -> tuple[list[Record], list[LeftOut], list[Fact]]:
             kept.append(record)
             facts.append(made)
     return kept, left, facts
-
-
-def line_of(record: Record) -> str:
-    """Return a record as a line of the table."""
-    return json.dumps(record, ensure_ascii=False, separators=(", ", ": ")) + "\n"
 
 
 def summary_lines(facts: list[Fact], left: list[LeftOut]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 
 from _fit.hosts import host_of
 from _fit.names import FACTS, hardware
-from _fit.normalise import LeftOut, Record, Row, normalise
+from _fit.normalise import LeftOut, Record, normalise
 from _fit.placement import ALL
 from localllm.core.hardware import Backend, Device
 from localllm.core.memory import Placement, RunShape, padded_n_ctx
@@ -35,6 +35,7 @@ Kind = Literal[
     "one GPU", "several GPUs", "CPU only", "dense offload", "expert offload", "Apple", "AMD"
 ]
 
+_OF_A_TEST = frozenset(("id", "phase", "n_tokens", "depth", "tok_s"))
 _SIZE_TOLERANCE = 0.03
 """A file that differs by less has our mixture of types: vocabulary and rounding of the figure."""
 _CACHE_SLACK = 1.15
@@ -70,6 +71,8 @@ class Fact:
     """``lower``: the true rate is at least that. Never to be fitted."""
     power_cap_w: float | None
     n_batch: int
+    n_slots: int
+    """Sequences that the server opened (``--parallel``): more than one slow a single stream."""
     gpus: tuple[str, ...]
     """Profiles of the GPUs."""
     host_known: bool
@@ -90,11 +93,39 @@ class Fact:
 
 def load_facts(path: Path = TABLE) -> tuple[list[Fact], list[LeftOut]]:
     """Return the facts of a file of ours, and what could not be made a fact."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return _facts(json.loads(line) for line in lines if line.strip())
+    return _facts(read_records(path))
 
 
-def facts_of_public_rows(rows: Iterable[Row]) -> tuple[list[Fact], list[LeftOut]]:
+def read_records(path: Path) -> Iterator[Record]:
+    """Yield the records of a file of ours: what a line's tests share, and what each adds."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        shared = json.loads(line)
+        for name, test in shared.pop("tests").items():
+            yield {**shared, **test, "id": f"{shared['id']}/{name}"}
+
+
+def lines_of(records: Iterable[Record]) -> Iterator[str]:
+    """Yield the lines of such a file, sorted: one per public row."""
+    by_row: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda each: str(each["id"])):
+        by_row.setdefault(str(record["id"]).partition("/")[0], []).append(record)
+    for row_id, tests in by_row.items():
+        first = tests[0]
+        shared = {
+            key: value
+            for key, value in first.items()
+            if key not in _OF_A_TEST and all(other.get(key) == value for other in tests)
+        }
+        own = {
+            str(test["id"]).partition("/")[2]: {
+                key: value for key, value in test.items() if key not in shared and key != "id"
+            }
+            for test in tests
+        }
+        yield json.dumps({"id": row_id} | shared | {"tests": own}, ensure_ascii=False) + "\n"
+
+
+def facts_of_public_rows(rows: Iterable[object]) -> tuple[list[Fact], list[LeftOut]]:
     """Return the facts of rows in the public collection's form, and what was left out."""
     records, left = normalise(rows)
     facts, more = _facts(records)
@@ -151,6 +182,7 @@ def fact_of(record: Mapping[str, Any]) -> Fact | str:
         bound=record.get("bound"),
         power_cap_w=record.get("power_cap_w"),
         n_batch=int(record.get("n_batch", 2048)),
+        n_slots=int(record.get("n_slots", 1)),
         gpus=tuple(record.get("gpus", ())),
         host_known="host" in record,
         quant_told=record.get("quant_told"),

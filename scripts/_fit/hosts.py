@@ -82,7 +82,7 @@ def _memory_of(
 
 
 def _channels(told: str) -> int | None:
-    counted = re.search(r"\b(\d{1,2})\s*(?:x|×)\s*(?:\d+\s*GB\s*)?ddr", told, re.IGNORECASE)  # noqa: RUF001
+    counted = re.search(r"\b(\d{1,2})\s*(?:x|×)\s*(?:\d+\s*GB\s*)?ddr", told, re.IGNORECASE)
     counted = counted or re.search(r"\b(\d{1,2})[- ]?ch(?:annels?)?\b", told, re.IGNORECASE)
     if counted is not None:
         return int(counted[1])

@@ -54,7 +54,7 @@ def hardware(name: str) -> Hardware:
 
 
 def _slug(name: str) -> str:
-    plain = name.lower().replace("\u2011", "-").replace("–", "-")  # noqa: RUF001 (typed by people)
+    plain = name.lower().replace("\u2011", "-").replace("–", "-")
     return re.sub(r"[\s_:/,]+", "-", plain).strip("-")
 
 
@@ -109,8 +109,10 @@ def _fits(found: str, slug: str, told_b: float | None, params_b: float | None) -
         if word not in has and word not in _SAME_SHAPE:
             return False
     n_params_b = size_b(found)
+    named = re.search(rf"(?<![0-9.]){told_b:g}b", found) is not None if told_b else False
     for size in (told_b, params_b):
-        if size is not None and not 0.75 < n_params_b / size < 1.3:
+        widest = 1.6 if named else 1.3  # names round: gemma-2-2b has 2.6 B parameters
+        if size is not None and not 0.75 < n_params_b / size < widest:
             return False
     return (
         told_b is not None
@@ -146,11 +148,9 @@ def gpu_names(told: str, n_gpus: int | None, vram_gib: float | None) -> list[str
 
 
 def _counted(part: str) -> tuple[int, str]:
-    plain = part.strip().lower().replace("\u2011", "-")
-    count = re.match(r"(\d{1,2})\s*[x×]\s*(?=\D)", plain) or re.search(  # noqa: RUF001 (typed so)
-        r"\s*[*x×]\s*(\d{1,2})$",
-        plain,  # noqa: RUF001
-    )
+    plain = re.sub(r"\bpcie [\d.]+ ?x\d+", "", part.strip().lower())
+    count = re.match(r"(\d{1,2})\s*[x×]\s*(?=\D)", plain)
+    count = count or re.search(r"\s*[*x×]\s*(\d{1,2})$", plain)
     if count is None:
         return 1, plain
     return int(count[1]), (plain[: count.start()] + plain[count.end() :]).strip()
@@ -159,28 +159,34 @@ def _counted(part: str) -> tuple[int, str]:
 @cache
 def gpu_name(told: str, vram_gib: float | None = None) -> str | None:
     """Return the profile of one GPU; ``""`` for what is no single machine, None for an unknown."""
-    slug = _slug(re.sub(r"[(),]", " ", told))
-    slug = re.sub(r"\b(nvidia|geforce|amd|tesla|intel|instinct|graphics|gpu|fe)\b-?", "", slug)
-    slug = re.sub(r"\b(mobile|notebook)\b", "laptop", slug).strip("-")
-    found = _aliased("gpus", slug)
-    if found is not None:
-        return _existing(found) if found else ""
-    bare = re.sub(r"-?\b\d+(\.\d+)?-?(gb|gib|g)\b.*$", "", slug).strip("-")
-    tries = [slug, bare]
-    if vram_gib:
-        tries.append(f"{bare}-{round(vram_gib)}gb")
-    return next((name for each in tries if (name := _existing(each)) is not None), None)
+    for text in (re.sub(r"[(),]", " ", told), re.sub(r"\(.*?\)", " ", told)):
+        slug = _slug(text)
+        slug = re.sub(r"\b(nvidia|geforce|amd|tesla|intel|instinct|graphics|gpu|fe)\b-?", "", slug)
+        slug = re.sub(r"\b(mobile|notebook)\b", "laptop", slug).strip("-")
+        size = re.search(r"\b(\d+)-?(?:gb|gib)\b", slug)
+        vram = f"{size[1]}gb" if size else f"{round(vram_gib)}gb" if vram_gib else "?"
+        found = _aliased("gpus", slug)
+        if found == "":
+            return ""
+        bare = found or re.sub(r"-?\b\d+(\.\d+)?-?(gb|gib)\b.*$", "", slug).strip("-")
+        tries = [f"{found}-{vram}", found] if found else [slug, bare, f"{bare}-{vram}"]
+        name = next((name for each in tries if (name := _existing(each)) is not None), None)
+        if name is not None:
+            return name
+    return None
 
 
+@cache
 def _existing(slug: str) -> str | None:
+    """Return the GPU's profile of a name, of localllm or of our own cards."""
     if not re.search(r"\d", slug):
         return None
+    plain = re.sub(r"^(quadro-)?(rtx|gtx|rx|radeon-pro|radeon|pro)-", "", slug)
     for card in _cards():
-        if re.sub(r"^(rtx|gtx|rx|radeon-pro|radeon)-", "", card) == re.sub(
-            r"^(rtx|gtx|rx|quadro|radeon-pro|radeon|pro)-", "", slug
-        ):
+        if slug == card or plain == re.sub(r"^(rtx|gtx|rx|radeon-pro|radeon)-", "", card):
             return card
     try:
-        return load_profile(slug).name
+        found = load_profile(slug)
     except UsageError:
         return None
+    return found.name if found.hardware.devices else None

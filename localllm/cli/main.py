@@ -54,6 +54,11 @@ COMMANDS = {
         attribute="plan",
         summary="Show what fits where, and why.",
     ),
+    "compare": LazyCommand(
+        module="localllm.cli.compare",
+        attribute="compare",
+        summary="Compare machines for one model: what fits, how fast, how hungry.",
+    ),
     "bench": LazyCommand(
         module="localllm.cli.bench",
         attribute="bench",

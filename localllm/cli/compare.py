@@ -1,0 +1,200 @@
+"""``localllm compare``: one model on several machines, before anything is downloaded or bought."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from localllm import __version__
+from localllm.cli.options import (
+    Command,
+    Option,
+    complete_hardware,
+    complete_plannable,
+    json_option,
+    planning_options_without,
+)
+from localllm.cli.output import LiveLine, emit_json, stdout_console, unicode_output
+from localllm.core.policy import Policy
+from localllm.errors import DoesNotFitError, UsageError
+
+if TYPE_CHECKING:
+    from localllm.core.comparison import Entry, Machine
+
+DEFAULT_MACHINES = (
+    "desktop-ddr5",
+    "rtx-4090",
+    "2x rtx-4090",
+    "a100-pcie-40gb",
+    "a100-pcie-80gb",
+    "h100-sxm5-80gb",
+)
+"""From what is on many desks to what is rented. Of the H100s the SXM5: it is what most clouds
+rent, and its memory is 1.7 times as fast as that of the PCIe card."""
+
+EXAMPLES = """\
+\b
+Examples:
+  localllm compare llama-3-70b
+  localllm compare qwen3-30b-a3b --hardware rtx-3090 --hardware "2x rtx-3090"
+  localllm compare llama-3-70b --hardware rtx-4090+rtx-3090+epyc-9654 --ctx 32k
+  localllm compare llama-3-8b --quant all
+  localllm compare llama-3-70b --price-hour 0.75 --hardware a100-pcie-80gb
+  localllm compare llama-3-70b --plot speeds.svg --markdown > speeds.md
+
+Every --hardware is one machine; + joins parts to one. All by formula, so in a second or two. On a
+narrow terminal columns are left out in this order: loss, prompt speed, context, cost, watts, joules,
+KV type, quantisation; the page says so, and --markdown and --json have all of them.
+
+Exit code 3 says that it fits none of the machines.
+"""
+
+
+class _Remembering(Command):
+    """A command that knows its arguments: a pasted table says how to make it again."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments, then parse them."""
+        ctx.meta[__name__] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Remembering, epilog=EXAMPLES)
+@click.argument("model", metavar="MODEL", shell_complete=complete_plannable)
+@click.option(
+    "--hardware",
+    "names",
+    cls=Option,
+    multiple=True,
+    metavar="NAME|FILE",
+    envvar="LOCALLLM_HARDWARE",
+    shell_complete=complete_hardware,
+    help="A machine to compare; repeat it for more. A profile (rtx-4090, 2x rtx-4090), parts "
+    "joined by + (rtx-4090+epyc-9654), or a file that localllm hardware --json wrote. "
+    "[default: this machine, " + ", ".join(DEFAULT_MACHINES) + "]",
+)
+@click.option(
+    "--quant",
+    "quant",
+    cls=Option,
+    metavar="NAME|all",
+    envvar="LOCALLLM_QUANT",
+    help="Compare one quantisation, or print the speeds of all. "
+    "[default: the best for each machine]",
+)
+@click.option("--markdown", "as_markdown", is_flag=True, cls=Option, help="Print a GitHub table.")
+@click.option(
+    "--plot",
+    "picture",
+    cls=Option,
+    metavar="FILE.svg",
+    type=click.Path(path_type=Path),
+    help="Write a picture as well.",
+)
+@json_option
+@planning_options_without("quant")
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    model: str,
+    names: tuple[str, ...],
+    quant: str | None,
+    as_markdown: bool,
+    picture: Path | None,
+    as_json: bool,
+    policy: Policy,
+) -> None:
+    """Compare machines for one model: what fits, how fast, how hungry.
+
+    MODEL is what localllm plan takes. Where its name leaves the quantisation open (llama-3-70b),
+    each machine gets the best for it.
+    """
+    from localllm import session
+    from localllm.cli import compare_view as view
+    from localllm.cli.plot import check_target, svg, write_picture
+    from localllm.core import comparison
+
+    every = quant is not None and quant.lower() == "all"
+    if picture is not None:
+        check_target(picture)
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown are two kinds of output.", hint="Give one of them.")
+    if every and picture is not None:
+        raise UsageError(
+            "--plot draws one bar per machine, and --quant all has many.",
+            hint="Leave out --quant, or name one quantisation.",
+        )
+    with LiveLine() as line:
+        line.draw("reading the model's header")
+        found = session.resolve_for_plan(model)
+        line.draw("planning each machine")
+        models = session.model_variants(model, found, quant="all" if every else quant)
+        machines = [*_machines(names)]
+        asked = view.Asked(
+            name=model,
+            title=models[0].name,
+            n_params=models[0].n_params,
+            depth=policy.depth,
+            version=__version__,
+            command=_command(ctx),
+        )
+        grid = (
+            comparison.compare_each(models, machines, policy)
+            if every
+            else (comparison.compare(models, machines, policy),)
+        )
+    if picture is not None:
+        write_picture(picture, svg(view.figure(asked, grid[0])))
+    if as_json:
+        rows = [entry for entries in zip(*grid, strict=True) for entry in entries]
+        emit_json(comparison.comparison_document(rows, version=__version__, command=asked.command))
+    elif as_markdown:
+        text = view.grid_as_markdown(asked, grid) if every else view.as_markdown(asked, grid[0])
+        click.echo(text, nl=False)
+    else:
+        show: Any = view.print_grid if every else view.print_comparison
+        show(stdout_console(), asked, grid if every else grid[0], unicode=unicode_output())
+    if not any(entry.fits for entries in grid for entry in entries):
+        raise _fits_nowhere(model, grid)
+
+
+def _machines(names: Sequence[str]) -> Iterator[Machine]:
+    from localllm import session
+    from localllm.core.comparison import Machine
+    from localllm.core.hardware import THIS_MACHINE
+
+    if not names:
+        yield Machine(label=THIS_MACHINE, hardware=session.detect_hardware())
+    for name in names or DEFAULT_MACHINES:
+        hardware = session.machine_named(name)
+        yield Machine(label=hardware.name, hardware=hardware)
+
+
+def _command(ctx: click.Context) -> tuple[str, ...]:
+    """The command line, with the variables that stood in for options."""
+    set_by = [
+        f"{variable}={os.environ[variable]}"
+        for parameter in ctx.command.params
+        if parameter.name is not None
+        and ctx.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT
+        and isinstance(variable := parameter.envvar, str)
+    ]
+    return (*(["env", *set_by] if set_by else []), *ctx.command_path.split(), *ctx.meta[__name__])
+
+
+def _fits_nowhere(model: str, grid: Sequence[Sequence[Entry]]) -> DoesNotFitError:
+    from localllm.cli.compare_view import lacking
+
+    planned = [entry for entries in grid for entry in entries if entry.option]
+    nearest = min(planned, key=lambda entry: sum(s.n_bytes for s in entry.shortages))
+    assert nearest.option is not None
+    return DoesNotFitError(
+        f"{model} fits none of these machines: {nearest.machine.label} comes nearest, short of "
+        f"{lacking(nearest.shortages)} in {nearest.option.model.quant}.",
+        hint="Try a smaller quantisation, a smaller --ctx, or --kv q8_0.",
+    )

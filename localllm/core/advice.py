@@ -1,0 +1,187 @@
+"""Where llama.cpp is the wrong engine for a machine: which one is right, and by what arithmetic.
+
+One stream on one GPU is what llama.cpp is best at, and then there is nothing to say. Others win:
+
+- Many streams at once. A decoded token reads every weight that it passes; a batch of B streams
+  reads them once for all. Until the arithmetic takes as long as the reading, B streams cost what
+  one costs: ``B = peak operations / bandwidth * bytes per weight / 2``, times experts over experts
+  used in a mixture, whose experts each see only their share of the batch. vLLM and SGLang are built
+  for that batch (paged caches, continuous batching); measured against llama.cpp on H200s they gain
+  with every further stream where llama.cpp's throughput stays flat
+  (developers.redhat.com/articles/2025/09/30/vllm-or-llamacpp-choosing-right-llm-inference-engine-your-use-case).
+- FP8 on data-centre GPUs. GGUF has no FP8 type and ggml no FP8 product (``ggml.h``), so half of
+  what an H100 can compute lies idle. vLLM computes in FP8 from compute capability 8.9 and on
+  MI300X (docs.vllm.ai, "FP8 W8A8"), SGLang on the same (docs.sglang.io, "Quantization"); four bits
+  are AWQ there, computed in FP16.
+- Several equal cards. llama.cpp's default split is by layers: for one stream the cards work one
+  after another. Tensor parallelism reads from all at once; it needs a fast link
+  (docs.vllm.ai, "Distributed serving"). llama.cpp's own (``--split-mode tensor``) is marked
+  experimental in its ``docs/multi-gpu.md``, and localllm does not plan it.
+
+Apple's MLX is not advised: comparisons with llama.cpp go both ways once both run the same model
+without faults (famstack.dev/guides/mlx-vs-gguf-part-2-isolating-variables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from localllm.core.hardware import Device
+from localllm.core.model import ModelSpec
+from localllm.core.plan import SpeedEstimate
+from localllm.core.policy import Policy
+from localllm.core.quality import published_quant
+from localllm.core.solution import Solution
+from localllm.units import format_rate
+
+MANY_STREAMS = 8
+"""From so many on another engine is worth its set-up; a few llama.cpp batches well enough."""
+
+FP8_SINCE = (8, 9)
+"""CUDA compute capability with FP8 arithmetic: Ada, Hopper, Blackwell."""
+
+_DATA_CENTRE = {(9, 0), (10, 0), (10, 3)}
+_FP8_AMD = ("gfx942", "gfx950")
+_USABLE_SHARE = 0.9
+"""Of a GPU's memory: vLLM's own default (``gpu_memory_utilization``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """What another engine would hold the weights in."""
+
+    name: str
+    bytes_per_weight: float
+    """Scales and what stays in 16 bits included."""
+    in_fp8: bool
+
+
+_FP8 = Format(name="FP8", bytes_per_weight=1.04, in_fp8=True)
+_AWQ = Format(name="AWQ (4-bit)", bytes_per_weight=0.56, in_fp8=False)
+_MXFP4 = Format(name="its own MXFP4", bytes_per_weight=0.56, in_fp8=False)
+
+
+def advice(
+    model: ModelSpec, policy: Policy, solution: Solution, speed: SpeedEstimate | None
+) -> str | None:
+    """Return in a sentence or two which engine would do better here, and why; usually None."""
+    devices = solution.devices
+    if not devices or not solution.whole or solution.verdict != "fits":
+        return None
+    if any(device.backend not in ("cuda", "rocm") for device in devices):
+        return None
+    kept_in = weight_format(model, solution)
+    if kept_in is None:
+        return None
+    linked = len(devices) > 1 and _equal(devices) and all(d.nvlink_gb_s for d in devices)
+    parallel = f", --tensor-parallel-size {len(devices)}" if len(devices) > 1 else ""
+    engine = f"vLLM or SGLang with {kept_in.name} weights{parallel}"
+    batch = _of_a_batch(model, solution, kept_in)
+    used = _arithmetic_used(devices, kept_in, speed)
+    if policy.n_seq >= MANY_STREAMS:
+        return f"For {policy.n_seq} streams at once {engine} is the better engine: {used}{batch}."
+    if kept_in.in_fp8 and all(_in_data_centre(device) for device in devices):
+        return (
+            f"For several people or agents at once {engine} is the better engine: {used}{batch}; "
+            "llama.cpp computes nothing in FP8."
+        )
+    if linked:
+        return (
+            f"The {len(devices)} cards work one after another here, so one stream reads at the "
+            f"bandwidth of one of them; {engine} reads from all {len(devices)} at once. "
+            "llama.cpp's own --split-mode tensor does so too, experimentally and unplanned."
+        )
+    return None
+
+
+def weight_format(model: ModelSpec, solution: Solution) -> Format | None:
+    """Return the format in which the devices in use hold a model for another engine, if in any.
+
+    FP8 where all compute in it and it fits, else four bits; what was published in MXFP4 stays so.
+    """
+    room = _USABLE_SHARE * sum(device.total_bytes or 0 for device in solution.devices)
+    room -= sum(row.context_bytes for row in solution.rows)
+    offered = [_FP8, _AWQ] if all(map(_has_fp8, solution.devices)) else [_AWQ]
+    if published_quant(model) == "MXFP4":
+        offered = [_MXFP4]
+    return next((f for f in offered if f.bytes_per_weight * model.n_params <= room), None)
+
+
+def breakeven_streams(model: ModelSpec, device: Device, kept_in: Format) -> float | None:
+    """Return the batch at which arithmetic takes as long as reading the weights.
+
+    ``peak / bandwidth`` is operations per byte; a weight takes two per stream. None where a peak
+    is not known.
+    """
+    peak, bandwidth = _peak(device, kept_in), device.memory_bandwidth_gb_s
+    if peak is None or not bandwidth:
+        return None
+    streams = peak / (bandwidth * 1e9) * kept_in.bytes_per_weight / 2
+    if model.n_expert and model.n_expert_used:
+        streams *= model.n_expert / model.n_expert_used
+    return streams
+
+
+def _of_a_batch(model: ModelSpec, solution: Solution, kept_in: Format) -> str:
+    """How many streams share one read, and what ends it: arithmetic, or room for their caches."""
+    shape = solution.settings.shape
+    cache = sum(row.context_bytes for row in solution.rows) / shape.n_seq
+    room = _USABLE_SHARE * sum(device.total_bytes or 0 for device in solution.devices)
+    room -= kept_in.bytes_per_weight * model.n_params
+    by_memory = int(room / cache) if cache else None
+    by_compute = breakeven_streams(model, solution.devices[0], kept_in)
+    shares = "streams would share each read of the weights"
+    if by_compute is not None and (by_memory is None or by_compute <= by_memory):
+        return f"about {_rounded(by_compute)} {shares} before its arithmetic is full"
+    if by_memory is not None and by_memory > 1:
+        return (
+            f"{_rounded(by_memory)} {shares} until their caches of {shape.n_ctx // shape.n_seq:,} "
+            "tokens fill the memory"
+        )
+    return "a batch shares each read of the weights"
+
+
+def _arithmetic_used(
+    devices: Sequence[Device], kept_in: Format, speed: SpeedEstimate | None
+) -> str:
+    peaks = [_peak(device, kept_in) for device in devices]
+    known = [peak for peak in peaks if peak is not None]
+    if speed is None or speed.decode is None or len(known) < len(peaks):
+        return ""
+    share = 100 * speed.decode.flops * speed.tg_tok_s / sum(known)
+
+    kind = "FP8" if kept_in.in_fp8 else "FP16"
+    of = devices[0].description if len(devices) == 1 else f"the {len(devices)} cards"
+
+    return (
+        f"one stream uses {format_rate(share, digits=2)} % of the {kind} arithmetic of {of}, and "
+    )
+
+
+def _peak(device: Device, kept_in: Format) -> float | None:
+    """Operations per second in which another engine computes with the format."""
+    tflops = device.fp8_tflops if kept_in.in_fp8 else device.fp16_tflops
+    return tflops * 1e12 if tflops else None
+
+
+def _has_fp8(device: Device) -> bool:
+    if device.fp8_tflops:
+        return True
+    if device.compute_capability is not None:
+        return device.compute_capability >= FP8_SINCE
+    return (device.arch or "").startswith(_FP8_AMD)
+
+
+def _in_data_centre(device: Device) -> bool:
+    if device.compute_capability is not None:
+        return device.compute_capability in _DATA_CENTRE
+    return (device.arch or "").startswith(_FP8_AMD)
+
+
+def _equal(devices: Sequence[Device]) -> bool:
+    return len({(device.description, device.total_bytes) for device in devices}) == 1
+
+
+def _rounded(streams: float) -> str:
+    return f"{float(f'{streams:.2g}'):,.0f}"

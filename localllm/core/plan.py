@@ -118,6 +118,10 @@ class PowerEstimate:
     circuit: str | None = None
     """One sentence: what the peak means for a socket, a circuit and a power supply."""
     devices: tuple[DevicePower, ...] = ()
+    cpu_w: float | None = None
+    """Mean draw of the processors while decoding; None where they share the GPU's package."""
+    wall_j_per_token: float | None = None
+    """``wall_w`` over the decode speed: what a partly offloaded model really takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,176 @@
+"""What one GPU board draws, and what a cap on its power costs in speed. All of it is an estimate.
+
+A board in a run draws its idle power, a share of its range for being awake, so much per byte that
+its memory moves and so much for its arithmetic, and never more than its limit. A board that waits
+for another place (the next card of a layer split, the CPU of a partly offloaded model) stays awake:
+far below its limit, far above idle. The mean over a step is weighted by time. What a byte takes
+belongs to a class of memory (``energy_constants.py``), whatever the limit of the card around it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from localllm.core import rates
+from localllm.core.energy_constants import CONSTANTS
+from localllm.core.hardware import Device, Host
+from localllm.core.steps import Work
+from localllm.errors import UsageError
+
+PowerClass = Literal["gddr", "hbm", "unified"]
+
+_LEAST_SPEED = 0.15
+"""What is left under a cap near the board's floor: six RTX 3090 at 100 W each keep a sixth of their
+decode and a seventh of their prefill (llmgarage.ai, February 2026)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """What the formulas need to know of one GPU, assumptions included."""
+
+    idle_w: float
+    limit_w: float
+    kind: PowerClass
+    assumed: tuple[str, ...] = ()
+    """What nobody says of this board, and where the figure in its place comes from."""
+    constants: Mapping[str, float] = field(default_factory=lambda: CONSTANTS, repr=False)
+
+    def share(self, term: str) -> float:
+        """A fitted constant of the board's class."""
+        return self.constants[f"{self.kind} {term}"]
+
+    def at(self, share: float) -> float:
+        """Watts at a share of the way from idle to the limit."""
+        return self.idle_w + (self.limit_w - self.idle_w) * share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapFactors:
+    """Speed under a power cap as a share of the speed without it, in (0, 1]."""
+
+    decode: float
+    prefill: float
+
+
+def power_class(device: Device) -> PowerClass:
+    """Return whose constants hold: memory decides more than the maker does."""
+    memory = (device.memory_type or "").upper()
+    if memory.startswith("HBM"):
+        return "hbm"
+    if device.unified or device.kind == "igpu" or memory.startswith(("LPDDR", "DDR")):
+        return "unified"
+    return "gddr"
+
+
+def board_of(
+    device: Device, host: Host | None = None, *, constants: Mapping[str, float] = CONSTANTS
+) -> Board | None:
+    """Return a board's limits, or None where nothing says how much it may draw.
+
+    Without a stated limit: a device that shares the processor's package has the package's; an Apple
+    chip draws at most so much per TFLOPS of its GPU; other boards so much per GB/s of their memory.
+    """
+    kind = power_class(device)
+    assumed: list[str] = []
+    limit_w = device.power_limit_w
+    if limit_w is None and kind == "unified" and host is not None:
+        limit_w = host.power_limit_w
+    if limit_w is None and device.backend == "metal" and device.fp32_tflops:
+        limit_w = constants["apple limit_w_per_tflops"] * device.fp32_tflops
+        assumed.append("limit from Apple's figures of like machines")
+    if limit_w is None and device.memory_bandwidth_gb_s:
+        limit_w = constants[f"{kind} limit_w_per_gb_s"] * device.memory_bandwidth_gb_s
+        share = "its share of the card by bandwidth" if device.mig else "by bandwidth, as its class"
+        assumed.append(f"limit assumed ({share})")
+    if limit_w is None:
+        return None
+    idle_w = device.idle_power_w
+    if idle_w is None:
+        idle_w = constants[f"{kind} idle"] * limit_w
+        assumed.append("idle power assumed as its class")
+    return Board(
+        idle_w=min(idle_w, limit_w),
+        limit_w=limit_w,
+        kind=kind,
+        assumed=tuple(assumed),
+        constants=constants,
+    )
+
+
+def working_w(board: Board, *, memory_gb_s: float, arithmetic_use: float) -> float:
+    """Watts of a board at work.
+
+    ``memory_gb_s``: what its memory moves, 10^9 bytes per second; ``arithmetic_use``: operations
+    per second over the FP32 peak (more than 1 in prefill, where matrix units work).
+    """
+    awake_w = board.at(board.share("awake") + board.share("arithmetic") * arithmetic_use)
+    return min(awake_w + board.share("watts_per_gb_s") * memory_gb_s, board.limit_w)
+
+
+def waiting_w(board: Board) -> float:
+    """Watts of a board that waits for another place in the middle of a step."""
+    return board.at(board.share("awake"))
+
+
+def mean_w(
+    device: Device, board: Board, work: Work | None, step_s: float, *, speed: float = 1.0
+) -> float:
+    """Mean watts of a board over a step that takes ``step_s``; idle without any work.
+
+    ``speed``: the share that a power cap left of it. Without the cap the board would move and
+    compute that much more, and that is what drives it against the cap.
+    """
+    if work is None or step_s <= 0:
+        return board.idle_w
+    # The bus and the host leave the board waiting; its own memory, arithmetic and launches do not.
+    busy_s = min((work.memory_s + work.compute_s + work.launch_s) or work.seconds, work.seconds)
+    if busy_s <= 0:
+        return waiting_w(board)
+    at_work = working_w(
+        board,
+        memory_gb_s=work.memory_bytes / busy_s / speed / 1e9,
+        arithmetic_use=work.flops / busy_s / speed / rates.fp32_rate(device),
+    )
+    duty = min(busy_s / step_s, 1.0)
+    return duty * at_work + (1 - duty) * waiting_w(board)
+
+
+def power_limited(
+    device: Device,
+    limit_w: float | None,
+    *,
+    duty: float = 1.0,
+    constants: Mapping[str, float] = CONSTANTS,
+) -> CapFactors:
+    """Return what a power cap (``nvidia-smi -pl``) leaves of the speed of decode and of prefill.
+
+    The cap binds clocks of the multiprocessors first and that of the memory hardly, so decode loses
+    little until the cap is low. ``duty``: the share of a step in which the board works; the next of
+    four cards of a layer split rests long enough that a cap on the mean does not bind. Never more
+    speed under a lower cap. Raises UsageError for a cap that is none.
+    """
+    check_power_limit(limit_w)
+    board = board_of(device, constants=constants)
+    if limit_w is None or board is None:
+        return CapFactors(decode=1.0, prefill=1.0)
+    floor_w = board.at(constants["cap floor"])
+    full_w = duty * board.limit_w + (1 - duty) * waiting_w(board)
+    if limit_w >= full_w:
+        return CapFactors(decode=1.0, prefill=1.0)
+    missing = min((full_w - limit_w) / max(full_w - floor_w, 1e-9), 1.0)
+    return CapFactors(
+        decode=max(1 - missing ** constants["cap decode"], _LEAST_SPEED),
+        prefill=max(1 - missing ** constants["cap prefill"], _LEAST_SPEED),
+    )
+
+
+def check_power_limit(limit_w: float | None) -> None:
+    """Raise UsageError for a power limit that is no positive number of watts."""
+    if limit_w is not None and not (math.isfinite(limit_w) and limit_w > 0):
+        raise UsageError(
+            f"A power limit of {limit_w:g} W makes no sense.",
+            hint="Give watts per GPU, such as 280; nvidia-smi -q -d POWER shows what a card takes.",
+        )

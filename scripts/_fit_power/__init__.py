@@ -1,0 +1,1 @@
+"""How ``fit_power.py`` reads its facts, fits, cross-validates and reports."""

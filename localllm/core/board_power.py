@@ -27,6 +27,17 @@ _LEAST_SPEED = 0.15
 decode and a seventh of their prefill (llmgarage.ai, February 2026)."""
 
 
+_PROMPT_TOKENS = 32
+"""Steps of so many tokens are prompts: matrix units work, and weights in RAM are streamed."""
+_PROMPT_SHARE = 0.95
+"""Of the way to the limit in prefill: an RTX 3090 draws 327 of 350 W and 381 of 390, an RTX 5090 600
+of 600 (club-3090)."""
+
+_TYPICAL_USE: Mapping[PowerClass, float] = {"gddr": 0.65, "hbm": 0.45, "unified": 0.6}
+"""Of the memory's peak in decode by llama.cpp: 0.6 to 0.9 on GDDR, 0.33 to 0.54 on HBM in its builds
+of 2024. Where a power cap begins to bind, before a model is known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
     """What the formulas need to know of one GPU, assumptions included."""
@@ -116,9 +127,15 @@ def waiting_w(board: Board) -> float:
 
 
 def mean_w(
-    device: Device, board: Board, work: Work | None, step_s: float, *, speed: float = 1.0
+    device: Device,
+    board: Board,
+    work: Work | None,
+    step_s: float,
+    *,
+    n_tokens: int = 1,
+    speed: float = 1.0,
 ) -> float:
-    """Mean watts of a board over a step that takes ``step_s``; idle without any work.
+    """Mean watts of a board over a step of ``n_tokens`` that takes ``step_s``; idle without work.
 
     ``speed``: the share that a power cap left of it. Without the cap the board would move and
     compute that much more, and that is what drives it against the cap.
@@ -134,6 +151,11 @@ def mean_w(
         memory_gb_s=work.memory_bytes / busy_s / speed / 1e9,
         arithmetic_use=work.flops / busy_s / speed / rates.fp32_rate(device),
     )
+    if n_tokens >= _PROMPT_TOKENS:
+        # Bound by arithmetic a board is busy all over, however far its kernels stay from the peak.
+        awake = board.share("awake")
+        computing = min(work.compute_s / busy_s, 1.0)
+        at_work = max(at_work, board.at(awake + (_PROMPT_SHARE - awake) * computing))
     duty = min(busy_s / step_s, 1.0)
     return duty * at_work + (1 - duty) * waiting_w(board)
 
@@ -147,23 +169,30 @@ def power_limited(
 ) -> CapFactors:
     """Return what a power cap (``nvidia-smi -pl``) leaves of the speed of decode and of prefill.
 
-    The cap binds clocks of the multiprocessors first and that of the memory hardly, so decode loses
-    little until the cap is low. ``duty``: the share of a step in which the board works; the next of
-    four cards of a layer split rests long enough that a cap on the mean does not bind. Never more
-    speed under a lower cap. Raises UsageError for a cap that is none.
+    A cap lowers the clocks of the multiprocessors, hardly that of the memory. Decode draws less than
+    the limit to begin with, so it loses nothing until the cap is below that. ``duty``: the share of
+    a step in which the board works; one of four cards of a layer split rests long enough that a cap
+    on its mean rarely binds. A lower cap never gives more speed. Raises UsageError for a cap that
+    is none.
     """
     check_power_limit(limit_w)
     board = board_of(device, constants=constants)
     if limit_w is None or board is None:
         return CapFactors(decode=1.0, prefill=1.0)
-    floor_w = board.at(constants["cap floor"])
-    full_w = duty * board.limit_w + (1 - duty) * waiting_w(board)
-    if limit_w >= full_w:
-        return CapFactors(decode=1.0, prefill=1.0)
-    missing = min((full_w - limit_w) / max(full_w - floor_w, 1e-9), 1.0)
+    traffic_gb_s = _TYPICAL_USE[board.kind] * rates.bandwidth(device) / 1e9
+    decode_w = working_w(board, memory_gb_s=traffic_gb_s, arithmetic_use=0.0)
+    floor_w = min(board.at(constants["cap floor"]), decode_w)
+
+    def left(full_w: float, exponent: float) -> float:
+        mean_w = duty * full_w + (1 - duty) * waiting_w(board)
+        if limit_w >= mean_w:
+            return 1.0
+        missing = (mean_w - limit_w) / max(mean_w - floor_w, mean_w - limit_w)
+        return max(1 - missing**exponent, _LEAST_SPEED)
+
     return CapFactors(
-        decode=max(1 - missing ** constants["cap decode"], _LEAST_SPEED),
-        prefill=max(1 - missing ** constants["cap prefill"], _LEAST_SPEED),
+        decode=left(decode_w, constants["cap decode"]),
+        prefill=left(board.limit_w, constants["cap prefill"]),
     )
 
 

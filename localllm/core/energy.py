@@ -72,6 +72,8 @@ def power_estimate(
     scope = _total(rows) if rows else cpu
     low, high = (CONSTANTS["low"], CONSTANTS["high"]) if rows else (wall.CPU_LOW, wall.CPU_HIGH)
     wall_w = wall.socket_w(run.host, _total((*rows, cpu)).decode_w + idle_w)
+    # The limit of a MIG slice's card is not known here: no peak rather than too small a one.
+    sliced = any(device.mig for device in run.devices)
     peak_w = wall.socket_w(run.host, sum(limits) + (cpu.limit_w or 0.0) + idle_w)
     return PowerEstimate(
         board_w=scope.decode_w,
@@ -83,8 +85,8 @@ def power_estimate(
         prefill_board_w=None if prefill is None else scope.prefill_w,
         prefill_j_per_token=None if prefill is None else scope.prefill_w / prefill.tok_s,
         wall_w=wall_w,
-        wall_peak_w=peak_w,
-        circuit=wall.circuit(run.host, limits, peak_w),
+        wall_peak_w=None if sliced else peak_w,
+        circuit=None if sliced else wall.circuit(run.host, limits, peak_w),
         devices=(*rows, cpu) if cpu.limit_w else rows,
         cpu_w=cpu.decode_w if cpu.limit_w else None,
         wall_j_per_token=wall_w / decode.tok_s,
@@ -134,11 +136,11 @@ def _board_w(cap_w: float | None, device: Device, board: Board, step: Step) -> f
     """Mean watts of a board in a step that already runs under a cap."""
     work = _work_of(step, device.name)
     if cap_w is None or work is None:
-        return mean_w(device, board, work, step.seconds)
-    duty = min(work.seconds / step.seconds, 1.0)
-    factors = power_limited(device, cap_w, duty=duty)
+        return mean_w(device, board, work, step.seconds, n_tokens=step.n_tokens)
+    factors = power_limited(device, cap_w, duty=min(work.seconds / step.seconds, 1.0))
     speed = factors.decode if step.n_tokens == 1 else factors.prefill
-    return min(mean_w(device, board, work, step.seconds, speed=speed), max(cap_w, board.idle_w))
+    watts = mean_w(device, board, work, step.seconds, n_tokens=step.n_tokens, speed=speed)
+    return min(watts, max(cap_w, board.idle_w))
 
 
 def _prefill_w(cap_w: float | None, device: Device, board: Board, step: Step | None) -> float:

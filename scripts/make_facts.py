@@ -17,8 +17,9 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from _fit.facts import TABLE, Fact, LeftOut, fact_of, lines_of, load_facts  # noqa: E402  (after the path)
+from _fit.facts import Fact, LeftOut, fact_of, load_facts  # noqa: E402  (after the path)
 from _fit.normalise import Record, normalise  # noqa: E402  (after the path)
+from _fit.table import TABLE, lines_of  # noqa: E402  (after the path)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,9 +60,9 @@ def from_public(path: Path) -> tuple[list[Record], list[LeftOut], list[Fact]]:
 def summary_lines(facts: list[Fact], left: list[LeftOut]) -> list[str]:
     """Return a table of facts by kind, tier and phase, and of the reasons of the rest."""
     columns = [(tier, phase) for tier in "ABC" for phase in ("tg", "pp")]
-    counts = Counter((fact.kind, fact.tier, fact.phase) for fact in facts)
+    counts = Counter((str(fact.kind), fact.tier, str(fact.phase)) for fact in facts)
     lines = [f"{len(facts)} facts", f"{'':16}" + "".join(f"{t} {p:>3}  " for t, p in columns)]
-    for kind in sorted({fact.kind for fact in facts}):
+    for kind in sorted({str(fact.kind) for fact in facts}):
         cells = "".join(f"{counts[kind, tier, phase]:5}  " for tier, phase in columns)
         lines.append(f"{kind:16}{cells}")
     bounds = sum(fact.bound is not None for fact in facts)

@@ -6,18 +6,18 @@ no model of ours describes, or what cannot be true, is left out with a reason.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from _fit.hosts import host_of
-from _fit.names import FACTS, hardware
+from _fit.names import hardware
 from _fit.normalise import LeftOut, Record, normalise
 from _fit.placement import ALL
+from _fit.table import TABLE, read_records
 from localllm.core.hardware import Backend, Device
 from localllm.core.memory import Placement, RunShape, padded_n_ctx
 from localllm.core.model import ModelSpec
@@ -27,15 +27,12 @@ from localllm.errors import LocalLLMError
 from localllm.hub.known import known_model
 from localllm.probes.profiles import number_devices
 
-__all__ = ["TABLE", "Fact", "LeftOut", "fact_of", "facts_of_public_rows", "load_facts"]
-
-TABLE = FACTS / "throughput.jsonl"
+__all__ = ["Fact", "LeftOut", "fact_of", "facts_of_public_rows", "load_facts"]
 
 Kind = Literal[
     "one GPU", "several GPUs", "CPU only", "dense offload", "expert offload", "Apple", "AMD"
 ]
 
-_OF_A_TEST = frozenset(("id", "phase", "n_tokens", "depth", "tok_s"))
 _SIZE_TOLERANCE = 0.03
 """A file that differs by less has our mixture of types: vocabulary and rounding of the figure."""
 _CACHE_SLACK = 1.15
@@ -94,35 +91,6 @@ class Fact:
 def load_facts(path: Path = TABLE) -> tuple[list[Fact], list[LeftOut]]:
     """Return the facts of a file of ours, and what could not be made a fact."""
     return _facts(read_records(path))
-
-
-def read_records(path: Path) -> Iterator[Record]:
-    """Yield the records of a file of ours: what a line's tests share, and what each adds."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        shared = json.loads(line)
-        for name, test in shared.pop("tests").items():
-            yield {**shared, **test, "id": f"{shared['id']}/{name}"}
-
-
-def lines_of(records: Iterable[Record]) -> Iterator[str]:
-    """Yield the lines of such a file, sorted: one per public row."""
-    by_row: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda each: str(each["id"])):
-        by_row.setdefault(str(record["id"]).partition("/")[0], []).append(record)
-    for row_id, tests in by_row.items():
-        first = tests[0]
-        shared = {
-            key: value
-            for key, value in first.items()
-            if key not in _OF_A_TEST and all(other.get(key) == value for other in tests)
-        }
-        own = {
-            str(test["id"]).partition("/")[2]: {
-                key: value for key, value in test.items() if key not in shared and key != "id"
-            }
-            for test in tests
-        }
-        yield json.dumps({"id": row_id} | shared | {"tests": own}, ensure_ascii=False) + "\n"
 
 
 def facts_of_public_rows(rows: Iterable[object]) -> tuple[list[Fact], list[LeftOut]]:
@@ -274,7 +242,9 @@ def _impossible(fact: Fact) -> str | None:
     if fact.kind in ("CPU only", "dense offload", "expert offload"):
         return None
     devices = fact.run.devices
-    weight = fact.weights_scale * sum(tensor.n_bytes for tensor in fact.model.tensors)
+    weight = fact.weights_scale * sum(
+        tensor.n_bytes for tensor in fact.model.tensors if "token_embd." not in tensor.name
+    )
     room = sum(device.total_bytes or 0 for device in devices)
     if any(device.unified for device in devices):
         room = max(room, fact.run.host.total_bytes)

@@ -27,7 +27,7 @@ def read_host(told: str) -> dict[str, Any] | None:
     gb_s = re.search(r"~?(\d+(?:\.\d+)?)\s*GB/s", told, re.IGNORECASE)
     if entry is None and memory is None and gb_s is None:
         return None
-    host: dict[str, Any] = {"cpu": re.split(r"[,(]", told)[0].strip() or told.strip()}
+    host: dict[str, Any] = {"cpu": re.split(r"[,(@]", _plain(told))[0].strip()[:60]}
     sockets = re.match(r"\s*(\d)\s*x\s+", told)
     n_sockets = int(sockets[1]) if sockets else 1
     if n_sockets > 1:
@@ -48,8 +48,13 @@ def read_host(told: str) -> dict[str, Any] | None:
     return host
 
 
+def host_in_passing(told: str) -> dict[str, Any] | None:
+    """Return the host where a text happens to name a processor that we know, as a source may."""
+    return read_host(re.sub(r".*?/", "", told)) if _known_cpu(told)[0] else None
+
+
 def _known_cpu(told: str) -> tuple[Mapping[str, Any] | None, int | None]:
-    plain = re.sub(r"\(r\)|\(tm\)|®|™", "", told.lower())
+    plain = _plain(told).lower()
     for entry in _cpus():
         if re.search(entry["pattern"], plain):
             cores = next((n for word, n in entry.get("cores", {}).items() if word in plain), None)
@@ -121,6 +126,10 @@ def host_of(record: Mapping[str, Any] | None, otherwise: Host) -> Host:
         total_bytes=max(base.total_bytes, 1 << 40),
         available_bytes=max(base.available_bytes, 1 << 40),
     )
+
+
+def _plain(told: str) -> str:
+    return re.sub(r"\(r\)|\(tm\)|®|™", "", told, flags=re.IGNORECASE)
 
 
 @cache

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from _fit.hosts import read_host
+from _fit.hosts import host_in_passing, read_host
 from _fit.names import gpu_names
 from _fit.texts import number, text, whole
 
@@ -48,6 +48,8 @@ def read_machine(row: Mapping[str, Any]) -> dict[str, Any] | str:
             record["pcie"] = [int(slot[1]), int(slot[2])]
     by_card = text(row, "source_id").startswith(_HOST_BY_CARD)
     host = read_host(told) if told and not by_card else None
+    if host is None and not by_card:
+        host = host_in_passing(text(row, "source"))
     if host is not None:
         record["host"] = host
     elif on_cpu:

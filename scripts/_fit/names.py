@@ -15,6 +15,8 @@ from localllm.probes.profiles import load_profile, parse_profile
 
 FACTS = Path(__file__).parents[1] / "facts"
 
+_MOST_GPUS = 16
+"""llama.cpp's ``llama_max_devices``."""
 _SIZE = re.compile(r"(?<![a-z0-9.])(\d+(?:\.\d+)?)([bm])(?![a-z0-9])")
 _KINDS = frozenset(
     (
@@ -141,8 +143,11 @@ def gpu_names(told: str, n_gpus: int | None, vram_gib: float | None) -> list[str
             return f"no profile of the GPU: {told}"
         if name == "":
             return f"several machines: {told}"
-        names += [name] * count
-    if len(set(names)) == 1 and n_gpus:
+        names += [name] * min(count, _MOST_GPUS + 1)
+    n_gpus = max(n_gpus or 0, 0) or len(names)
+    if max(n_gpus, len(names)) > _MOST_GPUS:
+        return f"more GPUs than llama.cpp takes: {max(n_gpus, len(names))}"
+    if len(set(names)) == 1:
         names = names[:1] * n_gpus
     return names
 

@@ -6,7 +6,6 @@ values of the core of it. A key that is missing has its usual value.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,10 +14,10 @@ from _fit.machines import power_cap_w, read_machine
 from _fit.names import model_name, tables
 from _fit.placement import ALL, Placed, read_placement
 from _fit.rejects import prefill_marked, unusable
+from _fit.sources import era_of, group_of, tier_of
 from _fit.texts import (
     Command,
     Test,
-    era_of,
     foreign_quant,
     number,
     quant_of,
@@ -31,10 +30,6 @@ from _fit.texts import (
 Row = Mapping[str, Any]
 Record = dict[str, Any]
 
-USER_REPORTED = ("localmaxxing", "llmfit-community")
-_BENCHED = ("xiongjiedai", "scoreboard", "kyuz0", "geerling", "hilbertraum", "dgx-spark", "4x3090")
-_GROUPS = {"llmfit#774": "Akciali", "llmfit#775": "Akciali"}
-"""Rows of one person under several names."""
 _KV_TYPES = ("q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl", "bf16")
 _SERVER_SLOTS = 4
 """llama-server without ``-np`` opens four since December 2025, and is slower for it."""
@@ -65,7 +60,11 @@ def normalise(rows: Iterable[object]) -> tuple[list[Record], list[LeftOut]]:
         if not isinstance(row, Mapping):
             left.append(LeftOut(f"row {index}", "not an object"))
             continue
-        made, lost = normalise_row(row, index)
+        try:
+            made, lost = normalise_row(row, index)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # foreign data: a row in no form that we know must not keep the others away
+            made, lost = [], [LeftOut(str(row.get("id")), f"cannot be read: {error}")]
         records += made
         left += lost
     return _without_repeats(records, left)
@@ -110,8 +109,8 @@ def _read(row: Row) -> _Read | str:
     source = text(row, "source")
     common: Record = {
         "source": source,
-        "group": _group(row),
-        "tier": _tier(row),
+        "group": group_of(row),
+        "tier": tier_of(row),
         **model,
         **machine,
         **_placed(placed),
@@ -264,27 +263,6 @@ def _decode_tok_s(row: Row) -> float:
 
 def _in_ram(common: Record) -> bool:
     return any(key in common for key in ("n_gpu_layers", "n_cpu_moe", "overrides"))
-
-
-def _group(row: Row) -> str:
-    source = text(row, "source_id") or text(row, "group") or text(row, "source") or "unknown"
-    for prefix in ("scoreboard", "XiongjieDai", "kyuz0", "geerling", *USER_REPORTED):
-        if source.lower().startswith(prefix.lower()):
-            return prefix
-    plain = re.sub(r"^ik-bench#", "ik#", source)
-    return _GROUPS.get(plain, plain)
-
-
-def _tier(row: Row) -> str:
-    """Return C for what users report to a site, A for benches with a build, B for the rest."""
-    source = (text(row, "source_id") or text(row, "group")).lower()
-    if source.startswith(USER_REPORTED):
-        return "C"
-    if source.startswith(_BENCHED):
-        return "A"
-    benched = "bench" in text(row, "runner") or bool(row.get("build"))
-    pulled = " PR #" in text(row, "source") and "llama.cpp" in text(row, "source")
-    return "A" if (pulled and benched) or (row.get("build") and source.startswith("ik#")) else "B"
 
 
 def _same_test(one: Record, other: Record) -> bool:

@@ -34,7 +34,7 @@ def read_placement(row: Mapping[str, Any], command: Command, *, on_gpu: bool) ->
     n_gpu_layers = _n_gpu_layers(row, command, spoken, offload)
     n_cpu_moe = _n_cpu_moe(row, command, spoken, offload)
     overrides = _overrides(command) + _overrides(spoken)
-    if isinstance(overrides, str) or "?" in overrides:
+    if "?" in overrides:
         return "tensors placed by patterns that say more than experts in RAM"
     partial = row.get("kind") in ("partial_offload", "unspecified")
     told = n_cpu_moe != 0 or overrides or "all on gpu" in offload.lower()
@@ -87,5 +87,13 @@ def _overrides(command: Command) -> list[str]:
     for value in command.values("-ot", "--override-tensor"):
         for part in value.split(","):
             pattern, _, place = part.rpartition("=")
-            found.append(pattern if place.upper() == "CPU" else "?")
+            found.append(pattern if place.upper() == "CPU" and _compiles(pattern) else "?")
     return found
+
+
+def _compiles(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True

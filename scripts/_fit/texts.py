@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 Phase = Literal["tg", "pp"]
 
+_MOST = 1e12
+"""More than anything that a row counts: NaN and infinity are no less."""
+
 _TEST = re.compile(
     r"(?P<phase>tg|pp)[_ ]?(?P<n>\d+(?:\.\d+)?k?)?\s*(?:@\s*d?(?P<depth>\d+(?:\.\d+)?k?))?",
     re.IGNORECASE,
@@ -22,6 +25,9 @@ _QUANT = re.compile(
     r"(?<![A-Z0-9])(IQ[1-4]_(?:XXS|XS|NL|S|M)|Q[2-8]_K(?:_(?:XL|[SMLP]))?|Q[458]_[01]|TQ[12]_0"
     r"|MXFP4|BF16|FP?16|FP?32)(?![A-Z0-9_])"
 )
+_PLAIN_QUANT = re.compile(r"(?<![A-Z0-9])Q([234568])(?![A-Z0-9_]|\.\d)")
+_PLAIN = {"2": "Q2_K", "3": "Q3_K_M", "5": "Q5_K_M", "6": "Q6_K", "8": "Q8_0"}
+"""What is meant by a bare Q5; a bare Q4 of a model trained for it (QAT) is Q4_0."""
 _OTHER_QUANT = re.compile(
     r"NVFP4|AWQ|GPTQ|FP8|EXL[23]|INT[48]|W4A16|IQ\d_K[A-Z]*|I?Q\d\w*_R[48]|\d(?:\.\d+)? ?BPW MIX"
 )
@@ -58,11 +64,12 @@ def number(value: object) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, int | float):
-        return float(value)
+        return float(value) if abs(value) < _MOST else None
     found = re.match(r"\s*(-?\d+(?:[.,]\d+)?)\s*(k(?![a-z]))?", str(value), re.IGNORECASE)
     if found is None:
         return None
-    return float(found[1].replace(",", ".")) * (1024 if found[2] else 1)
+    read = float(found[1].replace(",", ".")) * (1024 if found[2] else 1)
+    return read if abs(read) < _MOST else None
 
 
 def whole(value: object) -> int | None:
@@ -102,11 +109,10 @@ def quant_of(*texts: str) -> tuple[str, str] | None:
         found = _QUANT.search(upper)
         if found is not None:
             return _NEAREST.get(found[1], found[1]), found[1]
-        plain = re.search(r"(?<![A-Z0-9])[IQ]?Q?([234568])(?:-BIT)?(?![A-Z0-9_.])", upper)
-        if plain is not None and re.search(r"(?<![A-Z0-9])Q[234568](?![A-Z0-9_.])", upper):
-            fine = {"2": "Q2_K", "3": "Q3_K_M", "5": "Q5_K_M", "6": "Q6_K", "8": "Q8_0"}
-            four = "Q4_0" if "QAT" in upper or any("QAT" in t.upper() for t in texts) else "Q4_K_M"
-            return fine.get(plain[1], four), f"Q{plain[1]}"
+        plain = _PLAIN_QUANT.search(upper)
+        if plain is not None:
+            four = "Q4_0" if any("QAT" in t.upper() for t in texts) else "Q4_K_M"
+            return _PLAIN.get(plain[1], four), f"Q{plain[1]}"
     return None
 
 
@@ -152,32 +158,6 @@ def read_command(line: str) -> Command:
         return Command(tuple(shlex.split(plain, comments=False)))
     except ValueError:
         return Command(tuple(plain.split()))
-
-
-def era_of(date: str, build: str, source: str) -> str:
-    """Return the era of llama.cpp: before mid December 2024, before 2026, or since.
-
-    Without a date by the build's number, then by the number of the issue it was told in.
-    """
-    found = re.search(r"(20\d\d)(?:-(\d\d))?(?:-(\d\d))?", date)
-    if found is not None:
-        year, month, day = (int(part or 0) for part in found.groups())
-        if (year, month, day) < (2024, 12, 15):
-            return "2024"
-        return "2025" if year < 2026 else "2026"
-    builds = re.findall(r"\bb?(\d{4,5})\b", build)
-    if builds:
-        return _by_number(int(builds[0]), 4330, 7580)
-    issues = re.findall(r"llama\.cpp\S* (?:issue|PR|discussion|pull)?\s*#(\d{4,5})", source)
-    if issues:
-        return _by_number(int(issues[0]), 10830, 18500)
-    return "2025"
-
-
-def _by_number(value: int, end_2024: int, end_2025: int) -> str:
-    if value < end_2024:
-        return "2024"
-    return "2025" if value < end_2025 else "2026"
 
 
 def any_of(words: Sequence[str], where: str) -> str | None:

@@ -74,6 +74,8 @@ class Fact:
     """Profiles of the GPUs."""
     host_known: bool
     """The row tells the processor or the memory; else the host is that of the GPU's profile."""
+    driver: str | None
+    """Under the backend, where it is told: ``vulkan_radv``, ``vulkan_amdvlk``, ``rocm-7_2_3``."""
     quant_told: str | None
     """The publisher's own mixture (``UD-Q4_K_XL``) that the model's quantisation stands for."""
 
@@ -153,6 +155,7 @@ def fact_of(record: Mapping[str, Any]) -> Fact | str:
         n_slots=int(record.get("n_slots", 1)),
         gpus=tuple(record.get("gpus", ())),
         host_known="host" in record,
+        driver=record.get("driver"),
         quant_told=record.get("quant_told"),
     )
     return _impossible(fact) or fact

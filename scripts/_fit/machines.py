@@ -63,6 +63,11 @@ def power_cap_w(row: Mapping[str, Any]) -> float | None:
     return number(row.get("power_cap_w")) or (float(told[1]) if told else None)
 
 
+def driver(row: Mapping[str, Any]) -> str | None:
+    """Return the driver or runtime under the backend, where a row tells: ``vulkan_radv``."""
+    return text(row, "toolbox").partition("__")[0] or None
+
+
 def _backend(row: Mapping[str, Any]) -> str | None:
     told = text(row, "toolbox", "backend")
     found = (name for name, word in _BACKENDS if re.search(word, told, re.IGNORECASE))

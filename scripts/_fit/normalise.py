@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from _fit.machines import power_cap_w, read_machine
+from _fit.machines import driver, power_cap_w, read_machine
 from _fit.names import model_name, tables
 from _fit.placement import ALL, Placed, read_placement
 from _fit.rejects import prefill_marked, unusable
@@ -119,6 +119,8 @@ def _read(row: Row) -> _Read | str:
     }
     if cap := power_cap_w(row):
         common["power_cap_w"] = cap
+    if told := driver(row):
+        common["driver"] = told
     for key in ("build", "date"):
         if row.get(key):
             common[key] = str(row[key])

@@ -14,14 +14,21 @@ ASSUMED_BANDWIDTH_GB_S = 300.0
 """Of a GPU of which nobody says it: that of an RTX 4060."""
 ASSUMED_FP32_TFLOPS_PER_GB_S = 0.05
 """FP32 rate per bandwidth where only the bandwidth is known: 1 TB/s comes with some 50 TFLOPS."""
+ASSUMED_CLOCK_HZ = 1.8e9
+"""Of a GPU of which the number of multiprocessors is not known."""
 ASSUMED_HOST_BANDWIDTH_GB_S = 40.0
 """Two channels of DDR4-2666 and slower laptops; said in the estimate where it is used."""
+ASSUMED_HOST_CLOCK_HZ = 3e9
 ASSUMED_PCIE_GB_S = 15.75
 """PCIe 3.0 x16."""
 
 _LANES = {(6, 0): 64, (7, 0): 64, (7, 2): 64, (7, 5): 64, (8, 0): 64}
 """FP32 lanes of a multiprocessor by CUDA compute capability; 128 elsewhere."""
+_GCN = ("gfx900", "gfx906", "gfx908", "gfx90a")
+"""AMD's instruction sets with 64 FP32 lanes a compute unit."""
 _HBM = "HBM"
+MMQ_OPERATIONS = 512
+"""Operations per clock and multiprocessor that prefill of quantised weights is measured by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +40,8 @@ class Rates:
     clock: float
     """What its cores do per clock, all together: clocks of multiprocessors, or bytes that vector
     units take in. What a core unpacks or has under way is counted in these."""
+    clock_s: float
+    """Duration of one clock."""
     float_rate: float
     quantised_rate: float
     """Operations in matrix products of floats, and of quantised weights."""
@@ -41,12 +50,17 @@ class Rates:
     classes: tuple[str, ...]
     """Whose fitted constants hold, the most special first."""
 
+    def rate(self, family: str) -> float:
+        """Operations per second in products with weights of a family (``speed.FAMILIES``)."""
+        return self.float_rate if family in ("float", "bf16") else self.quantised_rate
+
 
 def device_rates(device: Device) -> Rates:
     """Peaks of a device."""
     return Rates(
         bandwidth=bandwidth(device),
         clock=multiprocessor_rate(device),
+        clock_s=clock_s(device),
         float_rate=float_rate(device),
         quantised_rate=quantised_rate(device),
         slot=pcie_bandwidth(device),
@@ -60,6 +74,7 @@ def host_rates(host: Host, n_threads: int) -> Rates:
     return Rates(
         bandwidth=host_bandwidth(host),
         clock=vectors,
+        clock_s=1.0 / ASSUMED_HOST_CLOCK_HZ,
         float_rate=vectors,
         quantised_rate=vectors,
         slot=host_bandwidth(host),
@@ -85,20 +100,33 @@ def multiprocessor_rate(device: Device) -> float:
     What a multiprocessor can have under way, and the instructions it starts, are so many per clock.
     """
     lanes = _LANES.get(device.compute_capability or (0, 0), 128)
+    if (device.arch or "").startswith(_GCN):
+        lanes = 64
     return fp32_rate(device) / (2 * lanes)
 
 
+def clock_s(device: Device) -> float:
+    """Duration of one clock: what a kernel needs to start and end is so many clocks."""
+    n = device.n_multiprocessors
+    return n / multiprocessor_rate(device) if n and device.fp32_tflops else 1.0 / ASSUMED_CLOCK_HZ
+
+
 def float_rate(device: Device) -> float:
-    """Peak of FP16 matrix products in operations per second."""
-    return device.fp16_tflops * 1e12 if device.fp16_tflops else fp32_rate(device)
+    """Peak of FP16 matrix products in operations per second: half of FP8's, a quarter of FP4's."""
+    if device.fp16_tflops:
+        return device.fp16_tflops * 1e12
+    half = (device.fp8_tflops or 0.0) / 2 or (device.fp4_tflops or 0.0) / 4
+    return half * 1e12 or fp32_rate(device)
 
 
 def quantised_rate(device: Device) -> float:
-    """Peak of products of quantised weights, which llama.cpp does in INT8 where it can.
+    """What products with quantised weights are measured by: ``MMQ_OPERATIONS`` a clock.
 
-    Without integer matrix units four INT8 products take the place of one FP32 operation (DP4A).
+    llama.cpp's kernels for them are bound by the instructions around the matrix units, not by their
+    peak: RTX 3090, RTX 4090, RTX 5090, A100 and H100 all do 460 to 650 operations per clock and
+    multiprocessor, though the peak of the last is four times the first's.
     """
-    return device.int8_tops * 1e12 if device.int8_tops else float_rate(device)
+    return multiprocessor_rate(device) * MMQ_OPERATIONS
 
 
 def pcie_bandwidth(device: Device) -> float:
@@ -134,10 +162,10 @@ def host_threads(host: Host, n_threads: int) -> float:
 
 
 def host_vector_rate(host: Host, n_threads: int) -> float:
-    """Bytes that all cores' vector units take in per second, at 3 GHz: 64 a clock with AVX-512."""
+    """Bytes that all cores' vector units take in per second at 3 GHz: 64 a clock with AVX-512."""
     isa = set(host.isa)
     width = 64 if "avx512f" in isa else 32 if "avx2" in isa else 16
-    return host_threads(host, n_threads) * width * 3e9
+    return host_threads(host, n_threads) * width * ASSUMED_HOST_CLOCK_HZ
 
 
 def host_classes(host: Host) -> tuple[str, ...]:

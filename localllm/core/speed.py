@@ -10,7 +10,7 @@ over once per ubatch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -38,16 +38,22 @@ Constants = Mapping[str, float]
 Counted = tuple[LayerTraffic, int]
 
 FAMILIES = {
-    **dict.fromkeys(("f32", "f16", "bf16"), "float"),
+    **dict.fromkeys(("f32", "f16"), "float"),
+    "bf16": "bf16",
     **dict.fromkeys(("q2_K", "q3_K", "q4_K", "q5_K", "q6_K"), "k"),
     **dict.fromkeys(("iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"), "i"),
 }
 """Kernels by how much they compute to unpack a weight; what is not here is ``legacy`` (q8_0, q4_0,
 mxfp4, iq4_nl ...: one scale a block, or a small table)."""
 
-_MEMORY = ("weights", "latency", "kv")
-_COMPUTE = ("float", "legacy", "k", "i", "matmul", "experts", "attention")
-_LAUNCH = ("matrices", "token", "crossing")
+_FAMILY_NAMES = ("float", "bf16", "legacy", "k", "i")
+
+TILE_TOKENS = 16
+"""Tokens' worth of work that each expert's last tile wastes: with 16 tokens for each of 256 experts
+a mixture's prompt takes twice the time that its operations say."""
+
+_MEMORY = ("weights", "latency", "kv", "scores")
+_LAUNCH = ("matrices", "crossing")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,30 +173,32 @@ def _terms(
     regime: Regime,
 ) -> Terms:
     """Sum what a place's share of a batch takes. ``device`` None: the host."""
-    weights = dict.fromkeys(("float", "legacy", "k", "i"), 0.0)
-    weight_bytes = kv_bytes = float_flops = quantised_flops = expert_flops = 0.0
-    attention_flops = n_matrices = 0.0
+    unpacked = dict.fromkeys(_FAMILY_NAMES, 0.0)
+    products = dict.fromkeys(_FAMILY_NAMES, 0.0)
+    weight_bytes = kv_bytes = attention_flops = score_bytes = n_matrices = 0.0
     for layer, count in share.dense:
         n_matrices += count * layer.n_matrices
         for kind, (n_bytes, n_elements) in layer.dense.items():
             family = FAMILIES.get(kind, "legacy")
             weight_bytes += count * n_bytes
-            weights[family] += count * n_elements
-            if family == "float":
-                float_flops += 2.0 * n_tokens * count * n_elements
-            else:
-                quantised_flops += 2.0 * n_tokens * count * n_elements
+            unpacked[family] += count * n_elements
+            products[family] += 2.0 * n_tokens * count * n_elements
+    flops = sum(products.values())
     for layer, count in share.experts:
-        touched = count * experts_touched(layer, n_tokens)
-        used = layer.n_expert_used / layer.n_expert if layer.n_expert else 0.0
+        touched = experts_touched(layer, n_tokens)
+        passes = n_tokens * layer.n_expert_used / layer.n_expert if layer.n_expert else 0.0
         for kind, (n_bytes, n_elements) in layer.experts.items():
-            weight_bytes += touched * n_bytes
-            weights[FAMILIES.get(kind, "legacy")] += touched * n_elements
-            expert_flops += 2.0 * n_tokens * count * used * n_elements
+            family = FAMILIES.get(kind, "legacy")
+            weight_bytes += count * touched * n_bytes
+            unpacked[family] += count * touched * n_elements
+            flops += 2.0 * passes * count * n_elements
+            # An expert with few tokens still computes whole tiles.
+            products[family] += 2.0 * (passes + touched * TILE_TOKENS) * count * n_elements
     for layer, count in share.attention:
-        cells = cells_read(layer, depth + n_tokens // 2)
+        cells = cells_read(layer, depth + n_tokens)
         kv_bytes += count * (cells * kv_row_bytes(layer, run.shape) + n_tokens * layer.state_bytes)
         attention_flops += count * n_tokens * cells * layer.attention_flops
+        score_bytes += count * n_tokens * cells * layer.n_head * 4.0
     pcie_bytes = sum(count * _bytes(layer.dense) for layer, count in share.streamed_dense) + sum(
         count * experts_touched(layer, n_tokens) * _bytes(layer.experts)
         for layer, count in share.streamed_experts
@@ -207,18 +215,18 @@ def _terms(
             "weights": weight_bytes / peak.bandwidth,
             "latency": (weight_bytes + kv_bytes) / peak.clock,
             "kv": kv_bytes / peak.bandwidth,
-            **{family: n / peak.clock for family, n in weights.items()},
-            "matmul": float_flops / peak.float_rate + quantised_flops / peak.quantised_rate,
-            "experts": expert_flops / peak.quantised_rate,
+            "scores": 0.0 if run.shape.flash_attn else score_bytes / peak.bandwidth,
+            **{f"unpack {name}": n / peak.clock for name, n in unpacked.items()},
+            **{f"matmul {name}": n / peak.rate(name) for name, n in products.items()},
+            "feed": (products["float"] + products["bf16"]) / peak.quantised_rate,
             "attention": attention_flops / peak.float_rate,
-            "matrices": n_matrices,
-            "token": 1.0,
+            "matrices": n_matrices * peak.clock_s,
             "crossing": share.crossings,
             "stream": pcie_bytes / peak.slot,
         },
         memory_bytes=weight_bytes + kv_bytes,
         pcie_bytes=pcie_bytes,
-        flops=float_flops + quantised_flops + expert_flops + attention_flops,
+        flops=flops + attention_flops,
     )
 
 
@@ -226,29 +234,40 @@ def _bytes(weights: ByType) -> float:
     return sum(n_bytes for n_bytes, _ in weights.values())
 
 
-def constant(constants: Constants, keys: Iterable[str], term: str) -> float:
-    """Return the constant of the most special class that has one; 0: the term costs nothing."""
-    return next((constants[f"{key} {term}"] for key in keys if f"{key} {term}" in constants), 0.0)
+def constant_name(known: Container[str], keys: Iterable[str], term: str) -> str | None:
+    """Return the name of the constant that prices a term, the most special class's first.
+
+    A term of one family of types may share the constant of all (``matmul k``: ``matmul``). None:
+    the term costs nothing.
+    """
+    for key in keys:
+        for name in (f"{key} {term}", f"{key} {term.partition(' ')[0]}"):
+            if name in known:
+                return name
+    return None
 
 
 def _work(terms: Terms, constants: Constants) -> Work:
     """Price a place's terms."""
-    times = {
-        name: amount * constant(constants, terms.keys, name)
-        for name, amount in terms.quantities.items()
-        if amount
-    }
+    times: dict[str, float] = {}
+    for term, amount in terms.quantities.items():
+        name = constant_name(constants, terms.keys, term) if amount else None
+        if name is not None:
+            times[term] = amount * constants[name]
+    memory_s = sum(times.get(term, 0.0) for term in _MEMORY)
+    launch_s = sum(times.get(term, 0.0) for term in _LAUNCH)
+    pcie_s, seconds = times.get("stream", 0.0), sum(times.values())
     return Work(
         place=terms.place,
         kind=terms.kind,
         memory_bytes=round(terms.memory_bytes),
         pcie_bytes=round(terms.pcie_bytes),
         flops=terms.flops,
-        memory_s=sum(times.get(name, 0.0) for name in _MEMORY),
-        compute_s=sum(times.get(name, 0.0) for name in _COMPUTE),
-        pcie_s=times.get("stream", 0.0),
-        launch_s=sum(times.get(name, 0.0) for name in _LAUNCH),
-        seconds=sum(times.values()),
+        memory_s=memory_s,
+        compute_s=seconds - memory_s - launch_s - pcie_s,
+        pcie_s=pcie_s,
+        launch_s=launch_s,
+        seconds=seconds,
     )
 
 

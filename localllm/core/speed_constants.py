@@ -1,40 +1,87 @@
-"""Fitted constants of the speed formulas. Written by ``scripts/fit_speed.py``; do not edit."""
+"""Fitted constants of the speed formulas; ``scripts/fit_speed.py --write`` writes this file.
+
+From 1071 public measurements (``scripts/facts/throughput.jsonl``). Nothing here belongs to
+a card or a model: ``scripts/_fit/parameters.py`` says what each stands for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 CONSTANTS: Mapping[str, float] = {
-    "decode gpu weights": 1.15,
-    "decode gpu kv": 1.3,
-    "decode gpu matrices": 5e-6,
-    "decode gpu crossing": 5e-5,
-    "decode cpu weights": 1.3,
-    "decode cpu kv": 1.5,
-    "decode cpu crossing": 1e-4,
-    "prefill gpu matmul": 4.0,
-    "prefill gpu experts": 8.0,
-    "prefill gpu attention": 4.0,
-    "prefill gpu weights": 1.2,
-    "prefill gpu stream": 1.3,
-    "prefill cpu matmul": 0.3,
-    "prefill cpu experts": 0.3,
-    "prefill cpu attention": 1.0,
-    "prefill cpu weights": 1.3,
+    "decode cuda gddr weights": 1.03,
+    "decode cuda hbm weights": 1.328,
+    "decode cuda unified weights": 1.124,
+    "decode rocm gddr weights": 1.344,
+    "decode rocm hbm weights": 1.541,
+    "decode rocm unified weights": 1.216,
+    "decode vulkan weights": 1.229,
+    "decode metal weights": 1.301,
+    "decode cuda kv": 1.18,
+    "decode rocm kv": 1.892,
+    "decode vulkan kv": 1.466,
+    "decode metal kv": 1.506,
+    "decode gpu scores": 3.951,
+    "decode vulkan unpack bf16": 0.1061,
+    "decode gpu unpack legacy": 0.005003,
+    "decode gpu unpack k": 0.01418,
+    "decode gpu unpack i": 0.05112,
+    "decode cuda matrices": 1.818e04,
+    "decode rocm matrices": 2.918e04,
+    "decode vulkan matrices": 2.161e04,
+    "decode metal matrices": 1.802e04,
+    "decode gpu crossing": 4.905e-05,
+    "decode cpu weights": 1.675,
+    "decode cpu latency": 0.4286,
+    "decode cpu unpack legacy": 0.5843,
+    "decode cpu unpack k": 0.6957,
+    "decode cpu unpack i": 3.896,
+    "decode cpu kv": 1.534,
+    "decode cpu matrices": 3.419e04,
+    "decode cpu crossing": 9.131e-05,
+    "prefill cuda matmul": 0.8898,
+    "prefill rocm matmul": 2.322,
+    "prefill vulkan matmul": 0.9227,
+    "prefill metal matmul": 2.569,
+    "prefill cuda matmul float": 1.03,
+    "prefill cuda feed": 0.2811,
+    "prefill rocm matmul float": 1.992,
+    "prefill vulkan matmul float": 2.002,
+    "prefill metal matmul float": 1.106,
+    "prefill rocm matmul bf16": 1.265,
+    "prefill vulkan matmul bf16": 5.695,
+    "prefill cuda attention": 2.75,
+    "prefill rocm attention": 7.446,
+    "prefill vulkan attention": 11.81,
+    "prefill metal attention": 3.13,
+    "prefill gpu scores": 1.77,
+    "prefill gpu weights": 2.514,
+    "prefill gpu kv": 1.414,
+    "prefill gpu stream": 2.018,
+    "prefill gpu matrices": 2.196e04,
+    "prefill cpu weights": 1.39,
+    "prefill cpu matmul": 0.9516,
+    "prefill cpu matmul i": 2.593,
+    "prefill cpu matmul float": 0.8,
+    "prefill cpu attention": 1.828,
 }
 """By ``regime class term``: seconds per second at the peak, or seconds per count."""
 
 SPREADS: Mapping[str, tuple[float, float]] = {
-    f"{regime} {kind}": (0.7, 1.3)
-    for regime in ("decode", "prefill")
-    for kind in (
-        "one GPU",
-        "several GPUs",
-        "CPU only",
-        "dense offload",
-        "expert offload",
-        "Apple",
-        "AMD",
-    )
+    "decode AMD": (0.616, 1.12),
+    "decode Apple": (0.814, 1.16),
+    "decode CPU only": (0.571, 1.48),
+    "decode dense offload": (0.784, 1.14),
+    "decode expert offload": (0.784, 1.3),
+    "decode one GPU": (0.856, 1.14),
+    "decode several GPUs": (0.791, 1.1),
+    "prefill AMD": (0.334, 1.69),
+    "prefill Apple": (0.497, 1.23),
+    "prefill CPU only": (0.757, 1.41),
+    "prefill dense offload": (0.227, 1.87),
+    "prefill expert offload": (0.49, 2.69),
+    "prefill one GPU": (0.678, 2.2),
+    "prefill several GPUs": (0.574, 1.87),
 }
-"""By ``regime kind``: what the 80 % range is of the estimate."""
+"""By ``regime kind``: the 80 % range as factors on the estimate, from the errors of sources that
+were left out of the fit."""

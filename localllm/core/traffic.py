@@ -46,6 +46,8 @@ class LayerTraffic:
     n_swa: int = 0
     """The window; 0: the block attends to everything."""
     compress_ratio: int = 0
+    n_head: int = 0
+    """Heads that attend; each makes one score for every cached token."""
     attention_flops: float = 0.0
     """Operations of one token with one cached token."""
     state_bytes: int = 0
@@ -156,6 +158,7 @@ def _layer(model: ModelSpec, index: int, tensors: list[TensorInfo]) -> LayerTraf
         v_width=v_width,
         n_swa=model.n_swa if block.is_swa else 0,
         compress_ratio=block.compress_ratio,
+        n_head=block.n_head if attends else 0,
         attention_flops=2.0 * block.n_head * (head_k + head_v) if attends else 0.0,
         state_bytes=2 * 4 * (n_embd_r(model) + n_embd_s(model)) if recurrent else 0,
     )

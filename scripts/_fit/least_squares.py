@@ -1,6 +1,6 @@
-"""Non-negative least squares on logarithms: times that are sums of constants times quantities.
+"""Bounded least squares on logarithms: times that are sums of constants times quantities.
 
-``t = sum(c_k * a_k)`` with ``c_k >= 0`` is fitted to measured times in relative terms: the sum over
+``t = sum(c_k * a_k)`` with lower bounds is fitted to measured times in relative terms: the sum over
 rows of ``w * rho(log(t_measured / t))`` plus a weak pull of each constant towards its prior is made
 small by Gauss-Newton steps, each a linear problem that coordinate descent solves. ``rho`` is
 Huber's: beyond ``HUBER`` a row pulls no harder, however far off it is.
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 HUBER = 0.15
 """Relative error from which a row counts linearly: single reports vary by so much."""
 _STEPS = 30
-_SWEEPS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,38 +32,43 @@ def predicted(quantities: Mapping[str, float], constants: Mapping[str, float]) -
 
 
 def fit(
-    observations: Sequence[Observation], priors: Mapping[str, float], *, pull: float
+    observations: Sequence[Observation],
+    priors: Mapping[str, float],
+    least: Mapping[str, float],
+    *,
+    pull: float,
 ) -> dict[str, float]:
-    """Return the constants, starting from ``priors``; ``pull`` is how many rows a prior is worth.
+    """Return the constants, none below its ``least``; ``pull`` is how many rows a prior is worth.
 
     A prior pulls in relative terms: ``pull * ((c - prior) / prior)^2``.
     """
     constants = dict(priors)
     names = list(priors)
     for _ in range(_STEPS):
-        before = dict(constants)
-        _gauss_newton(observations, priors, constants, names, pull=pull)
-        if all(abs(constants[n] - before[n]) <= 1e-4 * priors[n] for n in names):
+        matrix, right = _normal_equations(observations, priors, constants, names)
+        for i in range(len(names)):
+            matrix[i][i] += pull
+            right[i] += pull
+        floors = [least[name] / priors[name] for name in names]
+        scaled = bounded(matrix, right, floors)
+        after = {name: x * priors[name] for name, x in zip(names, scaled, strict=True)}
+        moved = max(abs(after[name] - constants[name]) / priors[name] for name in names)
+        constants = after
+        if moved < 1e-4:
             break
     return constants
 
 
-def _gauss_newton(
+def _normal_equations(
     observations: Sequence[Observation],
     priors: Mapping[str, float],
-    constants: dict[str, float],
+    constants: Mapping[str, float],
     names: Sequence[str],
-    *,
-    pull: float,
-) -> None:
-    """One linear problem around the present constants, solved where they stand.
-
-    Unknowns are ``x = c / prior``, all of order 1.
-    """
+) -> tuple[list[list[float]], list[float]]:
+    """One linear problem around the present constants, in ``x = c / prior``, all of order 1."""
     index = {name: i for i, name in enumerate(names)}
-    n = len(names)
-    matrix = [[0.0] * n for _ in range(n)]
-    right = [0.0] * n
+    matrix = [[0.0] * len(names) for _ in names]
+    right = [0.0] * len(names)
     for row in observations:
         t = predicted(row.quantities, constants)
         error = math.log(row.seconds / t)
@@ -79,18 +83,50 @@ def _gauss_newton(
             right[i] += weight * a * target
             for j, b in parts:
                 matrix[i][j] += weight * a * b
-    for i in range(n):
-        matrix[i][i] += pull
-        right[i] += pull
-    x = [constants[name] / priors[name] for name in names]
-    for _ in range(_SWEEPS):
-        largest = 0.0
-        for i in range(n):
-            rest = sum(m * v for m, v in zip(matrix[i], x, strict=True)) - matrix[i][i] * x[i]
-            new = max(0.0, (right[i] - rest) / matrix[i][i])
-            largest = max(largest, abs(new - x[i]))
-            x[i] = new
-        if largest < 1e-5:
+    return matrix, right
+
+
+def bounded(
+    matrix: Sequence[Sequence[float]], right: Sequence[float], floors: Sequence[float]
+) -> list[float]:
+    """Solve ``matrix x = right`` (symmetric, positive definite) with ``x >= floors``.
+
+    An active set: what falls below its floor is held there, and let go when that would help.
+    """
+    n = len(right)
+    held: set[int] = set()
+    x = [0.0] * n
+    for _ in range(3 * n):
+        free = [i for i in range(n) if i not in held]
+        b = [right[i] - sum(matrix[i][j] * floors[j] for j in held) for i in free]
+        solution = _solved([[matrix[i][j] for j in free] for i in free], b)
+        x = list(floors)
+        for i, value in zip(free, solution, strict=True):
+            x[i] = value
+        below = [i for i in free if x[i] < floors[i] - 1e-12]
+        if below:
+            held.update(below)
+            continue
+        slopes = {i: sum(m * v for m, v in zip(matrix[i], x, strict=True)) - right[i] for i in held}
+        if not slopes or min(slopes.values()) >= -1e-9:
             break
-    for name, value in zip(names, x, strict=True):
-        constants[name] = value * priors[name]
+        held.remove(min(slopes, key=lambda i: slopes[i]))
+    return [max(value, floor) for value, floor in zip(x, floors, strict=True)]
+
+
+def _solved(matrix: list[list[float]], right: list[float]) -> list[float]:
+    """Gaussian elimination; a symmetric positive definite matrix needs no pivots."""
+    n = len(right)
+    for k in range(n):
+        for i in range(k + 1, n):
+            factor = matrix[i][k] / matrix[k][k]
+            if factor:
+                upper, row = matrix[k], matrix[i]
+                for j in range(k, n):
+                    row[j] -= factor * upper[j]
+                right[i] -= factor * right[k]
+    x = [0.0] * n
+    for i in reversed(range(n)):
+        known = sum(matrix[i][j] * x[j] for j in range(i + 1, n))
+        x[i] = (right[i] - known) / matrix[i][i]
+    return x

@@ -1,0 +1,124 @@
+"""The speed formulas as sums of constants times quantities, fitted to facts and judged on others.
+
+``core/speed.py`` gives each fact's quantities; here they are named by the constants that price
+them, which are few: none belongs to a row, a card or a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from localllm.core.speed import constant_name, step_terms
+from localllm.core.traffic import Traffic, traffic_of
+from localllm.core.traits import device_traits
+from _fit.facts import Fact
+from _fit.least_squares import Observation, fit, predicted
+from _fit.parameters import PRIORS, Parameter
+
+PULL = 0.05
+"""How many rows a prior is worth: it only decides what the data does not."""
+MAX_GROUP_WEIGHT = 12.0
+"""A source with many rows counts as no more than so many: they share its machine and its habits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One fact with its quantities by constant."""
+
+    fact: Fact
+    seconds: float
+    """Measured, for one step: a token, or a whole prompt."""
+    quantities: Mapping[str, float]
+
+    def error(self, constants: Mapping[str, float]) -> float:
+        """Natural logarithm of predicted over measured tokens per second."""
+        return math.log(self.seconds / predicted(self.quantities, constants))
+
+
+def rows_of(facts: Iterable[Fact], *, constants: Iterable[str] = PRIORS) -> list[Row]:
+    """Return the facts' rows; the traffic of a model is counted once."""
+    names = frozenset(constants)
+    counted: dict[int, Traffic] = {}
+    rows = []
+    for fact in facts:
+        traffic = counted.get(id(fact.model))
+        if traffic is None:
+            traffic = counted[id(fact.model)] = traffic_of(fact.model)
+        rows.append(_row(fact, traffic, names))
+    return rows
+
+
+def _row(fact: Fact, traffic: Traffic, names: frozenset[str]) -> Row:
+    if fact.phase == "tg":
+        n_tokens, n_batches = 1, 1.0
+        depth = fact.depth + fact.n_tokens // 2
+    else:
+        n_tokens = min(fact.n_tokens, fact.run.shape.n_ubatch)
+        n_batches = fact.n_tokens / n_tokens
+        depth = fact.depth + (fact.n_tokens - n_tokens) // 2
+    terms = step_terms(traffic, fact.run, n_tokens=n_tokens, depth=depth)
+    pipelined = (
+        len(terms) > 1
+        and all(term.kind == "gpu" for term in terms)
+        and all(device_traits(device).pipelines for device in fact.run.devices)
+    )
+    times = 1.0 + (n_batches - 1.0) / len(terms) if pipelined else n_batches
+    quantities: dict[str, float] = {}
+    for place in terms:
+        for term, amount in place.quantities.items():
+            if not amount:
+                continue
+            name = constant_name(names, place.keys, term)
+            if name is None:
+                continue
+            scaled = amount * fact.weights_scale if term in _OF_WEIGHTS else amount
+            quantities[name] = quantities.get(name, 0.0) + scaled * times
+            old = _of_old_times(fact, term, several=len(terms) > 1)
+            if old in names:
+                quantities[old] = quantities.get(old, 0.0) + scaled * times
+    measured = 1.0 if fact.phase == "tg" else float(fact.n_tokens)
+    return Row(fact=fact, seconds=measured / fact.tok_s, quantities=quantities)
+
+
+def _of_old_times(fact: Fact, term: str, *, several: bool) -> str:
+    """The constant that prices a term again for a measurement of another time."""
+    if not fact.run.devices or fact.run.devices[0].backend != "cuda":
+        return ""
+    if fact.phase == "tg" and term == "matrices" and several:
+        return f"{fact.era} several matrices"
+    if term == "matmul float":
+        return ""
+    return f"{fact.era} {term.partition(' ')[0]}"
+
+
+_OF_WEIGHTS = ("weights", "latency", "stream")
+"""Terms that grow with the file where it is larger than our recipe's."""
+
+
+def fitted(rows: Sequence[Row], parameters: Mapping[str, Parameter] = PRIORS) -> dict[str, float]:
+    """Return the constants that the rows give."""
+    sizes: dict[str, int] = {}
+    for row in rows:
+        key = f"{row.fact.group} {row.fact.phase}"
+        sizes[key] = sizes.get(key, 0) + 1
+    observations = []
+    for row in rows:
+        n = sizes[f"{row.fact.group} {row.fact.phase}"]
+        weight = min(1.0, MAX_GROUP_WEIGHT / n) * (1.0 if row.fact.tier in "AB" else 0.3)
+        observations.append(
+            Observation(seconds=row.seconds, quantities=row.quantities, weight=weight)
+        )
+    priors = {name: parameter.prior for name, parameter in parameters.items()}
+    least = {name: parameter.least for name, parameter in parameters.items()}
+    return fit(observations, priors, least, pull=PULL)
+
+
+def left_out_errors(rows: Sequence[Row]) -> list[tuple[Row, float]]:
+    """Return every row's error under constants fitted without its source."""
+    errors = []
+    for group in sorted({row.fact.group for row in rows}):
+        constants = fitted([row for row in rows if row.fact.group != group])
+        errors += [(row, row.error(constants)) for row in rows if row.fact.group == group]
+    return errors

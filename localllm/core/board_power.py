@@ -30,12 +30,12 @@ decode and a seventh of their prefill (llmgarage.ai, February 2026)."""
 _PROMPT_TOKENS = 32
 """Steps of so many tokens are prompts: matrix units work, and weights in RAM are streamed."""
 _PROMPT_SHARE = 0.95
-"""Of the way to the limit in prefill: an RTX 3090 draws 327 of 350 W and 381 of 390, an RTX 5090 600
-of 600 (club-3090)."""
+"""Of the way to the limit in prefill: an RTX 3090 draws 327 of 350 W and 381 of 390, an RTX 5090
+600 of 600 (club-3090)."""
 
 _TYPICAL_USE: Mapping[PowerClass, float] = {"gddr": 0.65, "hbm": 0.45, "unified": 0.6}
-"""Of the memory's peak in decode by llama.cpp: 0.6 to 0.9 on GDDR, 0.33 to 0.54 on HBM in its builds
-of 2024. Where a power cap begins to bind, before a model is known."""
+"""Of the memory's peak in decode by llama.cpp: 0.6 to 0.9 on GDDR, 0.33 to 0.54 on HBM in builds of
+2024. Where a power cap begins to bind, before a model is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +169,11 @@ def power_limited(
 ) -> CapFactors:
     """Return what a power cap (``nvidia-smi -pl``) leaves of the speed of decode and of prefill.
 
-    A cap lowers the clocks of the multiprocessors, hardly that of the memory. Decode draws less than
-    the limit to begin with, so it loses nothing until the cap is below that. ``duty``: the share of
-    a step in which the board works; one of four cards of a layer split rests long enough that a cap
-    on its mean rarely binds. A lower cap never gives more speed. Raises UsageError for a cap that
-    is none.
+    A cap lowers the clocks of the multiprocessors, hardly that of the memory. Decode draws less
+    than the limit to begin with, so it loses nothing until the cap is below that. ``duty``: the
+    share of a step in which the board works; one of four cards of a layer split rests long enough
+    that a cap on its mean rarely binds. A lower cap never gives more speed. Raises UsageError for a
+    cap that is none.
     """
     check_power_limit(limit_w)
     board = board_of(device, constants=constants)

@@ -184,11 +184,11 @@ def power_limited(
     floor_w = min(board.at(constants["cap floor"]), decode_w)
 
     def left(full_w: float, exponent: float) -> float:
-        mean_w = duty * full_w + (1 - duty) * waiting_w(board)
-        if limit_w >= mean_w:
+        whole_w = duty * full_w + (1 - duty) * waiting_w(board)
+        if limit_w >= whole_w:
             return 1.0
-        missing = (mean_w - limit_w) / max(mean_w - floor_w, mean_w - limit_w)
-        return max(1 - missing**exponent, _LEAST_SPEED)
+        missing = (whole_w - limit_w) / max(whole_w - floor_w, whole_w - limit_w)
+        return max(1.0 - math.pow(missing, exponent), _LEAST_SPEED)
 
     return CapFactors(
         decode=left(decode_w, constants["cap decode"]),

@@ -1,11 +1,19 @@
-"""What the power formulas are worth: errors by class, left out by source, and the checks."""
+"""What the power formulas are worth: errors by class, left out by source, and the checks.
+
+Readings at the socket fit nothing. They are compared with the machine of the profile that they
+name, idle or with every board at its limit; machines differ, so within a third is what to expect.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from _fit_power.facts import Fact, Reading, cap_points, readings, weights
 from _fit_power.fit import KINDS, left_out, quantile
+from localllm.core import wall
+from localllm.core.board_power import board_of
+from localllm.probes.named import named_hardware
 
 
 def report(facts: Sequence[Fact], constants: Mapping[str, float]) -> Iterator[str]:
@@ -33,6 +41,27 @@ def report(facts: Sequence[Fact], constants: Mapping[str, float]) -> Iterator[st
             f"  {reading.device.description[:28]:28} {reading.model[:34]:34} "
             f"{reading.watts:5.0f} W, here {predicted:5.0f} ({predicted / reading.watts - 1:+.0%})"
         )
+    yield "at the socket, not fitted:"
+    for fact in facts:
+        if fact["use"] == "wall" and fact["phase"] in ("idle", "burn"):
+            watts = at_the_socket(fact, constants)
+            yield (
+                f"  {fact['hardware']:20} {fact['phase']:5} {fact['watts']:5.0f} W, "
+                f"here {watts:5.0f} ({watts / fact['watts'] - 1:+.0%})"
+            )
+
+
+def at_the_socket(fact: Fact, constants: Mapping[str, float]) -> float:
+    """Watts at the socket of a machine that idles, or burns on all its boards."""
+    machine = named_hardware([fact["hardware"]])
+    host = replace(machine.host, **fact.get("host", {}))
+    boards = [board_of(device, host, constants=constants) for device in machine.devices]
+    shared = any(board is not None and board.kind == "unified" for board in boards)
+    cpu_w = 0.0 if shared else wall.cpu_idle_w(host)
+    if fact["phase"] == "idle":
+        return wall.socket_w(host, cpu_w + sum(board.idle_w for board in boards if board))
+    cpu_w = 0.0 if shared else wall.cpu_w(host, duty=0.0, load=0.0)
+    return wall.socket_w(host, cpu_w + sum(board.limit_w for board in boards if board))
 
 
 def _by_group(kind: str, rows: Iterable[tuple[Reading, float, float]]) -> Iterator[str]:

@@ -31,12 +31,15 @@ def card(name: str = "CUDA0", **changes: object) -> Device:
     return replace(known, **changes)  # type: ignore[arg-type]
 
 
-def hbm_card(**changes: object) -> Device:
+def hbm_card() -> Device:
     """An H100 with 700 W."""
     return card(
-        memory_type="HBM3", memory_bandwidth_gb_s=3350.0, fp32_tflops=66.9, power_limit_w=700.0,
-        idle_power_w=71.0, **changes,
-    )  # fmt: skip
+        memory_type="HBM3",
+        memory_bandwidth_gb_s=3350.0,
+        fp32_tflops=66.9,
+        power_limit_w=700.0,
+        idle_power_w=71.0,
+    )
 
 
 def work(place: str, gb: float, seconds: float, **changes: object) -> Work:
@@ -219,9 +222,13 @@ def test_without_limit_and_bandwidth_there_is_no_estimate_but_a_reason() -> None
 
 
 def test_a_mig_slice_says_that_the_boards_power_is_the_whole_cards() -> None:
-    slice_ = hbm_card(mig="1g.10gb")
     slice_ = replace(
-        slice_, power_limit_w=None, idle_power_w=None, memory_bandwidth_gb_s=242.0, fp32_tflops=2.8
+        hbm_card(),
+        mig="1g.10gb",
+        power_limit_w=None,
+        idle_power_w=None,
+        memory_bandwidth_gb_s=242.0,
+        fp32_tflops=2.8,
     )
     found = estimate(work("CUDA0", 1, 0.01), devices=(slice_,))
     assert "whole card" in found.basis

@@ -8,6 +8,7 @@ the plan, where it cannot be asked. A plan by formula does not even import it.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +20,10 @@ from localllm.core.model import ModelSpec
 from localllm.core.plan import Basis, Plan
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
-from localllm.errors import EngineError, UsageError
+from localllm.errors import EngineError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from localllm.core.recommendation import Known
     from localllm.engine.dryrun import DryRun
 
 BasisWish = Literal["auto", "exact", "formula"]
@@ -171,6 +173,40 @@ def model_variants(
     offered = OFFERED if own in OFFERED else (own, *OFFERED)
     each = [spec if q == own else requantised(spec, q) for q in offered]
     return tuple(sorted(each, key=lambda variant: -variant.file_bytes))
+
+
+def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
+    """Return the recorded models whose names hold every word, in any case and without dashes.
+
+    Raises NotFoundError (exit 5) with the nearest names where there are none.
+    """
+    from localllm.core.recommendation import Known
+    from localllm.hub.known import known_model, known_n_params, known_names, nearest_names
+
+    def plain(text: str) -> str:
+        return "".join(character for character in text.lower() if character.isalnum())
+
+    def spec_of(name: str) -> Callable[[], ModelSpec]:
+        def spec() -> ModelSpec:
+            found = known_model(name)
+            assert found is not None
+            return found.spec
+
+        return spec
+
+    wanted = [plain(word) for word in words]
+    names = [name for name in known_names() if all(word in plain(name) for word in wanted)]
+    if not names:
+        near = nearest_names(" ".join(words))
+        raise NotFoundError(
+            f'No known model is called "{" ".join(words)[:80]}".',
+            hint=f"Did you mean {' or '.join(near)}?"
+            if near
+            else "Without words localllm recommend looks at all known models.",
+        )
+    return tuple(
+        Known(name=name, n_params=known_n_params(name), spec=spec_of(name)) for name in names
+    )
 
 
 def _quant_of(text: str, known: tuple[str, ...]) -> str:

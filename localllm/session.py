@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
         RunStats,
         Sampling,
     )
+    from localllm.core.recommendation import Known
     from localllm.records.conversations import Conversation, ConversationStore, Summary
     from localllm.records.entries import Entry, Transcript
     from localllm.records.measured import TimedRun
@@ -59,6 +60,7 @@ __all__ = [
     "hardware_named",
     "hardware_names",
     "input_history_path",
+    "known_models",
     "machine_named",
     "measure_host_bandwidth",
     "model_names",
@@ -108,6 +110,13 @@ def model_variants(
     from localllm.planning import model_variants as variants
 
     return variants(name, found, quant=quant)
+
+
+def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
+    """Return the recorded models whose names hold every word, see ``planning``."""
+    from localllm.planning import known_models as known
+
+    return known(words)
 
 
 def engine_info() -> EngineInfo:

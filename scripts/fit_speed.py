@@ -15,17 +15,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from pathlib import Path
 
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from localllm.core.speed_constants import CONSTANTS, SPREADS
-from _fit.facts import facts_of_public_rows, load_facts
-from _fit.fitting import Row, fitted, left_out_errors, rows_of
-from _fit.parameters import PRIORS
-from _fit.report import coverage, spreads, table
-from _fit.write import constants_module
+from _fit.facts import facts_of_public_rows, load_facts  # noqa: E402  (after the path)
+from _fit.fitting import Row, fitted, left_out_errors, rows_of  # noqa: E402  (after the path)
+from _fit.parameters import PRIORS  # noqa: E402  (after the path)
+from _fit.report import coverage, spreads, table  # noqa: E402  (after the path)
+from _fit.write import constants_module  # noqa: E402  (after the path)
+
+from localllm.core.speed_constants import CONSTANTS, SPREADS  # noqa: E402  (after the path)
 
 ROOT = Path(__file__).resolve().parents[1]
 FACTS = ROOT / "scripts" / "facts" / "throughput.jsonl"
@@ -85,8 +88,6 @@ def check(path: Path, *, worst: int) -> int:
 
 
 def _in_range(row: Row, error: float) -> bool:
-    import math
-
     regime = "decode" if row.fact.phase == "tg" else "prefill"
     low, high = SPREADS[f"{regime} {row.fact.kind}"]
     return low <= math.exp(-error) <= high

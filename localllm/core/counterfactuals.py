@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from localllm.core.breakdown import MemoryModel
-from localllm.core.estimate import Estimator
 from localllm.core.hardware import Device
 from localllm.core.memory import N_CTX_PADDING
 from localllm.core.model import ModelSpec
@@ -27,20 +26,22 @@ SMALLEST_SUGGESTED_N_CTX = 2048
 
 Solve = Callable[[Problem, Solution | None], Solution]
 """Plans by the formulas, from a first answer; without one, quickly and without compute buffers."""
+TokS = Callable[[Problem, Solution], float | None]
+"""Estimated decode speed of a solution; None where it does not fit."""
 
 
 def counterfactuals(
-    problem: Problem, *, solution: Solution, guess: Solution, solve: Solve
+    problem: Problem, *, solution: Solution, guess: Solution, solve: Solve, tok_s: TokS
 ) -> tuple[Counterfactual, ...]:
     """Return the single changes that would put more on GPUs, or make the plan fit at all.
 
     ``solve`` plans each by the formulas, so each must gain over ``guess``, the formulas' own
-    answer, as well as over ``solution``, which may be the engine's.
+    answer, as well as over ``solution``, which may be the engine's. ``tok_s`` estimates each.
     """
     if solution.verdict == "fits" and (solution.whole or not problem.hardware.usable_devices):
         return ()
     bar = max(solution.score, guess.score)
-    now = _tok_s(problem, solution)
+    now = tok_s(problem, solution)
     found: list[Counterfactual] = []
     done: set[str] = set()
     reached: dict[str, tuple[bool, int, int]] = {}
@@ -57,7 +58,7 @@ def counterfactuals(
         if other.verdict != "fits" or other.score <= max(bar, reached.get(kind, bar)):
             continue
         reached[kind] = other.score
-        faster = _tok_s(changed, other)
+        faster = tok_s(changed, other)
         if other.whole or kind == "quant":
             done.add(kind)  # nothing more to gain that way
         found.append(
@@ -168,15 +169,6 @@ def _moved(solution: Solution, other: Solution) -> str:
     """A context that the change moves too, as where the largest one was asked for."""
     n_ctx = other.settings.shape.n_ctx
     return "" if n_ctx == solution.settings.shape.n_ctx else f", at context {n_ctx:,}"
-
-
-def _tok_s(problem: Problem, solution: Solution) -> float | None:
-    """Estimated decode speed; a shorter context cannot be as full as the longer one."""
-    policy = problem.policy
-    depth = min(policy.depth, solution.settings.shape.n_ctx - 1)
-    estimator = Estimator(problem.model, problem.hardware, replace(policy, depth=depth))
-    speed = estimator.estimate(solution).speed
-    return speed.tg_tok_s if speed else None
 
 
 def _times(before: float | None, after: float | None) -> str:

@@ -1,23 +1,29 @@
 """Speed, power and cost of one solution: the formulas asked together, with their ranges.
 
 The range is that of the residuals of the public measurements that the constants were fitted to
-(``speed_constants.SPREADS``), by the kind of run: they cover 80 % of sources that were left out.
+(``speed_constants.SPREADS``), by the kind of run: it covers 80 % of sources that were left out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
+from localllm.core.board_power import CapFactors, power_limited
+from localllm.core.cost import cost_estimate
+from localllm.core.energy import power_estimate
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.plan import CostEstimate, PowerEstimate, SpeedEstimate
 from localllm.core.policy import Policy
 from localllm.core.solution import Solution
-from localllm.core.speed import decode_step, prefill_step
+from localllm.core.speed import decode_step, prefill_step, slowed
 from localllm.core.speed_constants import SPREADS
-from localllm.core.steps import Run
+from localllm.core.steps import Run, Step
 from localllm.core.traffic import Traffic, traffic_of
+
+if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
 
 N_PROMPT = 512
 """Tokens of the prompt that prefill is estimated for, as in llama-bench; a whole ubatch if that is
@@ -47,12 +53,18 @@ class Estimator:
         hardware: Hardware,
         policy: Policy,
         *,
+        calibration: Calibration | None = None,
         traffic: Traffic | None = None,
     ) -> None:
-        """Count the model's traffic once, unless it was counted for another machine."""
-        self._traffic: Traffic = traffic_of(model) if traffic is None else traffic
+        """Count the model's traffic once, unless it is given (``traffic_of(model)``).
+
+        ``calibration``: what was measured on this machine.
+        """
+        self._model = model
+        self._traffic = traffic_of(model) if traffic is None else traffic
         self._hardware = hardware
         self._policy = policy
+        self._calibration = calibration
 
     def estimate(self, solution: Solution) -> Estimates:
         """Return speed, power and cost at the policy's depth."""
@@ -60,8 +72,35 @@ class Estimator:
             return Estimates()
         policy = self._policy
         run = run_of(solution, self._hardware)
-        speed = estimate_speed(self._traffic, run, depth=policy.depth)
-        return Estimates(speed=speed, power=None, cost=None)
+        formula = estimate_speed(
+            self._traffic, run, depth=policy.depth, power_limit_w=policy.power_limit_w
+        )
+        assert formula.decode is not None
+        speed = self._moved(formula, solution)
+        power = power_estimate(
+            self._hardware,
+            run,
+            decode=formula.decode,
+            prefill=formula.prefill,
+            power_limit_w=policy.power_limit_w,
+        )
+        if power is not None and speed is not formula:
+            power = _at_speed(power, formula, speed)
+        cost = None
+        if policy.prices is not None:
+            cost = cost_estimate(tok_s=speed.tg_tok_s, power=power, prices=policy.prices)
+        return Estimates(speed=speed, power=power, cost=cost)
+
+    def _moved(self, formula: SpeedEstimate, solution: Solution) -> SpeedEstimate:
+        if self._calibration is None:
+            return formula
+        from localllm.core.fingerprint import model_key, placement_key
+
+        return self._calibration.applied(
+            formula,
+            model_key=model_key(self._model),
+            placement_key=placement_key(self._model, solution.devices, solution.placement),
+        )
 
 
 def run_of(solution: Solution, hardware: Hardware) -> Run:
@@ -75,11 +114,16 @@ def run_of(solution: Solution, hardware: Hardware) -> Run:
     )
 
 
-def estimate_speed(traffic: Traffic, run: Run, *, depth: int = 0) -> SpeedEstimate:
+def estimate_speed(
+    traffic: Traffic, run: Run, *, depth: int = 0, power_limit_w: float | None = None
+) -> SpeedEstimate:
     """Return tokens per second of decode at a depth, and of a prompt after so many tokens."""
     n_prompt = max(N_PROMPT, run.shape.n_ubatch)
     decode = decode_step(traffic, run, depth=depth)
     prefill = prefill_step(traffic, run, n_prompt=n_prompt, depth=depth)
+    if power_limit_w is not None:
+        decode = slowed(decode, {n: f.decode for n, f in _caps(run, decode, power_limit_w)})
+        prefill = slowed(prefill, {n: f.prefill for n, f in _caps(run, prefill, power_limit_w)})
     kind = kind_of(traffic, run)
     tg_low, tg_high = SPREADS[f"decode {kind}"]
     pp_low, pp_high = SPREADS[f"prefill {kind}"]
@@ -114,3 +158,32 @@ def kind_of(traffic: Traffic, run: Run) -> Kind:
     if any(device.backend == "rocm" for device in run.devices):
         return "AMD"
     return "several GPUs" if len(run.devices) > 1 else "one GPU"
+
+
+def _caps(run: Run, step: Step, power_limit_w: float) -> list[tuple[str, CapFactors]]:
+    """What a cap leaves of each board's speed, given for how much of the step it works."""
+    devices = {device.name: device for device in run.devices}
+    return [
+        (
+            work.place,
+            power_limited(
+                devices[work.place], power_limit_w, duty=min(work.seconds / step.seconds, 1.0)
+            ),
+        )
+        for work in step.works
+        if work.place in devices
+    ]
+
+
+def _at_speed(power: PowerEstimate, formula: SpeedEstimate, moved: SpeedEstimate) -> PowerEstimate:
+    """The same watts at a measured speed: joules per token follow it."""
+    slower = formula.tg_tok_s / moved.tg_tok_s
+    prefill, at_wall = power.prefill_j_per_token, power.wall_j_per_token
+    if prefill is not None and formula.pp_tok_s and moved.pp_tok_s:
+        prefill *= formula.pp_tok_s / moved.pp_tok_s
+    return replace(
+        power,
+        j_per_token=power.j_per_token * slower,
+        wall_j_per_token=None if at_wall is None else at_wall * slower,
+        prefill_j_per_token=prefill,
+    )

@@ -10,6 +10,7 @@ this file knows nothing of where a model or a machine came from.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from localllm.core import explain
 from localllm.core.breakdown import MemoryModel
@@ -35,6 +36,9 @@ from localllm.core.settings import BASE_N_CTX, Settings, check_wishes, settle, w
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
 
+if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
+
 
 def make_plan(
     model: ModelSpec,
@@ -44,12 +48,14 @@ def make_plan(
     engine: ProvenMemory | None = None,
     basis: Basis = "formula",
     basis_reason: str | None = None,
+    calibration: Calibration | None = None,
 ) -> Plan:
     """Return the plan for a model on a machine, whether it fits or not (``Plan.verdict``).
 
     With ``engine``, llama.cpp's own allocator, the formulas' answer is where the search starts, and
     the engine's figures decide. ``basis`` is what the plan is called without it, ``basis_reason``
-    why. Raises UsageError for wishes that contradict the model, the machine or each other.
+    why. ``calibration`` moves the speed by what was measured on this machine. Raises UsageError for
+    wishes that contradict the model, the machine or each other.
     """
     formulas = MemoryModel(model, (), hardware.host)
     problem = Problem(memory=formulas, hardware=hardware, policy=policy)
@@ -57,17 +63,29 @@ def make_plan(
     if engine is not None:
         here = engine.with_devices(guess.devices)
         here.begin_proof(guess.placement, guess.settings.shape)
-    others = counterfactuals(problem, solution=guess, guess=guess, solve=_solve_by_formulas)
+
+    def tok_s(changed: Problem, other: Solution) -> float | None:
+        # A shorter context cannot be as full as the longer one.
+        depth = min(policy.depth, other.settings.shape.n_ctx - 1)
+        wishes = replace(changed.policy, depth=depth)
+        estimator = Estimator(changed.model, changed.hardware, wishes, calibration=calibration)
+        speed = estimator.estimate(other).speed
+        return speed.tg_tok_s if speed else None
+
+    others = counterfactuals(
+        problem, solution=guess, guess=guess, solve=_solve_by_formulas, tok_s=tok_s
+    )
     if engine is not None:
         problem = replace(problem, memory=engine)
         solution = _proven(engine, problem, near=guess)
         basis = "exact" if basis == "formula" else basis
         if solution.score != guess.score:
             others = counterfactuals(
-                problem, solution=solution, guess=guess, solve=_solve_by_formulas
+                problem, solution=solution, guess=guess, solve=_solve_by_formulas, tok_s=tok_s
             )
     overrides = tensor_overrides(solution.placement)
-    estimates = Estimator(model, hardware, policy).estimate(solution)
+    estimator = Estimator(model, hardware, policy, calibration=calibration)
+    estimates = estimator.estimate(solution)
     settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
     return Plan(
         basis=basis,

@@ -271,6 +271,19 @@ def _work(terms: Terms, constants: Constants) -> Work:
     )
 
 
+def slowed(step: Step, factors: Mapping[str, float]) -> Step:
+    """Return a step with places at a share of their speed, in (0, 1], by name."""
+    works = [_scaled_time(work, 1.0 / factors.get(work.place, 1.0)) for work in step.works]
+    before = sum(work.seconds for work in step.works)
+    after = sum(work.seconds for work in works)
+    return replace(
+        step,
+        works=tuple(works),
+        seconds=step.seconds * (after / before if before else 1.0),
+        bound_by=_bound(works),
+    )
+
+
 def _pipelines(run: Run, works: list[Work]) -> bool:
     return (
         len(works) > 1
@@ -280,11 +293,18 @@ def _pipelines(run: Run, works: list[Work]) -> bool:
 
 
 def _scaled(work: Work, factor: float) -> Work:
+    """So many times the same work."""
     return replace(
-        work,
+        _scaled_time(work, factor),
         memory_bytes=round(work.memory_bytes * factor),
         pcie_bytes=round(work.pcie_bytes * factor),
         flops=work.flops * factor,
+    )
+
+
+def _scaled_time(work: Work, factor: float) -> Work:
+    return replace(
+        work,
         memory_s=work.memory_s * factor,
         compute_s=work.compute_s * factor,
         pcie_s=work.pcie_s * factor,

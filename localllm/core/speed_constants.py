@@ -1,7 +1,7 @@
-"""Fitted constants of the speed formulas; ``scripts/fit_speed.py --write`` writes this file.
+"""Constants of the speed formulas, as ``scripts/fit_speed.py --write`` writes them here.
 
-From 1071 public measurements (``scripts/facts/throughput.jsonl``). Nothing here belongs to
-a card or a model: ``scripts/_fit/parameters.py`` says what each stands for.
+Fitted to 1071 public measurements (``scripts/facts/throughput.jsonl``). Nothing
+is of one card or model; ``scripts/_fit/parameters.py`` says what each constant means.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ CONSTANTS: Mapping[str, float] = {
     "decode gpu unpack legacy": 0.005003,
     "decode gpu unpack k": 0.01418,
     "decode gpu unpack i": 0.05112,
-    "decode cuda matrices": 1.818e04,
-    "decode rocm matrices": 2.918e04,
-    "decode vulkan matrices": 2.161e04,
-    "decode metal matrices": 1.802e04,
+    "decode cuda matrices": 18179.0,
+    "decode rocm matrices": 29185.0,
+    "decode vulkan matrices": 21608.0,
+    "decode metal matrices": 18019.0,
     "decode gpu crossing": 4.905e-05,
     "decode cpu weights": 1.675,
     "decode cpu latency": 0.4286,
@@ -37,7 +37,7 @@ CONSTANTS: Mapping[str, float] = {
     "decode cpu unpack k": 0.6957,
     "decode cpu unpack i": 3.896,
     "decode cpu kv": 1.534,
-    "decode cpu matrices": 3.419e04,
+    "decode cpu matrices": 34194.0,
     "decode cpu crossing": 9.131e-05,
     "prefill cuda matmul": 0.8898,
     "prefill rocm matmul": 2.322,
@@ -58,7 +58,7 @@ CONSTANTS: Mapping[str, float] = {
     "prefill gpu weights": 2.514,
     "prefill gpu kv": 1.414,
     "prefill gpu stream": 2.018,
-    "prefill gpu matrices": 2.196e04,
+    "prefill gpu matrices": 21965.0,
     "prefill cpu weights": 1.39,
     "prefill cpu matmul": 0.9516,
     "prefill cpu matmul i": 2.593,
@@ -83,5 +83,5 @@ SPREADS: Mapping[str, tuple[float, float]] = {
     "prefill one GPU": (0.678, 2.2),
     "prefill several GPUs": (0.574, 1.87),
 }
-"""By ``regime kind``: the 80 % range as factors on the estimate, from the errors of sources that
-were left out of the fit."""
+"""By ``regime kind``: the 80 % range as factors on the estimate, from the errors of
+sources that were left out of the fit."""

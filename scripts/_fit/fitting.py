@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from localllm.core.speed import constant_name, step_terms
-from localllm.core.traffic import Traffic, traffic_of
-from localllm.core.traits import device_traits
 from _fit.facts import Fact
 from _fit.least_squares import Observation, fit, predicted
 from _fit.parameters import PRIORS, Parameter
+from localllm.core.speed import constant_name, step_terms
+from localllm.core.traffic import Traffic, traffic_of
+from localllm.core.traits import device_traits
 
 PULL = 0.05
 """How many rows a prior is worth: it only decides what the data does not."""
@@ -53,7 +53,7 @@ def rows_of(facts: Iterable[Fact], *, constants: Iterable[str] = PRIORS) -> list
 def _row(fact: Fact, traffic: Traffic, names: frozenset[str]) -> Row:
     if fact.phase == "tg":
         n_tokens, n_batches = 1, 1.0
-        depth = fact.depth + fact.n_tokens // 2
+        depth = fact.mean_depth
     else:
         n_tokens = min(fact.n_tokens, fact.run.shape.n_ubatch)
         n_batches = fact.n_tokens / n_tokens

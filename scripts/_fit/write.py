@@ -10,10 +10,10 @@ def constants_module(
 ) -> str:
     """Return the text of ``localllm/core/speed_constants.py``."""
     lines = [
-        '"""Fitted constants of the speed formulas; ``scripts/fit_speed.py --write`` writes this file.',
+        '"""Constants of the speed formulas, as ``scripts/fit_speed.py --write`` writes them here.',
         "",
-        f"From {n_rows} public measurements (``scripts/facts/throughput.jsonl``). Nothing here belongs to",
-        "a card or a model: ``scripts/_fit/parameters.py`` says what each stands for.",
+        f"Fitted to {n_rows} public measurements (``scripts/facts/throughput.jsonl``). Nothing",
+        "is of one card or model; ``scripts/_fit/parameters.py`` says what each constant means.",
         '"""',
         "",
         "from __future__ import annotations",
@@ -22,7 +22,7 @@ def constants_module(
         "",
         "CONSTANTS: Mapping[str, float] = {",
         *(
-            f'    "{name}": {value:.4g},'
+            f'    "{name}": {_number(value)},'
             for name, value in constants.items()
             if value > 0 and not name[0].isdigit()
         ),
@@ -35,8 +35,13 @@ def constants_module(
             for name, (low, high) in sorted(spreads.items())
         ),
         "}",
-        '"""By ``regime kind``: the 80 % range as factors on the estimate, from the errors of sources that',
-        'were left out of the fit."""',
+        '"""By ``regime kind``: the 80 % range as factors on the estimate, from the errors of',
+        'sources that were left out of the fit."""',
         "",
     ]
     return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    """Four digits, as the formatter writes them."""
+    return f"{value:.0f}.0" if value >= 1000 else f"{value:.4g}"

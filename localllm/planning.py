@@ -7,6 +7,7 @@ the plan, where it cannot be asked. A plan by formula does not even import it.
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from localllm.core.policy import Policy
 from localllm.errors import EngineError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
     from localllm.core.recommendation import Known
     from localllm.engine.dryrun import DryRun
 
@@ -91,25 +93,36 @@ class Planner:
             self._dry.close()
             self._dry = None
 
-    def plan(self, model: Plannable, hardware: Hardware, policy: Policy) -> Plan:
+    def plan(
+        self,
+        model: Plannable,
+        hardware: Hardware,
+        policy: Policy,
+        *,
+        calibration: Calibration | None = None,
+    ) -> Plan:
         """Plan a model on a machine; the model's notes end the plan's reasons.
 
-        Raises UsageError for wishes that contradict each other, EngineError (exit 6) where the
-        exact basis was insisted on and llama.cpp cannot be asked.
+        ``calibration``: what was measured there before. Raises UsageError for wishes that
+        contradict each other, EngineError (exit 6) where the exact basis was insisted on and
+        llama.cpp cannot be asked.
         """
-        made = self._plan(model, hardware, policy)
+        make = functools.partial(make_plan, calibration=calibration)
+        made = self._plan(model, hardware, policy, make)
         return replace(made, reasons=(*made.reasons, *model.notes))
 
-    def _plan(self, model: Plannable, hardware: Hardware, policy: Policy) -> Plan:
+    def _plan(
+        self, model: Plannable, hardware: Hardware, policy: Policy, make: Callable[..., Plan]
+    ) -> Plan:
         basis: Basis = "recorded shape" if model.recorded else "formula"
         if self._wish == "formula":
-            return make_plan(model.spec, hardware, policy, basis=basis)
+            return make(model.spec, hardware, policy, basis=basis)
 
         from localllm.engine.dryrun import DryRunRefused, ExactUnavailable
         from localllm.hub.hollow import NoHolesError
 
         try:
-            return self._exact_plan(model, hardware, policy, basis)
+            return self._exact_plan(model, hardware, policy, functools.partial(make, basis=basis))
         except (ExactUnavailable, DryRunRefused, NoHolesError) as error:
             reason = error.message.rstrip(".")
             if self._wish == "exact":
@@ -117,13 +130,13 @@ class Planner:
                     f"There is no exact plan: {reason}.",
                     hint="Leave out --basis exact: the formulas plan without llama.cpp.",
                 ) from None
-            made = make_plan(model.spec, hardware, policy, basis=basis, basis_reason=reason)
+            made = make(model.spec, hardware, policy, basis=basis, basis_reason=reason)
             if isinstance(error, DryRunRefused):
                 made = replace(made, refusal=error.message)
             return made
 
     def _exact_plan(
-        self, model: Plannable, hardware: Hardware, policy: Policy, basis: Basis
+        self, model: Plannable, hardware: Hardware, policy: Policy, make: Callable[..., Plan]
     ) -> Plan:
         from localllm.engine.exact import EngineMemory
 
@@ -140,7 +153,7 @@ class Planner:
                 bare=bare,
                 this_machine=hardware.source == THIS_MACHINE,
             )
-            return make_plan(model.spec, hardware, policy, engine=engine, basis=basis)
+            return make(model.spec, hardware, policy, engine=engine)
 
 
 def model_variants(

@@ -22,7 +22,7 @@ from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import BasisWish, Plannable, Planner
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
-    from localllm.core.calibration import Observation
+    from localllm.core.calibration import Calibration, Observation
     from localllm.core.generation import (
         BenchTest,
         ChatRequest,
@@ -260,6 +260,8 @@ class Session:
         self.loaded: Loaded | None = None
         self._measurement_problem: str | None = None
         self._keeps_measurements = True
+        self._calibrated = False
+        self._calibration: Calibration | None = None
 
     def __enter__(self) -> Self:
         """Return the session itself."""
@@ -292,7 +294,20 @@ class Session:
         Raises UsageError for wishes that contradict each other, EngineError where an exact plan
         was insisted on and cannot be made.
         """
-        return self._planner.plan(model, self.hardware, policy)
+        return self._planner.plan(model, self.hardware, policy, calibration=self.calibration)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What earlier runs on this machine say of the estimates; None where there were none."""
+        if not self._calibrated:
+            self._calibrated = True
+            observed, problem = own_measurements(self.hardware)
+            self._measurement_problem = self._measurement_problem or problem
+            if observed:
+                from localllm.core.calibration import Calibration
+
+                self._calibration = Calibration(observed)
+        return self._calibration
 
     def load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
         """Load a model under its plan; yields progress, then ``Loaded``, ``Failed`` or ``Died``."""

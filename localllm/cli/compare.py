@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from localllm import __version__
 from localllm.cli.options import (
-    Command,
     Option,
     complete_hardware,
     complete_plannable,
@@ -20,6 +17,7 @@ from localllm.cli.options import (
     planning_options_without,
 )
 from localllm.cli.output import LiveLine, emit_json, stdout_console, unicode_output
+from localllm.cli.remembering import Remembering, command_line
 from localllm.core.policy import Policy
 from localllm.errors import DoesNotFitError, UsageError
 
@@ -48,23 +46,14 @@ Examples:
   localllm compare llama-3-70b --plot speeds.svg --markdown > speeds.md
 
 Every --hardware is one machine; + joins parts to one. All by formula, so in a second or two. On a
-narrow terminal columns are left out in this order: loss, prompt speed, context, cost, watts, joules,
-KV type, quantisation; the page says so, and --markdown and --json have all of them.
+narrow terminal columns are left out in this order: loss, prompt speed, context, cost, watts,
+joules, KV type, quantisation; the page says so, and --markdown and --json have all of them.
 
 Exit code 3 says that it fits none of the machines.
 """
 
 
-class _Remembering(Command):
-    """A command that knows its arguments: a pasted table says how to make it again."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the arguments, then parse them."""
-        ctx.meta[__name__] = tuple(args)
-        return super().parse_args(ctx, args)
-
-
-@click.command(cls=_Remembering, epilog=EXAMPLES)
+@click.command(cls=Remembering, epilog=EXAMPLES)
 @click.argument("model", metavar="MODEL", shell_complete=complete_plannable)
 @click.option(
     "--hardware",
@@ -141,7 +130,7 @@ def compare(
             n_params=models[0].n_params,
             depth=policy.depth,
             version=__version__,
-            command=_command(ctx),
+            command=command_line(ctx),
         )
         grid = (
             comparison.compare_each(models, machines, policy)
@@ -173,18 +162,6 @@ def _machines(names: Sequence[str]) -> Iterator[Machine]:
     for name in names or DEFAULT_MACHINES:
         hardware = session.machine_named(name)
         yield Machine(label=hardware.name, hardware=hardware)
-
-
-def _command(ctx: click.Context) -> tuple[str, ...]:
-    """The command line, with the variables that stood in for options."""
-    set_by = [
-        f"{variable}={os.environ[variable]}"
-        for parameter in ctx.command.params
-        if parameter.name is not None
-        and ctx.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT
-        and isinstance(variable := parameter.envvar, str)
-    ]
-    return (*(["env", *set_by] if set_by else []), *ctx.command_path.split(), *ctx.meta[__name__])
 
 
 def _fits_nowhere(model: str, grid: Sequence[Sequence[Entry]]) -> DoesNotFitError:

@@ -59,6 +59,11 @@ COMMANDS = {
         attribute="compare",
         summary="Compare machines for one model: what fits, how fast, how hungry.",
     ),
+    "recommend": LazyCommand(
+        module="localllm.cli.recommend",
+        attribute="recommend",
+        summary="Name the known models that a machine runs well.",
+    ),
     "bench": LazyCommand(
         module="localllm.cli.bench",
         attribute="bench",

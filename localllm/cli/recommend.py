@@ -1,0 +1,178 @@
+"""``localllm recommend``: what a machine runs well, of the models whose shapes are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from localllm import __version__
+from localllm.cli.options import (
+    Option,
+    complete_hardware,
+    json_option,
+    planning_options,
+    value_option,
+)
+from localllm.cli.output import LiveLine, emit_json, stdout_console
+from localllm.cli.parse import parse_count, parse_size
+from localllm.cli.remembering import Remembering, command_line
+from localllm.core.policy import Policy
+from localllm.errors import DoesNotFitError, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from localllm.core.recommendation import Sort
+
+_SORTS = ("size", "speed", "context", "j-per-token")
+
+EXAMPLES = """\
+\b
+Examples:
+  localllm recommend
+  localllm recommend --hardware rtx-4090
+  localllm recommend qwen coder --min-tok-s 30
+  localllm recommend --hardware apple-m3-max --sort j-per-token --ctx 32k
+  localllm recommend --hardware "2x rtx-3090" --max-gib 40 --markdown
+  localllm recommend --prefer context --json
+
+Models are ordered by a figure, never by an opinion of which answers better: parameters, unless
+--sort says otherwise. Each is planned in its best quantisation; the page ends with the commands
+that make these plans again. On a narrow terminal columns are left out in this order: prompt speed,
+KV type, context, file, loss, joules; the page says so, and --markdown and --json have all of them.
+
+Exit code 3 says that nothing runs well, 5 that no known model has such a name.
+"""
+
+
+def parse_gib(text: str) -> int:
+    """Read a size in GiB where it names no unit: ``40``, ``40G``, ``900M``."""
+    try:
+        return parse_size(f"{float(text)}G")
+    except ValueError:
+        return parse_size(text)
+
+
+def complete_words(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the names of known models."""
+    from click.shell_completion import CompletionItem
+
+    from localllm.session import model_names
+
+    return [CompletionItem(name) for name in model_names() if name.startswith(incomplete)]
+
+
+@click.command(cls=Remembering, epilog=EXAMPLES)
+@click.argument("words", metavar="[WORD]...", nargs=-1, shell_complete=complete_words)
+@click.option(
+    "--hardware",
+    "names",
+    cls=Option,
+    multiple=True,
+    metavar="NAME|FILE",
+    envvar="LOCALLLM_HARDWARE",
+    shell_complete=complete_hardware,
+    help="Look for another machine: a profile (rtx-4090, 2x rtx-4090; repeat it to combine them), "
+    "or a file that localllm hardware --json wrote there. [default: this machine]",
+)
+@click.option(
+    "--sort",
+    cls=Option,
+    type=click.Choice(_SORTS),
+    envvar="LOCALLLM_SORT",
+    help="Order by parameters, decode speed, context, or joules per token. [default: size; speed "
+    "or context where --prefer is one of them]",
+)
+@value_option(
+    "--limit",
+    "limit",
+    parse=parse_count,
+    metavar="N",
+    help="Rows at most. [default: 10]",
+)
+@value_option(
+    "--max-gib",
+    "max_file_bytes",
+    parse=parse_gib,
+    metavar="N",
+    help="Only files of at most so many GiB.",
+)
+@click.option("--markdown", "as_markdown", is_flag=True, cls=Option, help="Print a GitHub table.")
+@json_option
+@planning_options
+@click.pass_context
+def recommend(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    names: tuple[str, ...],
+    sort: Sort | None,
+    limit: int | None,
+    max_file_bytes: int | None,
+    as_markdown: bool,
+    as_json: bool,
+    policy: Policy,
+) -> None:
+    """Name the known models that this machine runs well, with the plan behind each.
+
+    WORDs narrow the names down: localllm recommend qwen coder. A model is listed if it decodes at
+    10 tokens/s (or --min-tok-s) with a loss that is not large.
+    """
+    from dataclasses import replace
+
+    from localllm import session
+    from localllm.cli import recommend_view as view
+    from localllm.core.recommendation import Wish, recommendation_document
+    from localllm.core.recommendation import recommend as search
+
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown are two kinds of output.", hint="Give one of them.")
+    if sort == "context" and policy.prefer == "balanced":
+        policy = replace(policy, prefer="context")
+    usual: Sort = policy.prefer if policy.prefer in ("speed", "context") else "size"
+    wish = Wish(sort=sort or usual, limit=limit or 10, max_file_bytes=max_file_bytes)
+    hardware = session.hardware_named(*names) if names else session.detect_hardware()
+    with LiveLine() as line:
+        line.draw("reading the known models")
+        found = search(
+            session.known_models(words),
+            hardware,
+            policy,
+            wish,
+            on_progress=lambda done, total: line.draw(f"planning: model {done} of {total}"),
+        )
+    commands = [view.plan_command(row, names) for row in found.rows]
+    if as_json:
+        emit_json(
+            recommendation_document(
+                found, hardware=hardware, version=__version__, commands=commands
+            )
+        )
+    elif as_markdown:
+        text = view.as_markdown(
+            found,
+            hardware,
+            policy,
+            wish,
+            version=__version__,
+            commands=commands,
+            command=command_line(ctx),
+        )
+        click.echo(text, nl=False)
+    else:
+        view.print_recommendation(
+            stdout_console(),
+            found,
+            hardware,
+            policy,
+            wish,
+            version=__version__,
+            commands=commands,
+        )
+    if not found.rows:
+        raise DoesNotFitError(
+            f"No known model runs well on {hardware.name} as asked.",
+            hint="Ask for less: --min-tok-s 5, a smaller --ctx, or --kv q8_0.",
+        )

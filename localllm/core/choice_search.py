@@ -9,74 +9,30 @@ that was worked out in full is proven worse.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from localllm.core import choice_words
 from localllm.core.batches import with_best_batch
 from localllm.core.breakdown import MemoryModel
 from localllm.core.choice_space import Candidate, candidates
 from localllm.core.estimate import Estimator
-from localllm.core.hardware import Hardware, Host
+from localllm.core.hardware import Hardware
 from localllm.core.memory import N_CTX_PADDING, padded_n_ctx
-from localllm.core.model import ModelSpec
+from localllm.core.offer import Offer
 from localllm.core.option import Choice, Option
 from localllm.core.placing import Problem
 from localllm.core.planner import solve
 from localllm.core.policy import Policy
 from localllm.core.preferences import Merits, Rank, least_n_ctx, merits, order
-from localllm.core.quality import Fragility, Loss, fragility, loss_of
-from localllm.core.quants import QUANTS, quant_named
+from localllm.core.rates import bandwidth
 from localllm.core.search import largest
 from localllm.core.solution import Solution
-from localllm.core.traffic import Traffic, traffic_of
 from localllm.errors import UsageError
 
-
-class Offer:
-    """One model in several quantisations, with what no machine changes summed once."""
-
-    def __init__(self, models: Sequence[ModelSpec]) -> None:
-        """Take the model; nothing is summed before it is needed."""
-        self.models = tuple(models)
-        self._traffic: dict[int, Traffic] = {}
-        self._fragility: dict[int, Fragility] = {}
-        self._memory: list[tuple[int, Host, MemoryModel]] = []
-
-    def traffic(self, index: int) -> Traffic:
-        """What a token touches of one of the models."""
-        if index not in self._traffic:
-            self._traffic[index] = traffic_of(self.models[index])
-        return self._traffic[index]
-
-    def memory(self, index: int, host: Host) -> MemoryModel:
-        """The memory formulas of one of the models beside a host; machines often share theirs."""
-        for known, where, memory in self._memory:
-            if known == index and where == host:
-                return memory
-        made = MemoryModel(self.models[index], (), host)
-        self._memory.append((index, host, made))
-        return made
-
-    def loss(self, candidate: Candidate, n_ctx: int) -> Loss:
-        """What a choice costs in quality at a context."""
-        index, policy = candidate.index, candidate.policy
-        model = self.models[index]
-        if index not in self._fragility:
-            self._fragility[index] = fragility(model)
-        return loss_of(
-            self._fragility[index],
-            model.quant if quant_named(model.quant) else _nearest_by_size(model),
-            type_k=policy.type_k or "f16",
-            type_v=policy.type_v or "f16",
-            n_ctx=n_ctx,
-        )
-
-
-def _nearest_by_size(model: ModelSpec) -> str:
-    """The quantisation with the bits per weight of a file that does not say which it is."""
-    bits = 8 * sum(tensor.n_bytes for tensor in model.tensors) / max(model.n_params, 1)
-    return min(QUANTS.values(), key=lambda quant: abs(quant.bits_per_weight - bits)).name
+if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
 
 
 class _Considered:
@@ -94,9 +50,17 @@ class _Considered:
 class Search:
     """The search on one machine."""
 
-    def __init__(self, offer: Offer, hardware: Hardware, policy: Policy) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        hardware: Hardware,
+        policy: Policy,
+        *,
+        calibration: Calibration | None = None,
+    ) -> None:
         """List the candidates. Raises UsageError for a quantisation or a context out of reach."""
         self._offer = offer
+        self._calibration = calibration
         self._hardware = hardware
         self._policy = policy
         # the energy of a bound is not known: a GPU that holds more may draw more
@@ -181,15 +145,15 @@ class Search:
             and each.bound.kld < best.bound.kld
             and (each.candidate.policy.type_k, each.candidate.policy.type_v)
             == (ours.type_k, ours.type_v)
-            and (each.is_placed or self._place(each))
         ]
         if not others:
             return None
         least = max(each.bound.kld for each in others)
-        nearest = max(
-            (each for each in others if each.bound.kld == least),
-            key=lambda each: order(each.bound, self._relaxed),
-        )
+        others = [each for each in others if each.bound.kld == least]
+        others = [each for each in others if each.is_placed or self._place(each)]
+        if not others:
+            return None
+        nearest = max(others, key=lambda each: order(each.bound, self._relaxed))
         found = self._merits(nearest) if nearest.bound.fits else nearest.bound
         return choice_words.Other(nearest.candidate.policy, found)
 
@@ -228,8 +192,13 @@ class Search:
             self._refusal = self._refusal or error
             self._considered = [other for other in self._considered if other is not each]
             return False
-        found = merits(self._option(candidate, solution), self._relaxed)
+        found = merits(
+            self._option(candidate, _on_the_fastest(solution, self._hardware)), self._relaxed
+        )
         each.bound = found._replace(kld=each.bound.kld)
+        if self._calibration is not None and found.fits:
+            # measurements may speak for another placement than that of the bound
+            each.bound = each.bound._replace(tok_s=math.inf)
         each.is_placed = True
         return True
 
@@ -274,7 +243,11 @@ class Search:
         index, model, shape = candidate.index, candidate.model, solution.settings.shape
         if index not in self._estimators:
             self._estimators[index] = Estimator(
-                model, self._hardware, self._policy, traffic=self._offer.traffic(index)
+                model,
+                self._hardware,
+                self._policy,
+                calibration=self._calibration,
+                traffic=self._offer.traffic(index),
             )
         estimates = self._estimators[index].estimate(solution)
         asked = candidate.policy.n_ctx
@@ -301,6 +274,19 @@ class Search:
         traffic = self._offer.traffic(candidate.index)
         batched = with_best_batch(problem, option.solution, traffic)
         return option if batched is option.solution else self._option(candidate, batched)
+
+
+def _on_the_fastest(solution: Solution, hardware: Hardware) -> Solution:
+    """Return a solution as if its GPUs were all as fast as the machine's fastest.
+
+    Among unlike cards less room may lead to faster ones: two where one slow card held it all, or
+    another split.
+    """
+    fastest = max(hardware.usable_devices, key=bandwidth, default=None)
+    if fastest is None or all(bandwidth(d) == bandwidth(fastest) for d in solution.devices):
+        return solution
+    devices = tuple(replace(fastest, name=device.name) for device in solution.devices)
+    return replace(solution, devices=devices)
 
 
 def _beaten(here: Merits, others: Iterable[Merits]) -> bool:

@@ -130,8 +130,9 @@ def order(it: Merits, policy: Policy) -> Rank:
     if policy.prefer == "speed":
         return (*head, *_by_speed(it))
     if policy.prefer == "context":
-        n_ctx = it.n_ctx if it.reads_along else 0
-        return (*head, it.reads_along, n_ctx, *_balanced(it, policy))
+        if not it.reads_along:
+            it = it._replace(n_ctx=0)  # a longer one is no use to it
+        return (*head, it.reads_along, it.n_ctx, *_balanced(it, policy))
     return (*head, *_balanced(it, policy))
 
 

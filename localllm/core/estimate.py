@@ -17,9 +17,9 @@ from localllm.core.model import ModelSpec
 from localllm.core.plan import CostEstimate, PowerEstimate, SpeedEstimate
 from localllm.core.policy import Policy
 from localllm.core.solution import Solution
-from localllm.core.speed import decode_step, prefill_step, slowed
+from localllm.core.speed import decode_step, prefill_step
 from localllm.core.speed_constants import SPREADS
-from localllm.core.steps import Run, Step
+from localllm.core.steps import Run, Step, slowed
 from localllm.core.traffic import Traffic, traffic_of
 
 if TYPE_CHECKING:

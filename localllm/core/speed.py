@@ -17,7 +17,7 @@ from typing import Literal
 from localllm.core import rates
 from localllm.core.hardware import Device
 from localllm.core.speed_constants import CONSTANTS
-from localllm.core.steps import Bound, PlaceKind, Run, Step, Work
+from localllm.core.steps import PlaceKind, Run, Step, Work, bound_of, scaled
 from localllm.core.traffic import (
     ByType,
     LayerTraffic,
@@ -80,6 +80,7 @@ class _Share:
     attention: list[Counted] = field(default_factory=list)
     streamed_dense: list[Counted] = field(default_factory=list)
     streamed_experts: list[Counted] = field(default_factory=list)
+    streamed_cache: list[Counted] = field(default_factory=list)
     """The parts of them that lie in RAM and are copied over the bus for each batch."""
     crossings: float = 0.0
     """Times that activations change place for it."""
@@ -107,7 +108,7 @@ def prefill_step(
     works = [_work(t, constants) for t in terms]
     one, slowest = sum(w.seconds for w in works), max(w.seconds for w in works)
     seconds = one + (n_batches - 1) * (slowest if _pipelines(run, works) else one)
-    whole = [_scaled(work, n_batches) for work in works]
+    whole = [scaled(work, n_batches) for work in works]
     return replace(_step(whole, n_tokens=n_prompt, depth=depth), seconds=seconds)
 
 
@@ -115,7 +116,8 @@ def step_terms(traffic: Traffic, run: Run, *, n_tokens: int, depth: int) -> list
     """Return what each place does for one batch, in the order in which a batch passes through.
 
     One token is computed where the weights lie. For a larger batch weights in RAM are copied to
-    the first GPU, where its backend does so; attention stays where the cache is.
+    the first GPU, where its backend does so, and with them the cache of their layers: attention is
+    computed between them.
     """
     regime: Regime = "decode" if n_tokens == 1 else "prefill"
     on_devices, on_host = _shares(traffic, run, streams=n_tokens >= STREAMED_FROM_TOKENS)
@@ -158,8 +160,9 @@ def _shares(traffic: Traffic, run: Run, *, streams: bool) -> tuple[list[_Share],
         gpu.dense, gpu.streamed_dense = [*gpu.dense, *left], left
         gpu.streamed_experts = host.experts
         gpu.experts = [*gpu.experts, *host.experts]
+        gpu.attention, gpu.streamed_cache = [*gpu.attention, *left], left
         gpu.crossings += host.crossings
-        host = _Share(attention=left, crossings=float(sum(count for _, count in left)))
+        host = _Share()
     return shares, host
 
 
@@ -199,10 +202,7 @@ def _terms(
         kv_bytes += count * (cells * kv_row_bytes(layer, run.shape) + n_tokens * layer.state_bytes)
         attention_flops += count * n_tokens * cells * layer.attention_flops
         score_bytes += count * n_tokens * cells * layer.n_head * 4.0
-    pcie_bytes = sum(count * _bytes(layer.dense) for layer, count in share.streamed_dense) + sum(
-        count * experts_touched(layer, n_tokens) * _bytes(layer.experts)
-        for layer, count in share.streamed_experts
-    )
+    pcie_bytes = _streamed_bytes(share, run, n_tokens=n_tokens, depth=depth)
     if device is None:
         peak = rates.host_rates(run.host, run.n_threads)
     else:
@@ -228,6 +228,20 @@ def _terms(
         pcie_bytes=pcie_bytes,
         flops=flops + attention_flops,
     )
+
+
+def _streamed_bytes(share: _Share, run: Run, *, n_tokens: int, depth: int) -> float:
+    """Bytes that one batch copies over the bus: weights, experts that it touches, cache."""
+    weights = sum(count * _bytes(layer.dense) for layer, count in share.streamed_dense)
+    experts = sum(
+        count * experts_touched(layer, n_tokens) * _bytes(layer.experts)
+        for layer, count in share.streamed_experts
+    )
+    cache = sum(
+        count * cells_read(layer, depth + n_tokens) * kv_row_bytes(layer, run.shape)
+        for layer, count in share.streamed_cache
+    )
+    return weights + experts + cache
 
 
 def _bytes(weights: ByType) -> float:
@@ -271,45 +285,11 @@ def _work(terms: Terms, constants: Constants) -> Work:
     )
 
 
-def slowed(step: Step, factors: Mapping[str, float]) -> Step:
-    """Return a step with places at a share of their speed, in (0, 1], by name."""
-    works = [_scaled_time(work, 1.0 / factors.get(work.place, 1.0)) for work in step.works]
-    before = sum(work.seconds for work in step.works)
-    after = sum(work.seconds for work in works)
-    return replace(
-        step,
-        works=tuple(works),
-        seconds=step.seconds * (after / before if before else 1.0),
-        bound_by=_bound(works),
-    )
-
-
 def _pipelines(run: Run, works: list[Work]) -> bool:
     return (
         len(works) > 1
         and all(device_traits(device).pipelines for device in run.devices)
         and all(work.kind == "gpu" for work in works)
-    )
-
-
-def _scaled(work: Work, factor: float) -> Work:
-    """So many times the same work."""
-    return replace(
-        _scaled_time(work, factor),
-        memory_bytes=round(work.memory_bytes * factor),
-        pcie_bytes=round(work.pcie_bytes * factor),
-        flops=work.flops * factor,
-    )
-
-
-def _scaled_time(work: Work, factor: float) -> Work:
-    return replace(
-        work,
-        memory_s=work.memory_s * factor,
-        compute_s=work.compute_s * factor,
-        pcie_s=work.pcie_s * factor,
-        launch_s=work.launch_s * factor,
-        seconds=work.seconds * factor,
     )
 
 
@@ -319,17 +299,5 @@ def _step(works: list[Work], *, n_tokens: int, depth: int) -> Step:
         depth=depth,
         works=tuple(works),
         seconds=sum(work.seconds for work in works),
-        bound_by=_bound(works),
+        bound_by=bound_of(works),
     )
-
-
-def _bound(works: list[Work]) -> Bound:
-    """Name what most of the time goes to."""
-    sums: dict[Bound, float] = {
-        "VRAM bandwidth": sum(w.memory_s for w in works if w.kind == "gpu"),
-        "host bandwidth": sum(w.memory_s for w in works if w.kind == "host"),
-        "PCIe": sum(w.pcie_s for w in works),
-        "compute": sum(w.compute_s for w in works),
-        "launch": sum(w.launch_s for w in works),
-    }
-    return max(sums, key=lambda name: sums[name])

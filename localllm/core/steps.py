@@ -6,7 +6,8 @@ are in ``speed.py``; ``energy.py`` turns the same steps into watts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from localllm.core.hardware import Device, Host
@@ -80,3 +81,50 @@ class Step:
     def flops(self) -> float:
         """Operations of all places together."""
         return sum(work.flops for work in self.works)
+
+
+def scaled(work: Work, factor: float) -> Work:
+    """So many times the same work."""
+    return replace(
+        with_time(work, factor),
+        memory_bytes=round(work.memory_bytes * factor),
+        pcie_bytes=round(work.pcie_bytes * factor),
+        flops=work.flops * factor,
+    )
+
+
+def with_time(work: Work, factor: float) -> Work:
+    """The same work in so many times the time."""
+    return replace(
+        work,
+        memory_s=work.memory_s * factor,
+        compute_s=work.compute_s * factor,
+        pcie_s=work.pcie_s * factor,
+        launch_s=work.launch_s * factor,
+        seconds=work.seconds * factor,
+    )
+
+
+def slowed(step: Step, factors: Mapping[str, float]) -> Step:
+    """Return a step with places at a share of their speed, in (0, 1], by name."""
+    works = [with_time(work, 1.0 / factors.get(work.place, 1.0)) for work in step.works]
+    before = sum(work.seconds for work in step.works)
+    after = sum(work.seconds for work in works)
+    return replace(
+        step,
+        works=tuple(works),
+        seconds=step.seconds * (after / before if before else 1.0),
+        bound_by=bound_of(works),
+    )
+
+
+def bound_of(works: Sequence[Work]) -> Bound:
+    """Name what most of the time goes to."""
+    sums: dict[Bound, float] = {
+        "VRAM bandwidth": sum(w.memory_s for w in works if w.kind == "gpu"),
+        "host bandwidth": sum(w.memory_s for w in works if w.kind == "host"),
+        "PCIe": sum(w.pcie_s for w in works),
+        "compute": sum(w.compute_s for w in works),
+        "launch": sum(w.launch_s for w in works),
+    }
+    return max(sums, key=lambda name: sums[name])

@@ -87,6 +87,7 @@ PRIORS: Mapping[str, Parameter] = {
     "2024 several matrices": _(10000, f"several GPUs had no CUDA graphs, {_OLD}"),
     "2024 kv": _(0.5, f"as for decode, {_OLD}"),
     "2024 matmul": _(0.3, f"as for prefill, {_OLD}"),
+    "2024 stream": _(2.0, f"as for prefill, {_OLD}"),
     "2024 attention": _(2.0, f"as for prefill, {_OLD}"),
     "2024 scores": _(3.0, f"as for prefill, {_OLD}"),
 }

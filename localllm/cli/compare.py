@@ -64,7 +64,8 @@ Exit code 3 says that it fits none of the machines.
     envvar="LOCALLLM_HARDWARE",
     shell_complete=complete_hardware,
     help="A machine to compare; repeat it for more. A profile (rtx-4090, 2x rtx-4090), parts "
-    "joined by + (rtx-4090+epyc-9654), or a file that localllm hardware --json wrote. "
+    "joined by + (rtx-4090+epyc-9654), or a file that localllm hardware --json wrote. Commas "
+    "separate machines too. "
     "[default: this machine, " + ", ".join(DEFAULT_MACHINES) + "]",
 )
 @click.option(
@@ -159,9 +160,16 @@ def _machines(names: Sequence[str]) -> Iterator[Machine]:
 
     if not names:
         yield Machine(label=THIS_MACHINE, hardware=session.detect_hardware())
-    for name in names or DEFAULT_MACHINES:
+    for name in [one for text in names for one in _split(text)] or DEFAULT_MACHINES:
         hardware = session.machine_named(name)
         yield Machine(label=hardware.name, hardware=hardware)
+
+
+def _split(text: str) -> list[str]:
+    """Machines separated by commas, as LOCALLLM_HARDWARE names several; a path may hold commas."""
+    if text.lower().endswith(".json") and "," in text and Path(text).is_file():
+        return [text]
+    return [part.strip() for part in text.split(",") if part.strip()] or [text]
 
 
 def _fits_nowhere(model: str, grid: Sequence[Sequence[Entry]]) -> DoesNotFitError:
@@ -170,8 +178,9 @@ def _fits_nowhere(model: str, grid: Sequence[Sequence[Entry]]) -> DoesNotFitErro
     planned = [entry for entries in grid for entry in entries if entry.option]
     nearest = min(planned, key=lambda entry: sum(s.n_bytes for s in entry.shortages))
     assert nearest.option is not None
+    quant = nearest.option.model.quant
     return DoesNotFitError(
-        f"{model} fits none of these machines: {nearest.machine.label} comes nearest, short of "
-        f"{lacking(nearest.shortages)} in {nearest.option.model.quant}.",
-        hint="Try a smaller quantisation, a smaller --ctx, or --kv q8_0.",
+        f"{model} fits none of these machines: {nearest.machine.label} comes nearest, and in "
+        f"{quant} it is short of {lacking(nearest.shortages)}.",
+        hint="localllm recommend --hardware NAME lists what a machine runs well.",
     )

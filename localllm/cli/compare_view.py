@@ -121,7 +121,7 @@ def columns(entries: Sequence[Entry], *, unicode: bool) -> list[Column]:
         column("GPU layers", gpu_layers),
         column("context", lambda o: f"{o.solution.settings.shape.n_ctx:,}", fold="context"),
         column("KV", kv_types, fold="KV"),
-        column("tok/s (80 % range)", decode),
+        Column(heading="tok/s (80 %)", cells=tuple(map(_decode_or_why_not, entries)), right=True),
         column("prompt tok/s", prompt, fold="prompt tok/s"),
         column("W", watts, fold="W"),
         column("J/token", joules, fold="J/token"),
@@ -216,9 +216,15 @@ def command_line(command: Sequence[str]) -> str:
 def _fits(entry: Entry, *, unicode: bool) -> str:
     if entry.fits:
         return "✓ yes" if unicode else "yes"
+    return "✗ no" if unicode else "no"
+
+
+def _decode_or_why_not(entry: Entry) -> str:
+    """Decode speed; of a machine without one, what is missing in all."""
     missing = sum(shortage.n_bytes for shortage in entry.shortages)
-    why = "refused" if entry.refusal else f"{format_bytes(missing)} short"
-    return f"✗ {why}" if unicode else f"no, {why}"
+    if missing:
+        return f"{format_bytes(missing)} short"
+    return decode(entry.option) if entry.option else "see below"
 
 
 def _cost(
@@ -368,10 +374,14 @@ def _quant_column(entries: Sequence[Entry], *, unicode: bool) -> Column:
     assert option is not None  # compare() raises where every machine refuses
     model = option.model
     size = f"{model.file_bytes / 1024**3:,.1f}G"
-    loss = f"{100 * total_loss(model, model.quant, n_ctx=option.n_ctx).ppl_increase:.2g}%"
+    loss = total_loss(model, model.quant, n_ctx=option.n_ctx).ppl_increase
     return Column(
         heading=option.model.quant,
-        cells=(size, loss, *(_speed_cell(entry, unicode=unicode) for entry in entries)),
+        cells=(
+            size,
+            f"{format_rate(100 * loss, digits=2)}%",
+            *(_speed_cell(entry, unicode=unicode) for entry in entries),
+        ),
         right=True,
     )
 

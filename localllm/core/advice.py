@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localllm.core.hardware import Device
+from localllm.core.hardware import Device, Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.plan import SpeedEstimate
 from localllm.core.policy import Policy
@@ -62,8 +62,28 @@ _AWQ = Format(name="AWQ (4-bit)", bytes_per_weight=0.56, in_fp8=False)
 _MXFP4 = Format(name="its own MXFP4", bytes_per_weight=0.56, in_fp8=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How another engine would hold a model."""
+
+    kept_in: Format
+    devices: tuple[Device, ...]
+    """Several work by tensor parallelism."""
+
+    @property
+    def text(self) -> str:
+        """As a person would set it up."""
+        n = len(self.devices)
+        parallel = f" over {n} cards (--tensor-parallel-size {n})" if n > 1 else ""
+        return f"vLLM or SGLang with {self.kept_in.name} weights{parallel}"
+
+
 def advice(
-    model: ModelSpec, policy: Policy, solution: Solution, speed: SpeedEstimate | None
+    model: ModelSpec,
+    hardware: Hardware,
+    policy: Policy,
+    solution: Solution,
+    speed: SpeedEstimate | None,
 ) -> str | None:
     """Return in a sentence or two which engine would do better here, and why; usually None."""
     devices = solution.devices
@@ -71,41 +91,56 @@ def advice(
         return None
     if any(device.backend not in ("cuda", "rocm") for device in devices):
         return None
-    kept_in = weight_format(model, solution)
-    if kept_in is None:
+    serving = best_serving(model, hardware, solution)
+    if serving is None:
         return None
-    linked = len(devices) > 1 and _equal(devices) and all(d.nvlink_gb_s for d in devices)
-    parallel = f", --tensor-parallel-size {len(devices)}" if len(devices) > 1 else ""
-    engine = f"vLLM or SGLang with {kept_in.name} weights{parallel}"
-    batch = _of_a_batch(model, solution, kept_in)
-    used = _arithmetic_used(devices, kept_in, speed)
     if policy.n_seq >= MANY_STREAMS:
-        return f"For {policy.n_seq} streams at once {engine} is the better engine: {used}{batch}."
-    if kept_in.in_fp8 and all(_in_data_centre(device) for device in devices):
         return (
-            f"For several people or agents at once {engine} is the better engine: {used}{batch}; "
-            "llama.cpp computes nothing in FP8."
+            f"For {policy.n_seq} streams at once {serving.text} is the better engine: "
+            f"{_why(model, solution, serving, speed)}."
         )
-    if linked:
+    if all(_has_fp8(device) and _in_data_centre(device) for device in devices):
+        idle = "; llama.cpp computes nothing in FP8" if serving.kept_in.in_fp8 else ""
+        return (
+            f"For several people or agents at once {serving.text} is the better engine: "
+            f"{_why(model, solution, serving, speed)}{idle}."
+        )
+    if len(devices) > 1 and _linked(devices):
         return (
             f"The {len(devices)} cards work one after another here, so one stream reads at the "
-            f"bandwidth of one of them; {engine} reads from all {len(devices)} at once. "
-            "llama.cpp's own --split-mode tensor does so too, experimentally and unplanned."
+            f"bandwidth of one of them; {serving.text} reads from all at once. llama.cpp's own "
+            "--split-mode tensor does so too, experimentally and unplanned."
         )
     return None
 
 
-def weight_format(model: ModelSpec, solution: Solution) -> Format | None:
-    """Return the format in which the devices in use hold a model for another engine, if in any.
+def best_serving(model: ModelSpec, hardware: Hardware, solution: Solution) -> Serving | None:
+    """Return the best way to serve several streams: FP8 on as few cards as hold it, or four bits.
 
-    FP8 where all compute in it and it fits, else four bits; what was published in MXFP4 stays so.
+    The cards of the plan, or more where they are equal and linked. None where nothing holds the
+    weights and the caches of ``MANY_STREAMS``.
     """
-    room = _USABLE_SHARE * sum(device.total_bytes or 0 for device in solution.devices)
-    room -= sum(row.context_bytes for row in solution.rows)
-    offered = [_FP8, _AWQ] if all(map(_has_fp8, solution.devices)) else [_AWQ]
+    used = solution.devices
+    groups = [used]
+    equal = [d for d in hardware.usable_devices if _alike(d) == _alike(used[0])]
+    if _linked(equal):
+        powers = [2**n for n in range(1, 8) if 2**n <= len(equal)]
+        groups += [tuple(equal[:n]) for n in powers if n > len(used)]
+    formats = [_FP8, _AWQ] if all(map(_has_fp8, used)) else [_AWQ]
     if published_quant(model) == "MXFP4":
-        offered = [_MXFP4]
-    return next((f for f in offered if f.bytes_per_weight * model.n_params <= room), None)
+        formats = [_MXFP4]
+    ways = [Serving(kept_in=f, devices=group) for f in formats for group in groups]
+    return next((w for w in ways if streams_by_memory(model, solution, w) >= MANY_STREAMS), None)
+
+
+def streams_by_memory(model: ModelSpec, solution: Solution, serving: Serving) -> float:
+    """Return how many caches of the plan's context fit beside the weights."""
+    cache = sum(row.context_bytes for row in solution.rows) / solution.settings.shape.n_seq
+    room = _USABLE_SHARE * sum(device.total_bytes or 0 for device in serving.devices)
+    room -= serving.kept_in.bytes_per_weight * model.n_params
+    if room <= 0:
+        return 0.0
+    return room / cache if cache else float("inf")
 
 
 def breakeven_streams(model: ModelSpec, device: Device, kept_in: Format) -> float | None:
@@ -123,23 +158,25 @@ def breakeven_streams(model: ModelSpec, device: Device, kept_in: Format) -> floa
     return streams
 
 
-def _of_a_batch(model: ModelSpec, solution: Solution, kept_in: Format) -> str:
-    """How many streams share one read, and what ends it: arithmetic, or room for their caches."""
+def _why(
+    model: ModelSpec, solution: Solution, serving: Serving, speed: SpeedEstimate | None
+) -> str:
+    """The arithmetic: what one stream leaves idle, and how many streams would share a read."""
     shape = solution.settings.shape
-    cache = sum(row.context_bytes for row in solution.rows) / shape.n_seq
-    room = _USABLE_SHARE * sum(device.total_bytes or 0 for device in solution.devices)
-    room -= kept_in.bytes_per_weight * model.n_params
-    by_memory = int(room / cache) if cache else None
-    by_compute = breakeven_streams(model, solution.devices[0], kept_in)
-    shares = "streams would share each read of the weights"
-    if by_compute is not None and (by_memory is None or by_compute <= by_memory):
-        return f"about {_rounded(by_compute)} {shares} before its arithmetic is full"
-    if by_memory is not None and by_memory > 1:
-        return (
-            f"{_rounded(by_memory)} {shares} until their caches of {shape.n_ctx // shape.n_seq:,} "
-            "tokens fill the memory"
+    parts = [_arithmetic_used(solution.devices, serving.kept_in, speed)]
+    by_memory = streams_by_memory(model, solution, serving)
+    by_compute = breakeven_streams(model, serving.devices[0], serving.kept_in)
+    if by_compute is not None and by_compute <= by_memory:
+        parts.append(
+            f"about {_rounded(by_compute)} streams would share each read of the weights before the "
+            "arithmetic takes as long"
         )
-    return "a batch shares each read of the weights"
+    else:
+        parts.append(
+            f"about {_rounded(by_memory)} streams would share each read of the weights until their "
+            f"caches of {shape.n_ctx // shape.n_seq:,} tokens fill the memory"
+        )
+    return ", and ".join(part for part in parts if part)
 
 
 def _arithmetic_used(
@@ -150,13 +187,9 @@ def _arithmetic_used(
     if speed is None or speed.decode is None or len(known) < len(peaks):
         return ""
     share = 100 * speed.decode.flops * speed.tg_tok_s / sum(known)
-
     kind = "FP8" if kept_in.in_fp8 else "FP16"
-    of = devices[0].description if len(devices) == 1 else f"the {len(devices)} cards"
-
-    return (
-        f"one stream uses {format_rate(share, digits=2)} % of the {kind} arithmetic of {of}, and "
-    )
+    whose = f"the {devices[0].description}" if len(devices) == 1 else f"the {len(devices)} cards"
+    return f"one stream uses {format_rate(share, digits=2)} % of the {kind} arithmetic of {whose}"
 
 
 def _peak(device: Device, kept_in: Format) -> float | None:
@@ -179,8 +212,15 @@ def _in_data_centre(device: Device) -> bool:
     return (device.arch or "").startswith(_FP8_AMD)
 
 
-def _equal(devices: Sequence[Device]) -> bool:
-    return len({(device.description, device.total_bytes) for device in devices}) == 1
+def _linked(devices: Sequence[Device]) -> bool:
+    """Whether cards are equal and joined by NVLink."""
+    return len({_alike(device) for device in devices}) == 1 and all(
+        device.nvlink_gb_s for device in devices
+    )
+
+
+def _alike(device: Device) -> tuple[str, int | None]:
+    return device.description, device.total_bytes
 
 
 def _rounded(streams: float) -> str:

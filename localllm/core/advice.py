@@ -91,9 +91,11 @@ def advice(
         return None
     if any(device.backend not in ("cuda", "rocm") for device in devices):
         return None
+    taking_turns = len(devices) > 1 and _linked(devices)
     serving = best_serving(model, hardware, solution)
     if serving is None:
-        return None
+        serving = best_serving(model, hardware, solution, n_streams=1) if taking_turns else None
+        return _all_at_once(serving, len(devices)) if serving else None
     if policy.n_seq >= MANY_STREAMS:
         return (
             f"For {policy.n_seq} streams at once {serving.text} is the better engine: "
@@ -105,20 +107,24 @@ def advice(
             f"For several people or agents at once {serving.text} is the better engine: "
             f"{_why(model, solution, serving, speed)}{idle}."
         )
-    if len(devices) > 1 and _linked(devices):
-        return (
-            f"The {len(devices)} cards work one after another here, so one stream reads at the "
-            f"bandwidth of one of them; {serving.text} reads from all at once. llama.cpp's own "
-            "--split-mode tensor does so too, experimentally and unplanned."
-        )
-    return None
+    return _all_at_once(serving, len(devices)) if taking_turns else None
 
 
-def best_serving(model: ModelSpec, hardware: Hardware, solution: Solution) -> Serving | None:
+def _all_at_once(serving: Serving, n_devices: int) -> str:
+    return (
+        f"The {n_devices} cards work one after another here, so one stream reads at the bandwidth "
+        f"of one of them; {serving.text} reads from all at once. llama.cpp's own --split-mode "
+        "tensor does so too, experimentally and unplanned."
+    )
+
+
+def best_serving(
+    model: ModelSpec, hardware: Hardware, solution: Solution, *, n_streams: int = MANY_STREAMS
+) -> Serving | None:
     """Return the best way to serve several streams: FP8 on as few cards as hold it, or four bits.
 
     The cards of the plan, or more where they are equal and linked. None where nothing holds the
-    weights and the caches of ``MANY_STREAMS``.
+    weights and so many streams' caches.
     """
     used = solution.devices
     groups = [used]
@@ -130,7 +136,7 @@ def best_serving(model: ModelSpec, hardware: Hardware, solution: Solution) -> Se
     if published_quant(model) == "MXFP4":
         formats = [_MXFP4]
     ways = [Serving(kept_in=f, devices=group) for f in formats for group in groups]
-    return next((w for w in ways if streams_by_memory(model, solution, w) >= MANY_STREAMS), None)
+    return next((w for w in ways if streams_by_memory(model, solution, w) >= n_streams), None)
 
 
 def streams_by_memory(model: ModelSpec, solution: Solution, serving: Serving) -> float:

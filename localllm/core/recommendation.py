@@ -238,28 +238,34 @@ class _Search:
             self.refusal = self.refusal or error
             self.n_refused += 1
             return "too slow"
-        best = choice.best
-        if not best.fits:
+        if choice is None or not choice.best.fits:
             return "too large"
+        best = choice.best
         if not self._runs_well(best):
             return "too slow"
         self._rows[shape] = choice, traits.n_params_active, [known.name]
         return "row"
 
-    def _choose(self, spec: ModelSpec, traits: Fragility, quants: Sequence[str]) -> Choice:
+    def _choose(self, spec: ModelSpec, traits: Fragility, quants: Sequence[str]) -> Choice | None:
         """Choose among quantisations; first among those whose loss nobody notices.
 
-        Where one of these runs well, none that loses more is better by quality or balance.
+        Where one of these runs well, none that loses more is better by quality or balance. None
+        where every file is larger than wished.
         """
         unnoticed = [q for q in quants if loss_of(traits, q, n_ctx=1).kld <= UNNOTICED_KLD]
         if unnoticed and self._policy.prefer in ("quality", "balanced"):
             choice = self._among(spec, unnoticed)
-            if self._runs_well(choice.best) and choice.best.loss.kld <= UNNOTICED_KLD:
+            best = choice.best if choice else None
+            if best and self._runs_well(best) and best.loss.kld <= UNNOTICED_KLD:
                 return choice
         return self._among(spec, quants)
 
-    def _among(self, spec: ModelSpec, quants: Sequence[str]) -> Choice:
+    def _among(self, spec: ModelSpec, quants: Sequence[str]) -> Choice | None:
+        most = self._wish.max_file_bytes
         models = [spec if quant == spec.quant else requantised(spec, quant) for quant in quants]
+        models = [model for model in models if most is None or model.file_bytes <= most]
+        if not models:
+            return None
         return Chooser(models).choose(self._hardware, self._policy, alternatives=False)
 
     def _runs_well(self, option: Option) -> bool:

@@ -89,6 +89,7 @@ def test_the_engine_accepts_the_plan_and_refuses_one_step_more(
     plan = make_plan(model.spec, hardware, policy, engine=engine)
     assert (plan.basis, plan.verdict) == ("exact", "fits")
     assert all(row.spare_bytes is not None and row.spare_bytes >= 0 for row in plan.devices)
+    policy = replace(policy, n_ubatch=plan.n_ubatch)
     cold = solve(engine, hardware, policy)  # by halving, without the formulas' guess
     further = one_step_further(Problem(memory=engine, hardware=hardware, policy=policy), cold)
     assert further is None or not further.gpus_fit

@@ -14,6 +14,7 @@ from localllm.cli import draw
 from localllm.cli.output import unicode_output
 from localllm.cli.plan_explain import counted, machine, terms_table
 from localllm.cli.plan_speed import speed_lines, time_table
+from localllm.core.estimate import N_PROMPT
 from localllm.core.hardware import THIS_MACHINE
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.text import printable
@@ -210,7 +211,8 @@ def _speed(plan: Plan) -> Iterator[str]:
     if speed is not None:
         line = f"{speed.tg_tok_s:.3g} tok/s ({speed.tg_low:.3g} to {speed.tg_high:.3g})"
         if speed.pp_tok_s is not None:
-            line += f", prompt {speed.pp_tok_s:,.0f} tok/s"
+            long = f" of {speed.n_prompt:,} tokens" if speed.n_prompt > N_PROMPT else ""
+            line += f", prompt{long} {speed.pp_tok_s:,.0f} tok/s"
         if speed.at_depth:
             line += f", {speed.at_depth:,} tokens into the context"
         yield f"{line}; bound by {speed.bound_by} ({speed.basis})."

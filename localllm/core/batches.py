@@ -35,8 +35,8 @@ def with_best_batch(problem: Problem, solution: Solution, traffic: Traffic) -> S
     once for each ubatch that would be clearly faster.
     """
     policy, shape = problem.policy, solution.settings.shape
-    if policy.n_ubatch is not None or solution.verdict != "fits":
-        return solution
+    if policy.n_ubatch is not None or solution.verdict != "fits" or not solution.devices:
+        return solution  # a CPU works through its own memory anew for every few tokens
     most = min(policy.n_batch or N_UBATCHES[-1], shape.n_ctx)
     best, fastest = solution, _prompt_s(problem, solution, solution.settings, traffic)
     for n_ubatch in N_UBATCHES:
@@ -55,8 +55,10 @@ def with_best_batch(problem: Problem, solution: Solution, traffic: Traffic) -> S
 
 def _with_n_ubatch(problem: Problem, solution: Solution, n_ubatch: int) -> Settings:
     """The solution's settings with another ubatch, and a batch that holds it."""
-    policy = replace(problem.policy, n_ubatch=n_ubatch)
     now = solution.settings
+    policy = replace(
+        problem.policy, n_ubatch=n_ubatch, type_k=now.shape.type_k, type_v=now.shape.type_v
+    )
     other = settle(problem.model, problem.hardware, policy, n_ctx=now.shape.n_ctx)
     shape = replace(now.shape, n_ubatch=other.shape.n_ubatch)
     return replace(now, shape=shape, n_batch=other.n_batch)

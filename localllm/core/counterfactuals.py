@@ -15,7 +15,7 @@ from localllm.core.hardware import Device
 from localllm.core.memory import N_CTX_PADDING
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem
-from localllm.core.plan import Counterfactual, DeviceMemory
+from localllm.core.plan import Counterfactual, DeviceMemory, SpeedEstimate
 from localllm.core.requantise import UNDER_THREE_BITS, requantised, smaller_quants
 from localllm.core.settings import headroom_bytes
 from localllm.core.solution import Solution
@@ -26,22 +26,27 @@ SMALLEST_SUGGESTED_N_CTX = 2048
 
 Solve = Callable[[Problem, Solution | None], Solution]
 """Plans by the formulas, from a first answer; without one, quickly and without compute buffers."""
-TokS = Callable[[Problem, Solution], float | None]
-"""Estimated decode speed of a solution; None where it does not fit."""
+Speed = Callable[[Problem, Solution], SpeedEstimate | None]
+"""Estimated speed of a solution; None where it does not fit."""
+
+LARGEST_SUGGESTED_N_UBATCH = 4096
+CLEARLY_FASTER_PROMPTS = 1.5
+"""A larger ubatch that takes a layer off a GPU must make prompts so many times faster."""
 
 
 def counterfactuals(
-    problem: Problem, *, solution: Solution, guess: Solution, solve: Solve, tok_s: TokS
+    problem: Problem, *, solution: Solution, guess: Solution, solve: Solve, speed: Speed
 ) -> tuple[Counterfactual, ...]:
     """Return the single changes that would put more on GPUs, or make the plan fit at all.
 
     ``solve`` plans each by the formulas, so each must gain over ``guess``, the formulas' own
-    answer, as well as over ``solution``, which may be the engine's. ``tok_s`` estimates each.
+    answer, as well as over ``solution``, which may be the engine's. ``speed`` estimates each.
     """
     if solution.verdict == "fits" and (solution.whole or not problem.hardware.usable_devices):
         return ()
     bar = max(solution.score, guess.score)
-    now = tok_s(problem, solution)
+    before = speed(problem, solution)
+    now = _tg(before)
     found: list[Counterfactual] = []
     done: set[str] = set()
     reached: dict[str, tuple[bool, int, int]] = {}
@@ -58,7 +63,7 @@ def counterfactuals(
         if other.verdict != "fits" or other.score <= max(bar, reached.get(kind, bar)):
             continue
         reached[kind] = other.score
-        faster = tok_s(changed, other)
+        faster = _tg(speed(changed, other))
         if other.whole or kind == "quant":
             done.add(kind)  # nothing more to gain that way
         found.append(
@@ -70,7 +75,39 @@ def counterfactuals(
                 verdict=other.verdict,
             )
         )
+    found += _larger_ubatch(problem, solution, before, guess=guess, solve=solve, speed=speed)
     return tuple(found)
+
+
+def _larger_ubatch(
+    problem: Problem,
+    solution: Solution,
+    before: SpeedEstimate | None,
+    *,
+    guess: Solution,
+    solve: Solve,
+    speed: Speed,
+) -> Iterator[Counterfactual]:
+    """A larger ubatch costs a layer or two and saves copies of what lies in RAM to prompts."""
+    now = solution.settings.shape.n_ubatch
+    streamed = before is not None and before.pp_bound_by == "PCIe"
+    n_ubatch = min(4 * now, LARGEST_SUGGESTED_N_UBATCH)
+    if problem.policy.n_ubatch is not None or not streamed or n_ubatch <= now:
+        return
+    changed = replace(problem, policy=replace(problem.policy, n_ubatch=n_ubatch))
+    other = solve(changed, guess)
+    after = speed(changed, other) if other.verdict == "fits" else None
+    if after is None or before is None or not (after.pp_tok_s and before.pp_tok_s):
+        return
+    gain = after.pp_tok_s / before.pp_tok_s
+    if gain >= CLEARLY_FASTER_PROMPTS:
+        yield Counterfactual(
+            change=f"--ubatch {n_ubatch}: prompts {gain:.1f}x faster, decode "
+            f"{after.tg_tok_s / before.tg_tok_s:.2f}x; {_gain(problem.model, other)}",
+            n_gpu_layers=other.placement.n_gpu_layers,
+            tg_tok_s=after.tg_tok_s,
+            verdict=other.verdict,
+        )
 
 
 class _Change(NamedTuple):
@@ -169,6 +206,10 @@ def _moved(solution: Solution, other: Solution) -> str:
     """A context that the change moves too, as where the largest one was asked for."""
     n_ctx = other.settings.shape.n_ctx
     return "" if n_ctx == solution.settings.shape.n_ctx else f", at context {n_ctx:,}"
+
+
+def _tg(speed: SpeedEstimate | None) -> float | None:
+    return speed.tg_tok_s if speed else None
 
 
 def _times(before: float | None, after: float | None) -> str:

@@ -12,7 +12,7 @@ from localllm.core.memory import N_CTX_PADDING, Placement
 from localllm.core.model import RECORDED, ModelSpec
 from localllm.core.plan import Cliff, DeviceMemory, TensorOverride
 from localllm.core.policy import KV_CHOICES, Policy
-from localllm.core.settings import BASE_N_CTX, maps_by_default
+from localllm.core.settings import BASE_N_CTX, DEFAULT_N_UBATCH, maps_by_default
 from localllm.core.solution import Solution
 from localllm.core.split import budget_bytes
 from localllm.units import format_bytes
@@ -239,6 +239,11 @@ def _context_reasons(model: ModelSpec, policy: Policy, solution: Solution) -> It
 def _batch_reasons(policy: Policy, solution: Solution) -> Iterator[str]:
     """What llama.cpp makes of batches larger than the context, or than what is submitted."""
     n_batch, n_ubatch = solution.settings.n_batch, solution.settings.shape.n_ubatch
+    if policy.n_ubatch is None and n_ubatch > DEFAULT_N_UBATCH:
+        why = "that costs no layer its place on a GPU"
+        if solution.rows[-1].n_layers or solution.placement.host_expert_layers:
+            why = f"weights in RAM cross the bus once per ubatch, and {why}"
+        yield f"Prompts go in ubatches of {n_ubatch:,} tokens, not {DEFAULT_N_UBATCH}: {why}."
     if policy.n_batch is not None and policy.n_batch > n_batch:
         yield f"Batches of {n_batch:,}, not {policy.n_batch:,}: no more than the context holds."
     if policy.n_ubatch is not None and policy.n_ubatch > n_ubatch:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from localllm.core import explain
+from localllm.core.assembly import assembled
+from localllm.core.batches import with_best_batch
 from localllm.core.breakdown import MemoryModel
 from localllm.core.counterfactuals import counterfactuals
 from localllm.core.estimate import Estimator
@@ -24,16 +25,14 @@ from localllm.core.partial import fewest_host_experts, hopeless, most_layers
 from localllm.core.placing import (
     Problem,
     place,
-    tensor_overrides,
     with_breakdown,
-    with_cached_pages,
 )
-from localllm.core.plan import Basis, Plan
+from localllm.core.plan import Basis, Plan, SpeedEstimate
 from localllm.core.policy import KV_CHOICES, Policy
-from localllm.core.proof import differences
 from localllm.core.search import largest
 from localllm.core.settings import BASE_N_CTX, Settings, check_wishes, settle, wanted_n_ctx
 from localllm.core.solution import Solution
+from localllm.core.traffic import traffic_of
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,70 +58,57 @@ def make_plan(
     """
     formulas = MemoryModel(model, (), hardware.host)
     problem = Problem(memory=formulas, hardware=hardware, policy=policy)
-    guess = solution = solve(formulas, hardware, policy)
+    traffic = traffic_of(model)
+    guess = solution = with_best_batch(problem, solve(formulas, hardware, policy), traffic)
     if engine is not None:
         here = engine.with_devices(guess.devices)
         here.begin_proof(guess.placement, guess.settings.shape)
 
-    def tok_s(changed: Problem, other: Solution) -> float | None:
+    def speed(changed: Problem, other: Solution) -> SpeedEstimate | None:
         # A shorter context cannot be as full as the longer one.
         depth = min(policy.depth, other.settings.shape.n_ctx - 1)
         wishes = replace(changed.policy, depth=depth)
-        estimator = Estimator(changed.model, changed.hardware, wishes, calibration=calibration)
-        speed = estimator.estimate(other).speed
-        return speed.tg_tok_s if speed else None
+        estimator = Estimator(
+            changed.model,
+            changed.hardware,
+            wishes,
+            calibration=calibration,
+            traffic=traffic if changed.model is model else None,
+        )
+        return estimator.estimate(other).speed
 
     others = counterfactuals(
-        problem, solution=guess, guess=guess, solve=_solve_by_formulas, tok_s=tok_s
+        problem, solution=guess, guess=guess, solve=_solve_by_formulas, speed=speed
     )
     if engine is not None:
         problem = replace(problem, memory=engine)
-        solution = _proven(engine, problem, near=guess)
+        solution = _proven_with_batch(engine, problem, near=guess)
         basis = "exact" if basis == "formula" else basis
         if solution.score != guess.score:
             others = counterfactuals(
-                problem, solution=solution, guess=guess, solve=_solve_by_formulas, tok_s=tok_s
+                problem, solution=solution, guess=guess, solve=_solve_by_formulas, speed=speed
             )
-    overrides = tensor_overrides(solution.placement)
-    estimator = Estimator(model, hardware, policy, calibration=calibration)
-    estimates = estimator.estimate(solution)
-    settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
-    return Plan(
-        basis=basis,
-        memory_basis=solution.memory.basis,
-        basis_reason=basis_reason,
-        verdict=solution.verdict,
-        model=model,
-        hardware=hardware,
-        n_ctx=shape.n_ctx,
-        n_batch=settings.n_batch,
-        n_ubatch=shape.n_ubatch,
-        type_k=shape.type_k,
-        type_v=shape.type_v,
-        flash_attn=settings.flash_attn,
-        n_gpu_layers=placement.n_gpu_layers,
-        n_layer_total=model.n_layer_total,
-        tensor_split=tuple(float(n) for n in placement.layers_per_device),
-        tensor_overrides=overrides,
-        n_seq=shape.n_seq,
-        n_outputs_max=shape.n_outputs_max,
-        swa_full=False,
-        n_threads=settings.n_threads,
-        use_mmap=settings.use_mmap,
-        repack=shape.repack,
-        devices=with_cached_pages(problem, solution),
-        speed=estimates.speed,
-        power=estimates.power,
-        cost=estimates.cost,
-        reasons=explain.reasons(model, hardware, policy, solution),
-        cliff=explain.cliff(
-            model, hardware, policy, solution, further=one_step_further(problem, solution)
-        ),
+    estimator = Estimator(model, hardware, policy, calibration=calibration, traffic=traffic)
+    return assembled(
+        problem,
+        solution,
+        estimates=estimator.estimate(solution),
+        further=one_step_further(problem, solution),
         counterfactuals=others,
-        llama_args=explain.llama_args(model, hardware, solution, overrides),
-        estimated_terms=solution.memory.estimated,
-        differences=differences(formulas, solution),
+        basis=basis,
+        basis_reason=basis_reason,
     )
+
+
+def _proven_with_batch(engine: ProvenMemory, problem: Problem, *, near: Solution) -> Solution:
+    """Prove with the batch that the formulas chose; with the usual one where it takes a layer."""
+    n_ubatch = near.settings.shape.n_ubatch
+    chosen = replace(problem, policy=replace(problem.policy, n_ubatch=n_ubatch))
+    found = _proven(engine, chosen, near=near)
+    if found.score < near.score and problem.policy.n_ubatch is None:
+        usual = _proven(engine, problem, near=near)
+        found = max(found, usual, key=lambda solution: solution.score)
+    return found
 
 
 def _proven(engine: ProvenMemory, problem: Problem, *, near: Solution) -> Solution:

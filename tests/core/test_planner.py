@@ -443,7 +443,10 @@ def test_limits_that_leave_nothing_are_named_and_lifting_them_is_offered() -> No
     ):
         plan = make_plan(llama_3_8b(), machine(gpu()), policy)
         assert "headroom and limits leave nothing" in plan.reasons[0]
-        assert change in [other.change for other in plan.counterfactuals]
+        assert plan.speed is not None
+        (other,) = [o for o in plan.counterfactuals if o.change.startswith(change)]
+        assert other.tg_tok_s is not None
+        assert other.change == f"{change}, {other.tg_tok_s / plan.speed.tg_tok_s:.1f}x"
 
 
 def test_one_more_card_is_not_offered_where_the_gpu_is_part_of_the_machine() -> None:
@@ -548,3 +551,33 @@ def test_what_has_no_kv_cache_cannot_give_any_of_it_way(policy: Policy) -> None:
     plan = make_plan(replace(attention, layers=layers), machine(gpu()), policy)
     assert plan.cliff is not None
     assert plan.cliff.consequence.endswith("a layer falls back to RAM")
+
+
+def test_weights_in_ram_are_streamed_in_larger_ubatches_that_cost_no_layer() -> None:
+    hardware = machine(gpu(free=20 * GiB))
+    plan = make_plan(mixtral(), hardware, Policy())
+    usual = make_plan(mixtral(), hardware, Policy(n_ubatch=512))
+    assert plan.n_ubatch > usual.n_ubatch == 512
+    assert plan.tensor_overrides == usual.tensor_overrides
+    assert plan.speed is not None and usual.speed is not None
+    assert plan.speed.pp_tok_s and usual.speed.pp_tok_s
+    assert plan.speed.pp_tok_s > 1.1 * usual.speed.pp_tok_s
+    assert any(f"ubatches of {plan.n_ubatch:,}" in reason for reason in plan.reasons)
+    assert make_plan(mixtral(), machine(), Policy()).n_ubatch == 512
+
+
+def test_a_ubatch_that_costs_a_layer_is_offered_with_what_it_takes_from_decode() -> None:
+    plan = make_plan(llama_3_70b(), machine(gpu()), Policy())
+    assert plan.n_ubatch == 512
+    (offer,) = [o for o in plan.counterfactuals if o.change.startswith("--ubatch 2048")]
+    assert offer.n_gpu_layers < plan.n_gpu_layers
+    assert plan.speed is not None and offer.tg_tok_s is not None
+    assert 0.85 * plan.speed.tg_tok_s < offer.tg_tok_s < plan.speed.tg_tok_s
+
+
+def test_the_speed_is_estimated_at_the_depth_asked_for() -> None:
+    shallow = make_plan(llama_3_8b(), machine(gpu()), Policy())
+    deep = make_plan(llama_3_8b(), machine(gpu()), Policy(depth=8000))
+    assert shallow.speed is not None and deep.speed is not None
+    assert (shallow.speed.at_depth, deep.speed.at_depth) == (0, 8000)
+    assert deep.speed.tg_tok_s < shallow.speed.tg_tok_s

@@ -107,6 +107,7 @@ class Planner:
         contradict each other, EngineError (exit 6) where the exact basis was insisted on and
         llama.cpp cannot be asked.
         """
+        _check_quant(model.spec, policy)
         make = functools.partial(make_plan, calibration=calibration)
         made = self._plan(model, hardware, policy, make)
         return replace(made, reasons=(*made.reasons, *model.notes))
@@ -207,7 +208,7 @@ def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
 
         return spec
 
-    wanted = [plain(word) for word in words]
+    wanted = [plain(word) for word in " ".join(words).split()]
     names = [name for name in known_names() if all(word in plain(name) for word in wanted)]
     if not names:
         near = nearest_names(" ".join(words))
@@ -220,6 +221,19 @@ def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
     return tuple(
         Known(name=name, n_params=known_n_params(name), spec=spec_of(name)) for name in names
     )
+
+
+def _check_quant(model: ModelSpec, policy: Policy) -> None:
+    """Raise UsageError where a quantisation was asked for and the model at hand is in another."""
+    if policy.quant is None:
+        return
+    wanted = policy.quant.strip().upper().replace("-", "_")
+    if wanted != model.quant.upper():
+        raise UsageError(
+            f"{model.name} is in {model.quant}, and --quant {policy.quant} asks for another "
+            f"quantisation.",
+            hint="Leave out --quant, or name a file in it. `localllm plan --quant` plans as if.",
+        )
 
 
 def _quant_of(text: str, known: tuple[str, ...]) -> str:

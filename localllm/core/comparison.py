@@ -130,7 +130,6 @@ def entry_document(entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": entry.machine.label,
         "hardware": {"name": hardware.name, "source": hardware.source},
-        "verdict": None if option is None else option.solution.verdict,
         "refusal": entry.refusal.message if entry.refusal else None,
         "short": [{"device": s.place, "bytes": s.n_bytes} for s in entry.shortages],
         "reason": choice.reason if choice else None,
@@ -140,6 +139,7 @@ def entry_document(entry: Entry) -> dict[str, Any]:
 
 
 OPTION_FIELDS = (
+    "verdict",
     "model",
     "n_ctx",
     "n_ubatch",
@@ -166,6 +166,7 @@ def option_document(option: Option) -> dict[str, Any]:
     settings, placement = solution.settings, solution.placement
     shape = settings.shape
     values = (
+        solution.verdict,
         {
             "name": model.name,
             "source": model.source,

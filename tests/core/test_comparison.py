@@ -125,7 +125,7 @@ def test_bounds_lose_no_model_that_runs_well(hardware: Hardware) -> None:
     from localllm.core.preferences import LARGE_KLD
     from localllm.core.quants import OFFERED
 
-    models = known(2, 12, 60, 300)
+    models = known(2, 24, 120)
     expected = []
     for each in models:
         best = choose(

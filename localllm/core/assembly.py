@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from localllm.core import explain
 from localllm.core.estimate import Estimates
+from localllm.core.flags import llama_args
 from localllm.core.placing import Problem, tensor_overrides, with_cached_pages
 from localllm.core.plan import Basis, Counterfactual, Plan
 from localllm.core.proof import differences
@@ -54,7 +55,7 @@ def assembled(
         reasons=explain.reasons(model, hardware, policy, solution),
         cliff=explain.cliff(model, hardware, policy, solution, further=further),
         counterfactuals=counterfactuals,
-        llama_args=explain.llama_args(model, hardware, solution, overrides),
+        llama_args=llama_args(model, hardware, solution, overrides),
         estimated_terms=solution.memory.estimated,
         differences=differences(problem.memory.formulas, solution),
     )

@@ -72,8 +72,10 @@ class Estimator:
             return Estimates()
         policy = self._policy
         run = run_of(solution, self._hardware)
+        # Where the largest context was asked for, it may be shorter than the depth.
+        depth = min(policy.depth, run.shape.n_ctx - 1)
         formula = estimate_speed(
-            self._traffic, run, depth=policy.depth, power_limit_w=policy.power_limit_w
+            self._traffic, run, depth=depth, power_limit_w=policy.power_limit_w
         )
         assert formula.decode is not None
         speed = self._moved(formula, solution)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from localllm.core.hardware import Hardware
-from localllm.core.memory import N_CTX_PADDING, Placement
-from localllm.core.model import RECORDED, ModelSpec
-from localllm.core.plan import Cliff, DeviceMemory, TensorOverride
+from localllm.core.memory import N_CTX_PADDING
+from localllm.core.model import ModelSpec
+from localllm.core.plan import Cliff, DeviceMemory
 from localllm.core.policy import KV_CHOICES, Policy
-from localllm.core.settings import BASE_N_CTX, DEFAULT_N_UBATCH, maps_by_default
+from localllm.core.settings import BASE_N_CTX, DEFAULT_N_UBATCH
 from localllm.core.solution import Solution
 from localllm.core.split import budget_bytes
 from localllm.units import format_bytes
@@ -29,6 +29,7 @@ def reasons(
         *_batch_reasons(policy, solution),
         *_kv_reasons(policy, solution),
         *_host_reasons(hardware, policy, solution),
+        *_thread_reasons(hardware, policy),
     )
 
 
@@ -112,53 +113,6 @@ def _cache_gives_way(model: ModelSpec, solution: Solution, *, above: int) -> boo
 def _kv_gives_way(model: ModelSpec, solution: Solution) -> bool:
     coarsest = solution.settings.shape.type_k == KV_CHOICES[-1]
     return not coarsest and _cache_gives_way(model, solution, above=0)
-
-
-def llama_args(
-    model: ModelSpec,
-    hardware: Hardware,
-    solution: Solution,
-    overrides: tuple[TensorOverride, ...],
-) -> tuple[str, ...]:
-    """Return the plan as flags of llama.cpp's programs (``llama-cli``, ``llama-server``).
-
-    ``-np`` because the server makes room for four conversations where nobody says how many;
-    ``-dev none`` because a GPU that holds no layer would still compute, and take memory for it.
-    """
-    settings, placement, shape = solution.settings, solution.placement, solution.settings.shape
-    args = [*_file(model), "-c", str(shape.n_ctx), "-b", str(settings.n_batch)]
-    args += ["-ub", str(shape.n_ubatch), "-t", str(settings.n_threads)]
-    args += ["-fa", settings.flash_attn, "-ctk", shape.type_k, "-ctv", shape.type_v]
-    args += ["-ngl", str(placement.n_gpu_layers)]
-    args += ["-np", str(shape.n_seq)]
-    if hardware.usable_devices:
-        names = ",".join(device.name for device in solution.devices)
-        args += ["-dev", names or "none"]
-    if len(solution.devices) > 1:
-        args += ["-ts", ",".join(str(n) for n in placement.layers_per_device)]
-    args += _expert_flags(placement, overrides)
-    if not settings.use_mmap or not maps_by_default(hardware):
-        args += ["-lm", "mmap" if settings.use_mmap else "none"]
-    if not shape.repack:
-        args.append("--no-repack")
-    return tuple(args)
-
-
-def _expert_flags(placement: Placement, overrides: tuple[TensorOverride, ...]) -> list[str]:
-    """The short flag where the first blocks' experts stay in RAM, as it is with most mixtures."""
-    n = len(placement.host_expert_layers)
-    if placement.host_expert_layers == frozenset(range(n)):
-        return ["-ncmoe", str(n)] if n else []
-    return [word for o in overrides for word in ("-ot", f"{o.pattern}={o.buffer_type}")]
-
-
-def _file(model: ModelSpec) -> tuple[str, str]:
-    """The flag that names the file: a path, an address, or what a known model's would be called."""
-    if model.source.startswith(("http://", "https://")):
-        return "-mu", model.source
-    if model.source.startswith(RECORDED):
-        return "-m", f"{model.source.removeprefix(RECORDED)}-{model.quant}.gguf"
-    return "-m", model.source
 
 
 def _placement_reasons(
@@ -286,6 +240,15 @@ def _host_reasons(hardware: Hardware, policy: Policy, solution: Solution) -> Ite
         yield (
             f"{format_bytes(repacked)} of the weights are rearranged for this CPU and stay in "
             f"RAM; {format_bytes(host.mapped_bytes)} are the mapped file."
+        )
+
+
+def _thread_reasons(hardware: Hardware, policy: Policy) -> Iterator[str]:
+    n, n_logical = policy.n_threads, hardware.host.n_threads_logical
+    if n is not None and n > n_logical:
+        yield (
+            f"{n:,} threads on {n_logical:,} logical CPUs wait for each other: "
+            f"{hardware.host.n_threads_default:,} would be faster."
         )
 
 

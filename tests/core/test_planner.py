@@ -581,3 +581,16 @@ def test_the_speed_is_estimated_at_the_depth_asked_for() -> None:
     assert shallow.speed is not None and deep.speed is not None
     assert (shallow.speed.at_depth, deep.speed.at_depth) == (0, 8000)
     assert deep.speed.tg_tok_s < shallow.speed.tg_tok_s
+
+
+def test_a_depth_beyond_the_context_is_refused() -> None:
+    with pytest.raises(UsageError, match="leaves no room"):
+        make_plan(llama_3_8b(), machine(gpu()), Policy(n_ctx=4096, depth=4096))
+    deepest = make_plan(llama_3_8b(), machine(gpu()), Policy(n_ctx=4096, depth=4095))
+    assert deepest.speed is not None
+
+
+def test_more_threads_than_cpus_are_kept_and_said() -> None:
+    plan = make_plan(llama_3_8b(), machine(), Policy(n_threads=100))
+    assert plan.n_threads == 100
+    assert any(reason.startswith("100 threads on 16 logical CPUs") for reason in plan.reasons)

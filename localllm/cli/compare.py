@@ -14,7 +14,7 @@ from localllm.cli.options import (
     complete_hardware,
     complete_plannable,
     json_option,
-    planning_options_without,
+    planning_options,
 )
 from localllm.cli.output import LiveLine, emit_json, stdout_console, unicode_output
 from localllm.cli.remembering import Remembering, command_line
@@ -40,7 +40,7 @@ EXAMPLES = """\
 Examples:
   localllm compare llama-3-70b
   localllm compare qwen3-30b-a3b --hardware rtx-3090 --hardware "2x rtx-3090"
-  localllm compare llama-3-70b --hardware rtx-4090+rtx-3090+epyc-9654 --ctx 32k
+  localllm compare llama-3-70b --hardware rtx-4090+rtx-3090+epyc-9654 -c 4k
   localllm compare llama-3-8b --quant all
   localllm compare llama-3-70b --price-hour 0.75 --hardware a100-pcie-80gb
   localllm compare llama-3-70b --plot speeds.svg --markdown > speeds.md
@@ -68,15 +68,6 @@ Exit code 3 says that it fits none of the machines.
     "separate machines too. "
     "[default: this machine, " + ", ".join(DEFAULT_MACHINES) + "]",
 )
-@click.option(
-    "--quant",
-    "quant",
-    cls=Option,
-    metavar="NAME|all",
-    envvar="LOCALLLM_QUANT",
-    help="Compare one quantisation, or print the speeds of all. "
-    "[default: the best for each machine]",
-)
 @click.option("--markdown", "as_markdown", is_flag=True, cls=Option, help="Print a GitHub table.")
 @click.option(
     "--plot",
@@ -87,13 +78,12 @@ Exit code 3 says that it fits none of the machines.
     help="Write a picture as well.",
 )
 @json_option
-@planning_options_without("quant")
+@planning_options
 @click.pass_context
 def compare(
     ctx: click.Context,
     model: str,
     names: tuple[str, ...],
-    quant: str | None,
     as_markdown: bool,
     picture: Path | None,
     as_json: bool,
@@ -102,14 +92,17 @@ def compare(
     """Compare machines for one model: what fits, how fast, how hungry.
 
     MODEL is what localllm plan takes. Where its name leaves the quantisation open (llama-3-70b),
-    each machine gets the best for it.
+    each machine gets the best for it; --quant all prints the speeds of all.
     """
+    from dataclasses import replace
+
     from localllm import session
     from localllm.cli import compare_view as view
     from localllm.cli.plot import check_target, svg, write_picture
     from localllm.core import comparison
 
-    every = quant is not None and quant.lower() == "all"
+    quant, policy = policy.quant, replace(policy, quant=None)
+    every = quant == "ALL"
     if picture is not None:
         check_target(picture)
     if as_json and as_markdown:
@@ -123,7 +116,7 @@ def compare(
         line.draw("reading the model's header")
         found = session.resolve_for_plan(model)
         line.draw("planning each machine")
-        models = session.model_variants(model, found, quant="all" if every else quant)
+        models = session.model_variants(model, found, quant=quant)
         machines = [*_machines(names)]
         asked = view.Asked(
             name=model,
@@ -159,7 +152,8 @@ def _machines(names: Sequence[str]) -> Iterator[Machine]:
     from localllm.core.hardware import THIS_MACHINE
 
     if not names:
-        yield Machine(label=THIS_MACHINE, hardware=session.detect_hardware())
+        with session.Session() as here:
+            yield Machine(label=THIS_MACHINE, hardware=here.hardware, calibration=here.calibration)
     for name in [one for text in names for one in _split(text)] or DEFAULT_MACHINES:
         hardware = session.machine_named(name)
         yield Machine(label=hardware.name, hardware=hardware)

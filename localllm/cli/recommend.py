@@ -115,10 +115,10 @@ def recommend(
     as_json: bool,
     policy: Policy,
 ) -> None:
-    """Name the known models that this machine runs well, with the plan behind each.
+    """Name the known models that a machine runs well.
 
     WORDs narrow the names down: localllm recommend qwen coder. A model is listed if it decodes at
-    10 tokens/s (or --min-tok-s) with a loss that is not large.
+    10 tokens/s (or --min-tok-s) with a loss that is not large, with the command that plans it.
     """
     from dataclasses import replace
 
@@ -133,14 +133,16 @@ def recommend(
         policy = replace(policy, prefer="context")
     usual: Sort = policy.prefer if policy.prefer in ("speed", "context") else "size"
     wish = Wish(sort=sort or usual, limit=limit or 10, max_file_bytes=max_file_bytes)
-    hardware = session.hardware_named(*names) if names else session.detect_hardware()
-    with LiveLine() as line:
+    machine = session.hardware_named(*names) if names else None
+    with session.Session(hardware=machine) as open_session, LiveLine() as line:
         line.draw("reading the known models")
+        hardware = open_session.hardware
         found = search(
             session.known_models(words),
             hardware,
             policy,
             wish,
+            calibration=open_session.calibration,
             on_progress=lambda done, total: line.draw(f"planning: model {done} of {total}"),
         )
     commands = [view.plan_command(row, names) for row in found.rows]

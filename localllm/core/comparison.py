@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localllm.core.choice import Choice, Chooser, Option
 from localllm.core.hardware import Hardware
@@ -17,6 +17,9 @@ from localllm.core.plan import SpeedEstimate
 from localllm.core.policy import Policy
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
+
+if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
 
 COMPARE_SCHEMA = "localllm.compare/1"
 
@@ -29,6 +32,8 @@ class Machine:
 
     label: str
     hardware: Hardware
+    calibration: Calibration | None = None
+    """What was measured on it; only of this machine anything was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,8 +209,9 @@ def speed_document(speed: SpeedEstimate | None) -> dict[str, Any] | None:
 
 def _entry(chooser: Chooser, machine: Machine, policy: Policy) -> Entry:
     try:
-        return Entry(
-            machine=machine, choice=chooser.choose(machine.hardware, policy, alternatives=False)
+        choice = chooser.choose(
+            machine.hardware, policy, alternatives=False, calibration=machine.calibration
         )
     except UsageError as error:
         return Entry(machine=machine, choice=None, refusal=error)
+    return Entry(machine=machine, choice=choice)

@@ -11,10 +11,12 @@ missed; where models are ordered by size the search ends with the last row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from localllm.core.calibration import BELIEVABLE, Calibration
 from localllm.core.choice import Choice, Chooser, Option
 from localllm.core.comparison import option_document
 from localllm.core.hardware import Hardware
@@ -113,13 +115,14 @@ def recommend(
     policy: Policy,
     wish: Wish,
     *,
+    calibration: Calibration | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> Recommendation:
-    """Return what a machine runs well.
+    """Return what a machine runs well. ``calibration``: what was measured on it.
 
     Raises UsageError for wishes that the machine cannot take with any model.
     """
-    search = _Search(hardware, policy, wish)
+    search = _Search(hardware, policy, wish, calibration)
     by_size = sorted(known, key=lambda model: (-model.n_params, model.name))
     last = 0
     for index, model in enumerate(by_size):
@@ -173,8 +176,15 @@ def recommendation_document(
 class _Search:
     """Rows found so far, and why other models have none."""
 
-    def __init__(self, hardware: Hardware, policy: Policy, wish: Wish) -> None:
+    def __init__(
+        self,
+        hardware: Hardware,
+        policy: Policy,
+        wish: Wish,
+        calibration: Calibration | None,
+    ) -> None:
         self._hardware, self._policy, self._wish = hardware, policy, wish
+        self._calibration = calibration
         self._rows: dict[object, tuple[Choice, int, list[str]]] = {}
         self._fates: dict[object, str] = {}
         host, devices = hardware.host, hardware.usable_devices
@@ -266,7 +276,9 @@ class _Search:
         models = [model for model in models if most is None or model.file_bytes <= most]
         if not models:
             return None
-        return Chooser(models).choose(self._hardware, self._policy, alternatives=False)
+        return Chooser(models).choose(
+            self._hardware, self._policy, alternatives=False, calibration=self._calibration
+        )
 
     def _runs_well(self, option: Option) -> bool:
         """Whether it is fast and frugal enough, at a loss that is not large."""
@@ -303,7 +315,9 @@ class _Search:
         seconds = spilled * self._host_s_per_byte + (active - spilled) * min(
             self._gpu_s_per_byte, self._host_s_per_byte
         )
-        return 1 / seconds if seconds else float("inf")
+        if not seconds:
+            return float("inf")
+        return (math.exp(BELIEVABLE) if self._calibration else 1.0) / seconds
 
     def _vram(self) -> int:
         return sum(d.free_bytes or d.total_bytes or 0 for d in self._hardware.usable_devices)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from localllm.core import explain
+from localllm.core.advice import advice
 from localllm.core.estimate import Estimates
 from localllm.core.flags import llama_args
 from localllm.core.placing import Problem, tensor_overrides, with_cached_pages
@@ -52,10 +55,19 @@ def assembled(
         speed=estimates.speed,
         power=estimates.power,
         cost=estimates.cost,
-        reasons=explain.reasons(model, hardware, policy, solution),
+        reasons=(
+            *explain.reasons(model, hardware, policy, solution),
+            *_other_engine(problem, solution, estimates),
+        ),
         cliff=explain.cliff(model, hardware, policy, solution, further=further),
         counterfactuals=counterfactuals,
         llama_args=llama_args(model, hardware, solution, overrides),
         estimated_terms=solution.memory.estimated,
         differences=differences(problem.memory.formulas, solution),
     )
+
+
+def _other_engine(problem: Problem, solution: Solution, estimates: Estimates) -> Iterator[str]:
+    sentence = advice(problem.model, problem.hardware, problem.policy, solution, estimates.speed)
+    if sentence is not None:
+        yield sentence

@@ -1,4 +1,4 @@
-"""Why a plan is what it is: reasons, the distance to the next cliff, and llama.cpp's flags for it.
+"""Why a plan is what it is: reasons, and the distance to the next cliff.
 
 Words and comparisons only; the placement itself is decided in ``planner.py``.
 """

@@ -15,6 +15,7 @@ from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.plan import SpeedEstimate
 from localllm.core.policy import Policy
+from localllm.core.settings import DEFAULT_N_UBATCH
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
 
@@ -99,9 +100,15 @@ def compare_each(
 ) -> tuple[tuple[Entry, ...], ...]:
     """Return ``compare`` for every quantisation by itself: one tuple of machines for each model.
 
-    With one KV type for all, f16 where none was asked for, so that cells can be compared.
+    With one KV type and one batch for all, f16 and llama.cpp's own where none was asked for, so
+    that cells can be compared.
     """
-    alike = replace(policy, type_k=policy.type_k or "f16", type_v=policy.type_v or "f16")
+    alike = replace(
+        policy,
+        type_k=policy.type_k or "f16",
+        type_v=policy.type_v or "f16",
+        n_ubatch=policy.n_ubatch or DEFAULT_N_UBATCH,
+    )
     return tuple(compare([model], machines, alike, chooser=chooser) for model in models)
 
 

@@ -22,6 +22,7 @@ from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import BasisWish, Plannable, Planner
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
+    from localllm.choosing import Decided
     from localllm.core.calibration import Calibration, Observation
     from localllm.core.generation import (
         BenchTest,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
         Sampling,
     )
     from localllm.core.recommendation import Known
+    from localllm.core.target import Reach, Target
     from localllm.records.conversations import Conversation, ConversationStore, Summary
     from localllm.records.entries import Entry, Transcript
     from localllm.records.measured import TimedRun
@@ -295,6 +297,31 @@ class Session:
         was insisted on and cannot be made.
         """
         return self._planner.plan(model, self.hardware, policy, calibration=self.calibration)
+
+    def decide(
+        self, name: str, found: Plannable, policy: Policy, *, alternatives: bool = False
+    ) -> Decided:
+        """Choose what the person left open of a model found by its name, see ``choosing``."""
+        from localllm.choosing import decide
+
+        return decide(
+            name,
+            found,
+            self.hardware,
+            policy,
+            alternatives=alternatives,
+            calibration=self.calibration,
+        )
+
+    def plan_decided(self, decided: Decided) -> Plan:
+        """Plan what was decided, with the reason for the choice before the others."""
+        return decided.explained(self.make_plan(decided.model, decided.policy))
+
+    def reach(self, name: str, found: Plannable, decided: Decided, target: Target) -> Reach:
+        """Say what a decided plan lacks for a target, and what would reach it."""
+        from localllm.choosing import reach
+
+        return reach(name, found, self.hardware, decided, target, calibration=self.calibration)
 
     @property
     def calibration(self) -> Calibration | None:

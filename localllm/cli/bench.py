@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from localllm.cli.options import (
+    CHOICE_FLAGS,
     Command,
     json_option,
     model_argument,
@@ -111,7 +112,7 @@ Examples:
     help="Form of the results: a Markdown table, JSON, or one JSON object per line.",
 )
 @json_option
-@planning_options_without("depth")
+@planning_options_without("depth", *CHOICE_FLAGS)
 def bench(
     model: str,
     n_prompt: tuple[int, ...] | None,

@@ -7,28 +7,49 @@ environment twin; ``chat``, ``plan`` and ``bench`` receive the result as ``polic
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from localllm.cli.completers import complete_hardware, complete_model, complete_plannable, items
 from localllm.cli.parse import (
+    PREFERENCES,
+    parse_amount,
     parse_count,
+    parse_currency,
     parse_flash_attn,
     parse_headroom,
     parse_kv_type,
     parse_n_ctx,
     parse_n_gpu_layers,
+    parse_preference,
+    parse_price,
+    parse_quant,
     parse_size,
     parse_tensor_split,
     parse_whole,
 )
-from localllm.core.policy import KV_TYPES, Policy
+from localllm.core.policy import KV_TYPES, Policy, Prices
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+__all__ = [
+    "CHOICE_FLAGS",
+    "CONTEXT_SETTINGS",
+    "Command",
+    "Option",
+    "complete_hardware",
+    "complete_model",
+    "complete_plannable",
+    "json_option",
+    "model_argument",
+    "planning_options",
+    "planning_options_without",
+    "value_option",
+]
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -110,7 +131,7 @@ def value_option(
     def complete_words(
         ctx: click.Context, parameter: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        return _items(word for word in words if word.startswith(incomplete))
+        return items(word for word in words if word.startswith(incomplete))
 
     return click.option(
         *declarations,
@@ -124,8 +145,12 @@ def value_option(
     )
 
 
+CHOICE_FLAGS = ("prefer", "min_tok_s", "max_j_per_token")
+"""Planning flags for commands that choose: a file that is run has its quantisation."""
+
 _PLANNING = "Planning options (each has a LOCALLLM_* twin: --ctx is LOCALLLM_CTX)"
 _KV_WORDS = (*KV_TYPES, "auto")
+_QUANT_WORDS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "IQ3_XXS", "Q2_K")
 
 _planning_option = functools.partial(value_option, group=_PLANNING)
 
@@ -139,7 +164,7 @@ _PLANNING_OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]
         "--kv", "kv",
         parse=parse_kv_type, metavar="TYPE", words=_KV_WORDS,
         help=f"Type of the KV cache: {', '.join(_KV_WORDS)} (the best that costs no GPU layer). "
-        "[default: f16]",
+        "[default: chosen with the quantisation, else f16]",
     ),
     "type_k": _planning_option(
         "-ctk", "--type-k", "--cache-type-k", "type_k",
@@ -184,6 +209,44 @@ _PLANNING_OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]
         "--depth", "depth",
         parse=parse_whole, metavar="N",
         help="Tokens already in the context, for the speed estimate. [default: 0]",
+    ),
+    "quant": _planning_option(
+        "--quant", "quant",
+        parse=parse_quant, metavar="NAME", words=_QUANT_WORDS,
+        help="Quantisation, such as Q4_K_M. [default: the file's own, or chosen where the name of "
+        "a known model leaves it open]",
+    ),
+    "prefer": _planning_option(
+        "--prefer", "prefer",
+        parse=parse_preference, metavar="WHAT", words=PREFERENCES,
+        help="What the choice is for: quality, balanced, speed or context. [default: balanced, the "
+        "best quality that decodes at 10 tok/s]",
+    ),
+    "min_tok_s": _planning_option(
+        "--min-tok-s", "min_tok_s",
+        parse=parse_amount, metavar="N", help="Decode at least so fast, by the estimate.",
+    ),
+    "max_j_per_token": _planning_option(
+        "--max-j-per-token", "max_j_per_token",
+        parse=parse_amount, metavar="J", help="Spend at most so much energy on a decoded token.",
+    ),
+    "power_limit_w": _planning_option(
+        "--power-limit", "power_limit_w",
+        parse=parse_amount, metavar="W",
+        help="Estimate with every GPU capped to this (nothing is set).",
+    ),
+    "price_kwh": _planning_option(
+        "--price-kwh", "price_kwh",
+        parse=parse_price, metavar="PRICE", help="Price of electricity, for the cost of tokens.",
+    ),
+    "price_hour": _planning_option(
+        "--price-hour", "price_hour",
+        parse=parse_price, metavar="PRICE", help="Rent of the machine, electricity included.",
+    ),
+    "currency": _planning_option(
+        "--currency", "currency",
+        parse=parse_currency, metavar="CODE", words=("USD", "EUR", "GBP"),
+        help="Currency of these prices. [default: USD]",
     ),
     "vram_headroom": _planning_option(
         "--vram-headroom", "vram_headroom",
@@ -238,6 +301,10 @@ def _policy(wishes: Mapping[str, Any]) -> Policy:
     """Return the policy; what was not given keeps the policy's own default."""
     given = {name: value for name, value in wishes.items() if value is not None}
     kv, headroom = given.pop("kv", None), given.pop("vram_headroom", None)
+    per_kwh, per_hour = given.pop("price_kwh", None), given.pop("price_hour", None)
+    currency = {"currency": given.pop("currency")} if "currency" in given else {}
+    if per_kwh is not None or per_hour is not None:
+        given["prices"] = Prices(per_kwh=per_kwh, per_hour=per_hour, **currency)
     if kv is not None:
         given = {"type_k": kv, "type_v": kv} | given
     if headroom is not None:
@@ -256,57 +323,3 @@ def json_option(function: Function) -> Function:
 def model_argument(function: Function) -> Function:
     """Add the MODEL argument; the command receives ``model``, a name for ``resolve_model``."""
     return click.argument("model", metavar="MODEL", shell_complete=complete_model)(function)
-
-
-def complete_model(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer ``demo``, and the folders and ``.gguf`` files under what was typed so far."""
-    names = [name for name in ("demo",) if name.startswith(incomplete)]
-    return _items([*names, *_paths(incomplete, ".gguf")])
-
-
-def complete_plannable(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer what ``complete_model`` does, and the models whose shapes are recorded."""
-    from localllm.session import model_names
-
-    known = [name for name in model_names() if name.startswith(incomplete)]
-    return [*complete_model(ctx, parameter, incomplete), *_items(known)]
-
-
-def complete_hardware(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer the names of hardware profiles, and folders and ``.json`` files."""
-    from localllm.session import hardware_names
-
-    names = [name for name in hardware_names() if name.startswith(incomplete)]
-    return _items([*names, *_paths(incomplete, ".json")])
-
-
-def _items(names: Iterable[str]) -> list[CompletionItem]:
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(name) for name in names]
-
-
-def _paths(incomplete: str, suffix: str) -> list[str]:
-    """Folders, with a final slash, and files ending in ``suffix`` that begin as typed."""
-    folder, slash, start = incomplete.rpartition("/")
-    base = Path((folder + slash) or ".").expanduser()
-    try:
-        entries = sorted(base.iterdir())
-    except OSError:
-        return []
-    found = []
-    for entry in entries:
-        hidden = entry.name.startswith(".") and not start.startswith(".")
-        if hidden or not entry.name.startswith(start):
-            continue
-        if entry.is_dir():
-            found.append(f"{folder}{slash}{entry.name}/")
-        elif entry.name.endswith(suffix):
-            found.append(f"{folder}{slash}{entry.name}")
-    return found

@@ -5,16 +5,23 @@ Each raises ValueError with the sentence that follows the value in the error mes
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Literal
 
-from localllm.core.policy import KV_TYPES, FlashAttn
+from localllm.core.policy import KV_TYPES, FlashAttn, Preference
 from localllm.units import parse_bytes
 
 ALL_LAYERS = 9999
 """``all``: more layers than any model has; the planner takes what there is, as llama.cpp does."""
 
+PREFERENCES: tuple[Preference, ...] = ("quality", "balanced", "speed", "context")
+
+_QUANT = re.compile(r"[A-Z][A-Z0-9_]{1,15}")
+_AMOUNT = re.compile(
+    r"(-?[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(?:[a-z]+(?:/[a-z]+)?)?", re.IGNORECASE
+)
 _COUNT = re.compile(r"(\d+)(k?)", re.IGNORECASE)
 _TRUE, _FALSE = ("on", "enabled", "true", "1"), ("off", "disabled", "false", "0")
 
@@ -100,6 +107,54 @@ def parse_tensor_split(text: str) -> tuple[float, ...]:
     if not shares or any(not 0 <= share < float("inf") for share in shares) or not sum(shares):
         raise ValueError("is not a list of shares: give one per GPU, such as 3,1")
     return shares
+
+
+def parse_quant(text: str) -> str:
+    """Read a quantisation's name, in any case; whether it is one is known where it is used."""
+    word = text.strip().upper().replace("-", "_")
+    if not _QUANT.fullmatch(word):
+        raise ValueError("is no quantisation: give a name such as Q4_K_M")
+    return word
+
+
+def parse_preference(text: str) -> Preference:
+    """Read what a choice is for."""
+    word = text.strip().lower()
+    for preference in PREFERENCES:
+        if word == preference:
+            return preference
+    raise ValueError(f"is no preference: choose {_listed(PREFERENCES)}")
+
+
+def parse_amount(text: str) -> float:
+    """Read a number above 0, with its unit behind it or not: ``20``, ``20 tok/s``, ``300W``."""
+    amount = _number(text)
+    if not amount > 0:
+        raise ValueError("is not a number above 0")
+    return amount
+
+
+def parse_price(text: str) -> float:
+    """Read a price from 0 up: ``0.30``."""
+    amount = _number(text)
+    if not amount >= 0:
+        raise ValueError("is not a price: give a number from 0 up, such as 0.30")
+    return amount
+
+
+def parse_currency(text: str) -> str:
+    """Read a currency: a code (``EUR``) or a sign."""
+    word = text.strip()
+    if not 0 < len(word) <= 4 or not word.isprintable() or any(c.isdigit() for c in word):
+        raise ValueError("is no currency: give a code such as EUR")
+    return word.upper()
+
+
+def _number(text: str) -> float:
+    """Read a finite number with a unit of letters behind it or not; NaN for anything else."""
+    match = _AMOUNT.fullmatch(text.strip())
+    amount = float(match[1]) if match else math.nan
+    return amount if math.isfinite(amount) else math.nan
 
 
 def parse_size(text: str) -> int:

@@ -9,11 +9,12 @@ import click
 
 from localllm.cli.chat.settings import SETTINGS, Settings, changed
 from localllm.cli.options import (
+    CHOICE_FLAGS,
     Command,
     Option,
     complete_model,
     json_option,
-    planning_options,
+    planning_options_without,
     value_option,
 )
 from localllm.core.policy import Policy
@@ -106,7 +107,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--stop", multiple=True, cls=Option, group=_SAMPLING, metavar="TEXT", help="Stop at this text."
 )
-@planning_options
+@planning_options_without(*CHOICE_FLAGS)
 def chat(
     model: str | None,
     policy: Policy,

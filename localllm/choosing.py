@@ -1,0 +1,168 @@
+"""From a name to what is planned: the quantisation where it was left open, and the rest with it.
+
+Composition only: what is best is decided in ``core/choice.py``, where layers go in
+``core/planner.py``. Here a model gets its quantisations, and a chosen one becomes something that
+the planner can plan, with llama.cpp's allocator where there is a header to ask it about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from localllm.core.choice import Choice, Chooser, Option
+from localllm.core.hardware import Hardware
+from localllm.core.model import ModelSpec
+from localllm.core.plan import Plan
+from localllm.core.policy import Policy
+from localllm.planning import Plannable, model_variants
+
+if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
+    from localllm.core.target import Reach, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsIf:
+    """A file as if it were in another quantisation: it can be planned by the formulas only."""
+
+    spec: ModelSpec
+    own_quant: str
+    """What the file really is in."""
+    recorded: ClassVar[bool] = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of such a plan."""
+        return (
+            f"The file is in {self.own_quant}: this plans what {self.spec.quant} of it would be, "
+            f"by llama.cpp's own recipe.",
+        )
+
+    def header_files(self, folder: Path, *, vocabulary: bool) -> tuple[Path, ...]:
+        """Raise ExactUnavailable: there is no such file to ask llama.cpp about."""
+        from localllm.engine.dryrun import ExactUnavailable
+
+        raise ExactUnavailable(f"the file is in {self.own_quant}, not in {self.spec.quant}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """What is to be planned, and what was chosen on the way."""
+
+    model: Plannable
+    policy: Policy
+    """To plan it with: what was chosen is fixed in it."""
+    asked: Policy
+    choice: Choice | None
+    """None where nothing was left open."""
+    alternatives: Choice | None
+    """Over everything on offer, with the front; None where nobody asked."""
+
+    def explained(self, plan: Plan) -> Plan:
+        """Return its plan with the reason for the choice before the others."""
+        if self.choice is None:
+            return plan
+        words = (self.choice.reason, *filter(None, (self.choice.unmet,)))
+        return replace(plan, reasons=(*words, *plan.reasons))
+
+
+def decide(
+    name: str,
+    found: Plannable,
+    hardware: Hardware,
+    policy: Policy,
+    *,
+    alternatives: bool = False,
+    calibration: Calibration | None = None,
+) -> Decided:
+    """Choose what the person left open of a model found by its name.
+
+    A known model's bare name leaves the quantisation open. Where that is fixed the cache is chosen
+    as well only for a stated preference or wish. Raises UsageError for an unknown quantisation, and
+    what ``choose`` does.
+    """
+    variants = model_variants(name, found, quant=policy.quant)
+    wishes = replace(policy, quant=None)
+    choice = table = None
+    if len(variants) > 1 or _states_a_wish(policy):
+        choice = Chooser(variants).choose(
+            hardware, wishes, alternatives=alternatives, calibration=calibration
+        )
+        chosen, definite = choice.best.model, _to_plan(policy, choice.best)
+    else:
+        (chosen,) = variants
+        definite = replace(policy, quant=chosen.quant)
+    if alternatives:
+        table = choice
+        if len(variants) == 1:
+            offered = Chooser(model_variants(name, found, quant="all"))
+            table = offered.choose(hardware, wishes, calibration=calibration)
+    return Decided(
+        model=_in_quant(found, chosen),
+        policy=definite,
+        asked=policy,
+        choice=choice,
+        alternatives=table,
+    )
+
+
+def reach(
+    name: str,
+    found: Plannable,
+    hardware: Hardware,
+    decided: Decided,
+    target: Target,
+    *,
+    calibration: Calibration | None = None,
+) -> Reach:
+    """Say what a decided plan lacks for a target, and what would reach it, see ``core/target``."""
+    from localllm.core.target import reach as reached_by
+
+    now = decided.choice.best if decided.choice else _as_it_is(decided, hardware, calibration)
+    everything = model_variants(name, found, quant="all")
+    return reached_by(everything, hardware, decided.asked, target, now=now, machines=_machines())
+
+
+def _as_it_is(decided: Decided, hardware: Hardware, calibration: Calibration | None) -> Option:
+    """The option that a plan without a choice stands for."""
+    policy = decided.policy
+    fixed = replace(
+        policy, quant=None, type_k=policy.type_k or "f16", type_v=policy.type_v or "f16"
+    )
+    chooser = Chooser([decided.model.spec])
+    return chooser.choose(hardware, fixed, alternatives=False, calibration=calibration).best
+
+
+def _machines() -> tuple[Hardware, ...]:
+    """Every machine that has a profile; a slice of a card is nothing that one can have alone."""
+    from localllm.probes.named import named_hardware
+    from localllm.probes.profiles import profile_names
+
+    return tuple(named_hardware((name,)) for name in profile_names() if "-mig-" not in name)
+
+
+def _states_a_wish(policy: Policy) -> bool:
+    wishes = (policy.min_tok_s, policy.max_j_per_token)
+    return policy.prefer != "balanced" or wishes != (None, None)
+
+
+def _to_plan(asked: Policy, best: Option) -> Policy:
+    """The policy to plan an option with. What the planner decides alike is left to its own words:
+    the batch, and a context by default or ``max``.
+    """
+    kept = asked.n_ctx == "max" or (asked.n_ctx is None and asked.prefer != "context")
+    n_ctx = asked.n_ctx if kept else best.policy.n_ctx
+    return replace(best.policy, n_ctx=n_ctx, n_ubatch=asked.n_ubatch)
+
+
+def _in_quant(found: Plannable, chosen: ModelSpec) -> Plannable:
+    """Return something plannable in the chosen quantisation, with its header where there is one."""
+    from localllm.hub.known import KnownModel
+
+    if chosen.quant == found.spec.quant:
+        return found
+    if isinstance(found, KnownModel):
+        return found.with_quant(chosen.quant)
+    return AsIf(spec=chosen, own_quant=found.spec.quant)

@@ -1,0 +1,66 @@
+"""What the shell offers for names of models, machines and files while a command is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import click
+    from click.shell_completion import CompletionItem
+
+
+def complete_model(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer ``demo``, and the folders and ``.gguf`` files under what was typed so far."""
+    names = [name for name in ("demo",) if name.startswith(incomplete)]
+    return items([*names, *_paths(incomplete, ".gguf")])
+
+
+def complete_plannable(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer what ``complete_model`` does, and the models whose shapes are recorded."""
+    from localllm.session import model_names
+
+    known = [name for name in model_names() if name.startswith(incomplete)]
+    return [*complete_model(ctx, parameter, incomplete), *items(known)]
+
+
+def complete_hardware(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the names of hardware profiles, and folders and ``.json`` files."""
+    from localllm.session import hardware_names
+
+    names = [name for name in hardware_names() if name.startswith(incomplete)]
+    return items([*names, *_paths(incomplete, ".json")])
+
+
+def items(names: Iterable[str]) -> list[CompletionItem]:
+    """Return words in the form that the shell is told."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name) for name in names]
+
+
+def _paths(incomplete: str, suffix: str) -> list[str]:
+    """Folders, with a final slash, and files ending in ``suffix`` that begin as typed."""
+    folder, slash, start = incomplete.rpartition("/")
+    base = Path((folder + slash) or ".").expanduser()
+    try:
+        entries = sorted(base.iterdir())
+    except OSError:
+        return []
+    found = []
+    for entry in entries:
+        hidden = entry.name.startswith(".") and not start.startswith(".")
+        if hidden or not entry.name.startswith(start):
+            continue
+        if entry.is_dir():
+            found.append(f"{folder}{slash}{entry.name}/")
+        elif entry.name.endswith(suffix):
+            found.append(f"{folder}{slash}{entry.name}")
+    return found

@@ -1,0 +1,100 @@
+"""The inverse of a plan: what is missing for a wished speed, and the least change that reaches it.
+
+What is tried, and in which order, is in ``target_search.py``: each change is planned for real, what
+reaches the target is a step, and the first step is the least change.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from localllm.core.hardware import Hardware
+from localllm.core.model import ModelSpec
+from localllm.core.option import Option
+from localllm.core.policy import Policy
+from localllm.core.preferences import merits
+from localllm.core.target_search import Reach, Step, Target, TargetSearch
+from localllm.errors import UsageError
+from localllm.units import format_bytes
+
+__all__ = ["Reach", "Step", "Target", "parse_target", "reach"]
+
+_AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z/ ]*)\s*", re.IGNORECASE)
+_RATES = frozenset({"", "tok/s", "t/s", "tokens/s", "token/s", "tok/sec", "tps", "tok", "tokens"})
+_ENERGIES = frozenset({"j/token", "j/tok", "j/t", "joule/token", "joules/token", "j"})
+
+
+def parse_target(text: str) -> Target:
+    """Read ``20tok/s``, ``20 t/s``, ``20`` or ``0.5 J/token``.
+
+    Raises UsageError with what is possible for anything else, and for what is not above 0.
+    """
+    match = _AMOUNT.fullmatch(text)
+    unit = "".join(match[2].lower().split()) if match else ""
+    if match is None or unit not in _RATES | _ENERGIES:
+        raise UsageError(
+            f'"{text[:40]}" is no target that can be planned for.',
+            hint="Write a decode speed (20tok/s) or an energy per token (0.5J/token).",
+        )
+    amount = float(match[1])
+    if not (math.isfinite(amount) and amount > 0):
+        raise UsageError(f'"{text[:40]}" is not above 0.', hint="Write 20tok/s or 0.5J/token.")
+    return Target(j_per_token=amount) if unit in _ENERGIES else Target(tok_s=amount)
+
+
+def reach(
+    models: Sequence[ModelSpec],
+    hardware: Hardware,
+    policy: Policy,
+    target: Target,
+    *,
+    now: Option,
+    machines: Sequence[Hardware] = (),
+) -> Reach:
+    """Say what is missing for a target, and which changes reach it.
+
+    ``models``: one model in the quantisations on offer; ``now``: what would be run without the
+    target; ``machines``: others to look at.
+    """
+    search = TargetSearch(models, hardware, target.wished_of(policy), now)
+    if search.meets(now):
+        return Reach(
+            target=target,
+            reached=True,
+            now=now,
+            missing="Nothing: the target is reached.",
+            steps=(),
+        )
+    steps = tuple(search.steps(machines))
+    return Reach(
+        target=target,
+        reached=False,
+        now=now,
+        missing=_missing(now, target),
+        steps=steps,
+        nearest=None if steps else search.nearest(machines),
+    )
+
+
+def _missing(now: Option, target: Target) -> str:
+    """What is missing, and what stands in the way."""
+    it = merits(now, now.policy)
+    if not it.fits:
+        return f"It does not fit: {format_bytes(it.missing_bytes)} of memory are missing."
+    assert now.speed is not None
+    placement, model = now.solution.placement, now.model
+    in_ram = model.n_layer_total - placement.n_gpu_layers
+    n_experts = len(placement.host_expert_layers)
+    where = f"bound by {now.speed.bound_by}"
+    if placement.n_gpu_layers and in_ram:
+        where += f", with {in_ram} of {model.n_layer_total} layers in RAM"
+    if n_experts:
+        where += f", with the experts of {n_experts} of {model.n_layer} layers in RAM"
+    if target.tok_s is not None:
+        times = target.tok_s / it.tok_s
+        return f"{it.tok_s:.3g} of {target}: {times:.2g} times as fast is wanted; {where}."
+    if it.j_per_token is None:
+        return "What this hardware draws is not known, so nor is the energy of a token."
+    return f"{it.j_per_token:.3g} J/token, and {target.j_per_token:g} are wanted; {where}."

@@ -46,8 +46,8 @@ Examples:
   localllm compare llama-3-70b --plot speeds.svg --markdown > speeds.md
 
 Every --hardware is one machine; + joins parts to one. All by formula, so in a second or two. On a
-narrow terminal columns are left out in this order: loss, prompt speed, context, cost, watts,
-joules, KV type, quantisation; the page says so, and --markdown and --json have all of them.
+narrow terminal columns are left out in this order: loss, prompt speed, context, watts,
+joules, KV type, cost, quantisation; the page says so, and --markdown and --json have all of them.
 
 Exit code 3 says that it fits none of the machines.
 """
@@ -123,6 +123,7 @@ def compare(
             title=models[0].name,
             n_params=models[0].n_params,
             depth=policy.depth,
+            prices=policy.prices,
             version=__version__,
             command=command_line(ctx),
         )

@@ -12,6 +12,7 @@ from localllm.cli.folding import GAP, Column, fold, markdown, markdown_text, tab
 from localllm.core.choice import Option
 from localllm.core.comparison import Entry, Shortage
 from localllm.core.hardware import THIS_MACHINE, Hardware
+from localllm.core.policy import Prices
 from localllm.core.quality import describe_loss, grade, total_loss
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count, format_range, format_rate
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 NONE = "-"
 """What is not known, or not to be had."""
 
-FOLDING = ("loss", "prompt tok/s", "context", "cost", "W", "J/token", "KV", "quant")
+FOLDING = ("loss", "prompt tok/s", "context", "W", "J/token", "KV", "cost", "quant")
 """The order in which columns give way on a narrow terminal. The rest always stays."""
 
 
@@ -36,6 +37,7 @@ class Asked:
     title: str
     n_params: int
     depth: int
+    prices: Prices | None
     version: str
     command: tuple[str, ...]
 
@@ -54,7 +56,12 @@ def print_comparison(
     lost = frozenset(i for i, entry in enumerate(entries) if not entry.fits)
     console.print(table(kept, dim_rows=lost))
     console.print()
-    for line in (*notes(entries), *_left_out(left_out, console.width), _estimates(asked)):
+    for line in (
+        *notes(entries),
+        *_costs(asked, entries),
+        *_left_out(left_out, console.width),
+        _estimates(asked),
+    ):
         console.print(Text(printable(line)))
 
 
@@ -78,7 +85,8 @@ def as_markdown(asked: Asked, entries: Sequence[Entry]) -> str:
     """Return the whole table for GitHub: no column is left out, and this machine is described."""
     alike, differing = _parted(columns(entries, unicode=True), entries)
     lines = [_markdown_title(asked, alike), "", markdown(differing), ""]
-    lines += [f"- {markdown_text(note)}" for note in notes(entries)]
+    said = (*notes(entries), *_costs(asked, entries))
+    lines += [f"- {markdown_text(note)}" for note in said]
     lines += [f"- {markdown_text(line)}" for line in _this_machine(entries)]
     return _with_source(lines, asked)
 
@@ -203,9 +211,6 @@ def notes(entries: Sequence[Entry]) -> Iterator[str]:
     if without:
         where = "any of them" if len(without) == len(options) else ", ".join(without)
         yield f"W and J/token are not estimated for {where}: the draw of its devices is not known."
-    bases = {option.cost.basis for option in options if option.cost}
-    if len(bases) == 1:
-        yield f"Cost: {bases.pop()}."
 
 
 def command_line(command: Sequence[str]) -> str:
@@ -291,6 +296,23 @@ def _with_source(lines: list[str], asked: Asked) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _costs(asked: Asked, entries: Sequence[Entry]) -> Iterator[str]:
+    """What the cost is of, where it was asked for."""
+    prices = asked.prices
+    if prices is None or not any(entry.option and entry.option.cost for entry in entries):
+        return
+    if prices.per_hour is not None:
+        yield (
+            f"Cost: of a million generated tokens, at a rent of {prices.per_hour:g} "
+            f"{prices.currency} per hour for each machine."
+        )
+    elif prices.per_kwh is not None:
+        yield (
+            "Cost: electricity of a million generated tokens, by the estimated draw at the "
+            f"socket and {prices.per_kwh:g} {prices.currency} per kWh."
+        )
 
 
 def _left_out(columns: Sequence[Column], width: int) -> Iterator[str]:

@@ -198,3 +198,15 @@ def test_a_name_s_quantisation_and_another_one_contradict_each_other(localllm: C
     outcome = localllm("compare", f"{MODEL}:Q5_K_M", "--quant", "Q4_K_M")
     assert outcome.code == 2
     assert f"{MODEL} --quant Q4_K_M" in outcome.err
+
+
+def test_a_price_gives_a_cost_that_stays_on_a_narrow_page(localllm: Command) -> None:
+    arguments = ("compare", "llama-3-70b", "--hardware", "rtx-4090,desktop-ddr5")
+    page = localllm(*arguments, "--price-hour", "0.75", "--currency", "EUR").out
+    assert "EUR/M tok" in page
+    assert "at a rent of 0.75 EUR per hour" in " ".join(page.split())
+    document = json.loads(localllm(*arguments, "--price-hour", "0.75", "--json").out)
+    for row in document["rows"]:
+        cost = 0.75 / 3600 / row["speed"]["tg_tok_s"] * 1e6
+        assert row["cost"]["per_million_tokens"] == pytest.approx(cost)
+    assert "M tok" not in localllm(*arguments).out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -141,8 +141,11 @@ def compare(
         text = view.grid_as_markdown(asked, grid) if every else view.as_markdown(asked, grid[0])
         click.echo(text, nl=False)
     else:
-        show: Any = view.print_grid if every else view.print_comparison
-        show(stdout_console(), asked, grid if every else grid[0], unicode=unicode_output())
+        console = stdout_console()
+        if every:
+            view.print_grid(console, asked, grid, unicode=unicode_output())
+        else:
+            view.print_comparison(console, asked, grid[0])
     if not any(entry.fits for entries in grid for entry in entries):
         raise _fits_nowhere(model, grid)
 

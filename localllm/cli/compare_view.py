@@ -42,13 +42,11 @@ class Asked:
     command: tuple[str, ...]
 
 
-def print_comparison(
-    console: Console, asked: Asked, entries: Sequence[Entry], *, unicode: bool
-) -> None:
+def print_comparison(console: Console, asked: Asked, entries: Sequence[Entry]) -> None:
     """Print one table over the machines, and under it what it cannot hold."""
     from rich.text import Text
 
-    every = columns(entries, unicode=unicode)
+    every = columns(entries)
     alike, differing = _parted(every, entries)
     kept, left_out = fold(differing, console.width)
     console.print(_title(asked, alike))
@@ -83,7 +81,7 @@ def print_grid(
 
 def as_markdown(asked: Asked, entries: Sequence[Entry]) -> str:
     """Return the whole table for GitHub: no column is left out, and this machine is described."""
-    alike, differing = _parted(columns(entries, unicode=True), entries)
+    alike, differing = _parted(columns(entries), entries)
     lines = [_markdown_title(asked, alike), "", markdown(differing), ""]
     said = (*notes(entries), *_costs(asked, entries))
     lines += [f"- {markdown_text(note)}" for note in said]
@@ -102,7 +100,7 @@ def grid_as_markdown(asked: Asked, grid: Sequence[Sequence[Entry]]) -> str:
 
 def figure(asked: Asked, entries: Sequence[Entry]) -> plot.Figure:
     """Return the picture: a bar of decode and one of prompt per machine."""
-    alike, _ = _parted(columns(entries, unicode=True), entries)
+    alike, _ = _parted(columns(entries), entries)
     return plot.Figure(
         title=f"{asked.title}: estimated speed by machine",
         subtitle=", ".join([f"{format_count(asked.n_params)} parameters", *alike, _depth(asked)]),
@@ -111,7 +109,7 @@ def figure(asked: Asked, entries: Sequence[Entry]) -> plot.Figure:
     )
 
 
-def columns(entries: Sequence[Entry], *, unicode: bool) -> list[Column]:
+def columns(entries: Sequence[Entry]) -> list[Column]:
     """Return every column, in the order in which they are read."""
 
     def cells(text: Callable[[Option], str]) -> tuple[str, ...]:
@@ -123,10 +121,10 @@ def columns(entries: Sequence[Entry], *, unicode: bool) -> list[Column]:
 
     return [
         Column(heading="machine", cells=tuple(e.machine.label for e in entries), bold=True),
-        Column(heading="fits", cells=tuple(_fits(entry, unicode=unicode) for entry in entries)),
+        Column(heading="fits", cells=tuple("yes" if e.fits else "no" for e in entries)),
         Column(heading="quant", cells=cells(lambda o: o.model.quant), folds=FOLDING.index("quant")),
         column("loss", lambda o: grade(o.loss.kld) if o.loss.kld else "none", fold="loss"),
-        column("GPU layers", gpu_layers),
+        column("layers", gpu_layers),
         column("context", lambda o: f"{o.solution.settings.shape.n_ctx:,}", fold="context"),
         column("KV", kv_types, fold="KV"),
         Column(heading="tok/s (80 %)", cells=tuple(map(_decode_or_why_not, entries)), right=True),
@@ -216,12 +214,6 @@ def notes(entries: Sequence[Entry]) -> Iterator[str]:
 def command_line(command: Sequence[str]) -> str:
     """The command as it can be typed again."""
     return printable(shlex.join(command))
-
-
-def _fits(entry: Entry, *, unicode: bool) -> str:
-    if entry.fits:
-        return "✓ yes" if unicode else "yes"
-    return "✗ no" if unicode else "no"
 
 
 def _decode_or_why_not(entry: Entry) -> str:
@@ -429,5 +421,5 @@ def _grid_legend(grid: Sequence[Sequence[Entry]], *, unicode: bool) -> Iterator[
 
 def _alike_in(grid: Sequence[Sequence[Entry]]) -> list[str]:
     every = [entry for entries in grid for entry in entries]
-    alike, _ = _parted(columns(every, unicode=False), every)
+    alike, _ = _parted(columns(every), every)
     return alike

@@ -118,7 +118,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
         column("quant", lambda o: o.model.quant, right=False, folds=False),
         column("loss", lambda o: grade(o.loss.kld) if o.loss.kld else "none"),
         column("file", lambda o: format_bytes(o.model.file_bytes)),
-        column("GPU layers", gpu_layers, folds=False),
+        column("layers", gpu_layers, folds=False),
         column("context", lambda o: f"{o.n_ctx:,}"),
         column("KV", kv_types),
         column("tok/s (80 %)", decode, folds=False),

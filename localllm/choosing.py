@@ -75,21 +75,34 @@ def decide(
     policy: Policy,
     *,
     alternatives: bool = False,
+    target: Target | None = None,
     calibration: Calibration | None = None,
 ) -> Decided:
     """Choose what the person left open of a model found by its name.
 
     A known model's bare name leaves the quantisation open. Where that is fixed the cache is chosen
-    as well only for a stated preference or wish. Raises UsageError for an unknown quantisation, and
-    what ``choose`` does.
+    as well only for a stated preference or wish. A ``target`` counts as a wish where the
+    quantisation is open and something reaches it. Raises UsageError for an unknown quantisation,
+    and what ``choose`` does.
     """
     variants = model_variants(name, found, quant=policy.quant)
-    wishes = replace(policy, quant=None)
     choice = table = None
     if len(variants) > 1 or _states_a_wish(policy):
-        choice = Chooser(variants).choose(
-            hardware, wishes, alternatives=alternatives, calibration=calibration
-        )
+        chooser = Chooser(variants)
+
+        def choose(wishes: Policy) -> Choice:
+            return chooser.choose(
+                hardware,
+                replace(wishes, quant=None),
+                alternatives=alternatives,
+                calibration=calibration,
+            )
+
+        choice = choose(policy)
+        if target is not None and len(variants) > 1:
+            wished = choose(target.wished_of(policy))
+            if wished.best.fits and wished.unmet is None:
+                choice = wished
         chosen, definite = choice.best.model, _to_plan(policy, choice.best)
     else:
         (chosen,) = variants
@@ -98,7 +111,7 @@ def decide(
         table = choice
         if len(variants) == 1:
             offered = Chooser(model_variants(name, found, quant="all"))
-            table = offered.choose(hardware, wishes, calibration=calibration)
+            table = offered.choose(hardware, replace(policy, quant=None), calibration=calibration)
     return Decided(
         model=_in_quant(found, chosen),
         policy=definite,

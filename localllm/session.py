@@ -299,7 +299,13 @@ class Session:
         return self._planner.plan(model, self.hardware, policy, calibration=self.calibration)
 
     def decide(
-        self, name: str, found: Plannable, policy: Policy, *, alternatives: bool = False
+        self,
+        name: str,
+        found: Plannable,
+        policy: Policy,
+        *,
+        alternatives: bool = False,
+        target: Target | None = None,
     ) -> Decided:
         """Choose what the person left open of a model found by its name, see ``choosing``."""
         from localllm.choosing import decide
@@ -310,6 +316,7 @@ class Session:
             self.hardware,
             policy,
             alternatives=alternatives,
+            target=target,
             calibration=self.calibration,
         )
 

@@ -113,13 +113,14 @@ def plan(
         from localllm.core.target import parse_target
 
         target = parse_target(want)
-        policy = target.wished_of(policy)
     machine = session.hardware_named(*names) if names else None
     with ended_by_signals(), session.Session(hardware=machine, basis=basis) as open_session:
         open_session.prepare_plans()
         with LiveLine() as line:
             found = session.resolve_for_plan(model, on_reading=_progress(line))
-        decided = open_session.decide(model, found, policy, alternatives=alternatives)
+        decided = open_session.decide(
+            model, found, policy, alternatives=alternatives, target=target
+        )
         made = open_session.plan_decided(decided)
         reach = open_session.reach(model, found, decided, target) if target else None
     if as_json:

@@ -68,13 +68,16 @@ def reach(
             steps=(),
         )
     steps = tuple(search.steps(machines))
+    nearest = None if steps else search.nearest(machines)
+    if nearest is not None and search.meets(nearest.option):
+        steps = (nearest,)  # another quantisation on another machine
     return Reach(
         target=target,
         reached=False,
         now=now,
         missing=_missing(now, target),
         steps=steps,
-        nearest=None if steps else search.nearest(machines),
+        nearest=None if steps else nearest,
     )
 
 

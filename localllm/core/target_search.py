@@ -185,7 +185,7 @@ class TargetSearch:
                 words = "one more" if n == 1 else f"{n} more"
                 yield Step(
                     kind="cards",
-                    change=f"{words} {twin.description}",
+                    change=f"{words} {twin.description}{self._with_cache(found)}",
                     option=found,
                     hardware=hardware,
                 )
@@ -217,7 +217,8 @@ class TargetSearch:
         if found is not None:
             yield Step(
                 kind="RAM",
-                change=f"RAM of {math.ceil(high):,} GB/s instead of {own:,.0f}",
+                change=f"RAM of {math.ceil(high):,} GB/s instead of {own:,.0f}"
+                f"{self._with_cache(found)}",
                 option=found,
                 hardware=hardware,
             )
@@ -249,6 +250,11 @@ class TargetSearch:
             experts = sum(n_bytes for n_bytes, _ in layer.experts.values())
             total += count * experts_touched(layer, 1) * experts
         return total
+
+    def _with_cache(self, found: Option) -> str:
+        """The cache of an option, where it is another one than now."""
+        now, then = self._now.policy, found.policy
+        return "" if now.type_k == then.type_k and now.type_v == then.type_v else f", {label(then)}"
 
     def _found(self, wish: Policy, hardware: Hardware | None = None) -> Option | None:
         """The model as it is under other wishes or elsewhere, where that reaches the target."""
@@ -291,9 +297,10 @@ def _bandwidth(hardware: Hardware) -> float:
 
 
 def _size(hardware: Hardware) -> tuple[bool, int, float]:
-    """What a machine costs, roughly: memory of its GPUs, then bandwidth; servers' CPUs last."""
+    """What a machine costs, roughly: memory of its GPUs, then bandwidth; servers last."""
     gpus = hardware.usable_devices
-    server = not gpus and host_bandwidth(hardware.host) > DESKTOP_RAM_BYTES_PER_S
+    shared = any(device.unified for device in gpus)
+    server = not shared and host_bandwidth(hardware.host) > DESKTOP_RAM_BYTES_PER_S
     return server, sum(device.total_bytes or 0 for device in gpus), _bandwidth(hardware)
 
 

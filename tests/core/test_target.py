@@ -1,0 +1,175 @@
+"""The inverse: what is missing for a wished speed, and changes that really reach it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+
+from localllm.core.choice import Chooser, Option
+from localllm.core.hardware import Hardware
+from localllm.core.model import ModelSpec
+from localllm.core.policy import Policy
+from localllm.core.requantise import requantised
+from localllm.core.target import Reach, Target, parse_target, reach
+from localllm.errors import UsageError
+from localllm.units import GiB
+from tests.support.specs import gpu, llama, machine
+
+
+@cache
+def offered() -> tuple[ModelSpec, ...]:
+    model = llama(name="dense", n_layer=8, n_ctx_train=32768)
+    return tuple(requantised(model, quant) for quant in ("Q8_0", "Q4_K_M", "IQ3_XXS"))
+
+
+def slow_ram(*devices: object, ram: int = 30 * GiB) -> Hardware:
+    base = machine(*devices, ram=ram)  # type: ignore[arg-type]  # devices
+    return replace(base, host=replace(base.host, memory_bandwidth_gb_s=30.0))
+
+
+PARTLY = slow_ram(gpu(free=2 * GiB, bandwidth_gb_s=300.0))
+NO_GPU = slow_ram()
+LARGE = replace(machine(gpu(free=24 * GiB)), name="large")
+SMALL = replace(machine(gpu(free=8 * GiB, bandwidth_gb_s=700.0)), name="small")
+
+
+def now_in(quant: str, hardware: Hardware, policy: Policy | None = None) -> Option:
+    """What a plan of that quantisation would run, with an f16 cache."""
+    (model,) = (model for model in offered() if model.quant == quant)
+    fixed = replace(policy or Policy(), type_k="f16", type_v="f16")
+    return Chooser([model]).choose(hardware, fixed, alternatives=False).best
+
+
+def reached(text: str, quant: str, hardware: Hardware, policy: Policy | None = None) -> Reach:
+    policy = policy or Policy()
+    now = now_in(quant, hardware, policy)
+    return reach(offered(), hardware, policy, parse_target(text), now=now, machines=(LARGE, SMALL))
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("20tok/s", Target(tok_s=20.0)),
+        ("20 t/s", Target(tok_s=20.0)),
+        ("20", Target(tok_s=20.0)),
+        (" 7.5 tokens/s ", Target(tok_s=7.5)),
+        ("0.5J/token", Target(j_per_token=0.5)),
+        (".5 j / tok", Target(j_per_token=0.5)),
+    ],
+)
+def test_targets_are_speeds_or_energies(text: str, target: Target) -> None:
+    assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    "text", ["", "fast", "-5", "0", "0tok/s", "nan", "inf", "10W", "20 tok/min", "1e999", "5 5"]
+)
+def test_nonsense_is_refused_with_what_is_possible(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_target(text)
+    assert "20tok/s" in str(caught.value.hint)
+
+
+def test_a_target_that_is_reached_needs_no_step() -> None:
+    found = reached("20tok/s", "Q4_K_M", LARGE)
+    assert found.reached
+    assert found.steps == ()
+
+
+def test_every_step_really_reaches_the_target_and_effort_grows() -> None:
+    effort = ["settings", "quantisation", "cards", "RAM", "machine"]
+    for hardware, quant, times in [
+        (PARTLY, "Q8_0", 1.3),
+        (PARTLY, "Q4_K_M", 1.5),
+        (NO_GPU, "Q8_0", 1.3),
+        (NO_GPU, "Q4_K_M", 4.0),
+    ]:
+        wish = times * now_in(quant, hardware).tok_s
+        found = reached(f"{wish} tok/s", quant, hardware)
+        assert not found.reached
+        assert found.steps, (quant, times)
+        assert all(step.option.fits and step.option.tok_s >= wish for step in found.steps)
+        kinds = [effort.index(step.kind) for step in found.steps]
+        assert kinds == sorted(set(kinds))
+
+
+def test_the_smaller_quantisation_is_the_one_of_least_loss_that_will_do() -> None:
+    hardware = slow_ram()
+    speeds = {q: now_in(q, hardware).tok_s for q in ("Q8_0", "Q4_K_M", "IQ3_XXS")}
+    wish = (speeds["Q8_0"] + speeds["Q4_K_M"]) / 2
+    steps = {step.kind: step for step in reached(f"{wish}", "Q8_0", hardware).steps}
+    assert steps["quantisation"].option.model.quant == "Q4_K_M"
+    assert "loss: slight" in steps["quantisation"].change
+
+
+def test_a_denser_cache_comes_before_a_smaller_quantisation() -> None:
+    policy = Policy(n_ctx=32768)
+    hardware = slow_ram(gpu(free=3 * GiB + GiB // 2, bandwidth_gb_s=300.0))
+    f16, q8_0 = (
+        Chooser([offered()[1]])
+        .choose(hardware, replace(policy, type_k=kv, type_v=kv), alternatives=False)
+        .best.tok_s
+        for kv in ("f16", "q8_0")
+    )
+    assert q8_0 > f16
+    first, *others = reached(f"{(f16 + q8_0) / 2}", "Q4_K_M", hardware, policy).steps
+    assert first.kind == "settings"
+    assert "KV cache" in first.change
+    assert others
+
+
+def test_a_setting_that_the_person_fixed_is_named() -> None:
+    policy = Policy(n_gpu_layers=0)
+    found = reached("60tok/s", "Q4_K_M", LARGE, policy)
+    assert found.steps[0].change == "the number of GPU layers left to the planner"
+    assert found.steps[0].option.solution.whole
+
+
+def test_one_more_card_holds_what_one_does_not() -> None:
+    two = {step.kind: step for step in reached("60tok/s", "Q4_K_M", PARTLY).steps}
+    assert two["cards"].change.startswith("one more Test GPU")
+    assert len(two["cards"].hardware.devices) == 2
+
+
+def test_faster_ram_is_no_more_than_it_takes() -> None:
+    now = now_in("Q4_K_M", NO_GPU)
+    steps = {step.kind: step for step in reached(f"{2 * now.tok_s}", "Q4_K_M", NO_GPU).steps}
+    enough = steps["RAM"].hardware.host.memory_bandwidth_gb_s
+    assert enough is not None and 30.0 < enough < 120.0
+    slower = replace(NO_GPU.host, memory_bandwidth_gb_s=enough - 6)
+    less = now_in("Q4_K_M", replace(NO_GPU, host=slower))
+    assert less.tok_s < 2 * now.tok_s
+
+
+def test_the_machine_is_the_smallest_that_will_do() -> None:
+    steps = {step.kind: step for step in reached("100tok/s", "Q4_K_M", NO_GPU).steps}
+    assert steps["machine"].hardware.name == "small"
+
+
+def test_what_nothing_reaches_says_what_comes_nearest() -> None:
+    found = reached("100000tok/s", "Q4_K_M", PARTLY)
+    assert not found.reached
+    assert found.steps == ()
+    assert found.nearest is not None
+    assert found.nearest.hardware.name == "large"
+    assert f"{found.now.tok_s:.3g} of 100000 tok/s" in found.missing
+
+
+def test_energy_is_a_target_as_well() -> None:
+    now = now_in("Q8_0", LARGE)
+    assert now.power is not None
+    found = reached(f"{0.8 * now.power.j_per_token} J/token", "Q8_0", LARGE)
+    assert not found.reached
+    assert all(
+        step.option.power and step.option.power.j_per_token <= 0.8 * now.power.j_per_token
+        for step in found.steps
+    )
+    assert "J/token" in found.missing
+
+
+def test_what_does_not_fit_is_short_of_memory_first() -> None:
+    found = reached("5tok/s", "Q8_0", slow_ram(ram=3 * GiB))
+    assert "memory are missing" in found.missing
+    assert found.steps[0].kind == "quantisation"

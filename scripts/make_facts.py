@@ -4,7 +4,8 @@
 scripts/make_facts.py                            what the table holds, by kind, tier and phase
 scripts/make_facts.py throughput.jsonl           what rows in the public form would give
 scripts/make_facts.py throughput.jsonl --left    ... and every row that gives nothing, with why
-scripts/make_facts.py throughput.jsonl --write   make scripts/facts/throughput.jsonl of them
+scripts/make_facts.py throughput.jsonl --write   make scripts/facts/throughput.jsonl of them and
+                                                 of scripts/facts/more.jsonl, which we collected
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
 from _fit.facts import Fact, LeftOut, fact_of, load_facts  # noqa: E402  (after the path)
+from _fit.names import FACTS  # noqa: E402  (after the path)
 from _fit.normalise import Record, normalise  # noqa: E402  (after the path)
 from _fit.table import TABLE, lines_of  # noqa: E402  (after the path)
+
+MORE = FACTS / "more.jsonl"
+"""What the public collection has hardly any of, in its form: offload, processors, Apple."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.rows is None:
         facts, left = load_facts()
     else:
-        records, left, facts = from_public(chosen.rows)
+        records, left, facts = from_public(chosen.rows, *([MORE] if chosen.write else []))
         if chosen.write:
             TABLE.write_text("".join(lines_of(records)), encoding="utf-8")
     print("\n".join(summary_lines(facts, left)))
@@ -41,9 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def from_public(path: Path) -> tuple[list[Record], list[LeftOut], list[Fact]]:
-    """Return the records of a file that become facts, sorted, with what was left out."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+def from_public(*paths: Path) -> tuple[list[Record], list[LeftOut], list[Fact]]:
+    """Return the records of files that become facts, sorted, with what was left out."""
+    lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
     records, left = normalise(json.loads(line) for line in lines if line.strip())
     kept: list[Record] = []
     facts: list[Fact] = []

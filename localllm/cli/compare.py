@@ -97,7 +97,9 @@ def compare(
     from dataclasses import replace
 
     from localllm import session
+    from localllm.cli import compare_grid as grid_view
     from localllm.cli import compare_view as view
+    from localllm.cli.compare_cells import Asked
     from localllm.cli.plot import check_target, svg, write_picture
     from localllm.core import comparison
 
@@ -118,7 +120,7 @@ def compare(
         line.draw("planning each machine")
         models = session.model_variants(model, found, quant=quant)
         machines = [*_machines(names)]
-        asked = view.Asked(
+        asked = Asked(
             name=model,
             title=models[0].name,
             n_params=models[0].n_params,
@@ -138,12 +140,14 @@ def compare(
         rows = [entry for entries in zip(*grid, strict=True) for entry in entries]
         emit_json(comparison.comparison_document(rows, version=__version__, command=asked.command))
     elif as_markdown:
-        text = view.grid_as_markdown(asked, grid) if every else view.as_markdown(asked, grid[0])
+        text = (
+            grid_view.grid_as_markdown(asked, grid) if every else view.as_markdown(asked, grid[0])
+        )
         click.echo(text, nl=False)
     else:
         console = stdout_console()
         if every:
-            view.print_grid(console, asked, grid, unicode=unicode_output())
+            grid_view.print_grid(console, asked, grid, unicode=unicode_output())
         else:
             view.print_comparison(console, asked, grid[0])
     if not any(entry.fits for entries in grid for entry in entries):
@@ -171,7 +175,7 @@ def _split(text: str) -> list[str]:
 
 
 def _fits_nowhere(model: str, grid: Sequence[Sequence[Entry]]) -> DoesNotFitError:
-    from localllm.cli.compare_view import lacking
+    from localllm.cli.compare_cells import lacking
 
     planned = [entry for entries in grid for entry in entries if entry.option]
     nearest = min(planned, key=lambda entry: sum(s.n_bytes for s in entry.shortages))

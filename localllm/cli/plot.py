@@ -7,7 +7,6 @@ estimated on the wide side, so that nothing overlaps in whatever font the viewer
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from localllm.cli.plot_axis import Axis, Range, axis_of, text_width, tick_text
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError, UsageError
 from localllm.units import format_range, format_rate
-
-LOGARITHMIC_FROM = 25.0
-"""Fastest over slowest: beyond it the slowest bar of a linear axis is thinner than its outline."""
 
 _WIDTH = 1000
 _MARGIN = 20
@@ -43,15 +40,6 @@ text{fill:#e6edf3}.dim{fill:#9da7b3}.bad{fill:#ff8f80}.page{fill:#0d1117}.grid{s
 .value{stroke:#0d1117}.decode{fill:#3f8fe0}
 .prompt{fill:#2ea878}}
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """A figure and its 80 % range."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,32 +68,12 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Axis:
-    """A scale from values to horizontal positions."""
-
-    left: float
-    right: float
-    least: float
-    most: float
-    logarithmic: bool
-    ticks: tuple[float, ...]
-
-    def at(self, value: float) -> float:
-        """Where a value is drawn."""
-        if self.logarithmic:
-            share = math.log(value / self.least) / math.log(self.most / self.least)
-        else:
-            share = value / self.most
-        return self.left + min(max(share, 0.0), 1.0) * (self.right - self.left)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Panel:
     """One axis with its rows' figures."""
 
     heading: str
     css: str
-    axis: _Axis | None
+    axis: Axis | None
     """None: no row has a figure."""
     left: float
     figures: tuple[Range | None, ...]
@@ -198,59 +166,9 @@ def _panel(
 ) -> _Panel:
     known = [figure for figure in figures if figure is not None and figure.value > 0]
     # Labels stand right of the whiskers: room for the longest is left free beside the axis.
-    room = max((_width(_label(figure), 12) for figure in known), default=0.0) + 10
-    axis = _axis(known, left, max(right - room, left + 60)) if known else None
+    room = max((text_width(_label(figure), 12) for figure in known), default=0.0) + 10
+    axis = axis_of(known, left, max(right - room, left + 60)) if known else None
     return _Panel(heading=heading, css=css, axis=axis, left=left, figures=tuple(figures))
-
-
-def _axis(known: Sequence[Range], left: float, right: float) -> _Axis:
-    most = max(figure.high for figure in known)
-    least = min(figure.low if figure.low > 0 else figure.value for figure in known)
-    values = [figure.value for figure in known]
-    logarithmic = max(values) / min(values) > LOGARITHMIC_FROM
-    if logarithmic:
-        ticks = _log_ticks(least, most)
-        least, most = min(least, ticks[0]), max(most, ticks[-1])
-    else:
-        ticks, least = _linear_ticks(most), 0.0
-        most = max(most, ticks[-1])
-    axis = _Axis(
-        left=left, right=right, least=least, most=most, logarithmic=logarithmic, ticks=ticks
-    )
-    return _with_fewer_ticks(axis)
-
-
-def _linear_ticks(most: float) -> tuple[float, ...]:
-    step = 10.0 ** math.floor(math.log10(most / 4))
-    step *= next(n for n in (1, 2, 5, 10) if most / (step * n) <= 5)
-    return tuple(step * i for i in range(math.ceil(most / step) + 1))
-
-
-def _log_ticks(least: float, most: float) -> tuple[float, ...]:
-    """Decades, with 2 and 5 between them where there are few; they enclose all values."""
-    first, last = math.floor(math.log10(least)), math.ceil(math.log10(most))
-    steps = (1, 2, 5) if last - first <= 3 else (1,)
-    every = [n * 10.0**e for e in range(first, last + 1) for n in steps]
-    low = max(i for i, tick in enumerate(every) if tick <= least * 1.0000001)
-    high = next(i for i, tick in enumerate(every) if tick >= most * 0.9999999)
-    return tuple(every[low : high + 1])
-
-
-def _with_fewer_ticks(axis: _Axis) -> _Axis:
-    """Leave out ticks whose labels would touch, the first always kept."""
-    kept: list[float] = []
-    for tick in axis.ticks:
-        half = _width(_tick(tick), 12) / 2 + 4
-        if not kept or axis.at(tick) - half > axis.at(kept[-1]) + _width(_tick(kept[-1]), 12) / 2:
-            kept.append(tick)
-    return _Axis(
-        left=axis.left,
-        right=axis.right,
-        least=axis.least,
-        most=axis.most,
-        logarithmic=axis.logarithmic,
-        ticks=tuple(kept),
-    )
 
 
 def _grid(panel: _Panel, top: int, bottom: float) -> Iterator[str]:
@@ -262,7 +180,7 @@ def _grid(panel: _Panel, top: int, bottom: float) -> Iterator[str]:
         x = axis.at(tick)
         css = "axis" if tick == axis.least else "grid"
         yield f'<path class="{css}" d="M{x:.1f} {top - 4}V{bottom:.1f}"/>'
-        yield _text(x, top - 9, _tick(tick), css="dim", anchor="middle")
+        yield _text(x, top - 9, tick_text(tick), css="dim", anchor="middle")
 
 
 def _row(row: Row, y: float, height: float, *, available: float, left: float) -> Iterator[str]:
@@ -338,10 +256,6 @@ def _label(figure: Range) -> str:
     return f"{format_rate(figure.value)} ({format_range(figure.low, figure.high)})"
 
 
-def _tick(value: float) -> str:
-    return f"{value:,.10g}"
-
-
 def _note(text: str) -> list[str]:
     return _wrapped(text, 12, _WIDTH - 2 * _MARGIN)
 
@@ -350,13 +264,6 @@ def _wrapped(text: str, size: int, width: float) -> list[str]:
     """Break a text into lines of at most a width; a word longer than that is broken as well."""
     n = max(int(width / (size * 0.58)), 8)
     return textwrap.wrap(_printable(text), n, break_on_hyphens=False) or [""]
-
-
-def _width(text: str, size: int) -> float:
-    """About the width of a text in a wide sans-serif font."""
-    narrow = sum(character in " .,()-:;|il" for character in text)
-    wide = sum(not character.isascii() and ord(character) > 0x2E7F for character in text)
-    return size * (0.6 * len(text) - 0.25 * narrow + 0.45 * wide)
 
 
 def _text(x: float, y: float, text: str, *, css: str, anchor: str = "") -> str:

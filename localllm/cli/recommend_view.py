@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from localllm.cli.compare_view import (
+from localllm.cli.compare_cells import (
     decode,
     describe,
     gpu_layers,

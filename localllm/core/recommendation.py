@@ -11,16 +11,16 @@ missed; where models are ordered by size the search ends with the last row.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from localllm.core.calibration import BELIEVABLE, Calibration
+from localllm.core.calibration import Calibration
 from localllm.core.choice import Choice, Chooser, Option
 from localllm.core.comparison import option_document
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
+from localllm.core.model_bounds import Bounds, least_bytes, least_bytes_of
 from localllm.core.policy import Policy
 from localllm.core.preferences import (
     LARGE_KLD,
@@ -30,21 +30,15 @@ from localllm.core.preferences import (
     USABLE_TOK_S,
 )
 from localllm.core.quality import Fragility, fragility, loss_of
-from localllm.core.quants import OFFERED, QUANTS
-from localllm.core.rates import Rates, device_rates, host_rates
+from localllm.core.quant_mix import DEFAULT_TYPES
+from localllm.core.quants import OFFERED
 from localllm.core.requantise import requantised
-from localllm.core.speed import constant_name
-from localllm.core.speed_constants import CONSTANTS
 from localllm.errors import UsageError
 
 RECOMMEND_SCHEMA = "localllm.recommend/1"
 
 Sort = Literal["size", "speed", "context", "j-per-token"]
 SORTS: tuple[Sort, ...] = ("size", "speed", "context", "j-per-token")
-
-_BYTES_MARGIN = 0.85
-"""Of a quantisation's usual bits per weight: a model may have up to so many fewer."""
-_LEAST_BITS = min(QUANTS[quant].bits_per_weight for quant in OFFERED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +114,14 @@ def recommend(
 ) -> Recommendation:
     """Return what a machine runs well. ``calibration``: what was measured on it.
 
-    Raises UsageError for wishes that the machine cannot take with any model.
+    Raises UsageError for wishes that the machine cannot take with any model, and for an unknown
+    quantisation.
     """
+    if policy.quant is not None and policy.quant not in DEFAULT_TYPES:
+        raise UsageError(
+            f'"{policy.quant}" is no quantisation that llama.cpp makes.',
+            hint=f"Known are {', '.join(DEFAULT_TYPES)}.",
+        )
     search = _Search(hardware, policy, wish, calibration)
     by_size = sorted(known, key=lambda model: (-model.n_params, model.name))
     last = 0
@@ -185,14 +185,9 @@ class _Search:
     ) -> None:
         self._hardware, self._policy, self._wish = hardware, policy, wish
         self._calibration = calibration
+        self._bounds = Bounds(hardware, policy, measured=calibration is not None)
         self._rows: dict[object, tuple[Choice, int, list[str]]] = {}
         self._fates: dict[object, str] = {}
-        host, devices = hardware.host, hardware.usable_devices
-        threads = policy.n_threads or host.n_threads_default
-        self._host_s_per_byte = _seconds_per_byte(host_rates(host, threads))
-        self._gpu_s_per_byte = min(
-            (_seconds_per_byte(device_rates(d)) for d in devices), default=float("inf")
-        )
         self._least_tok_s = least_tok_s(policy)
         self.too_large = self.too_slow = self.n_refused = 0
         self.refusal: UsageError | None = None
@@ -216,7 +211,7 @@ class _Search:
 
     def look_at(self, known: Known) -> None:
         """Choose for one model, unless a bound says that it is no use."""
-        if _BYTES_MARGIN * known.n_params * _LEAST_BITS / 8 > self._room():
+        if least_bytes_of(known.n_params) > self._bounds.room_bytes:
             self.too_large += 1
             return
         spec = known.spec()
@@ -238,7 +233,7 @@ class _Search:
             quant
             for quant in fitting
             if loss_of(traits, quant, n_ctx=1).kld < LARGE_KLD
-            and self._fastest(spec, traits, quant) >= self._least_tok_s
+            and self._bounds.fastest(spec, traits, quant) >= self._least_tok_s
         ]
         if not worth:
             return "too slow"
@@ -291,43 +286,8 @@ class _Search:
         offered = (spec.quant,) if traits.published else OFFERED
         if self._policy.quant is not None:
             offered = (self._policy.quant,)
-        room = min(self._room(), self._wish.max_file_bytes or self._room()) / _BYTES_MARGIN
-        return [q for q in offered if self._bytes(spec, q) <= room]
-
-    def _bytes(self, spec: ModelSpec, quant: str) -> float:
-        """Roughly the weights in a quantisation."""
-        if quant == spec.quant:
-            return spec.file_bytes
-        return spec.n_params * QUANTS[quant].bits_per_weight / 8
-
-    def _fastest(self, spec: ModelSpec, traits: Fragility, quant: str) -> float:
-        """Tokens per second that no placement exceeds: reading the weights, and nothing else.
-
-        What the GPUs cannot hold is read from RAM; of a mixture's experts as many as are used.
-        """
-        share = self._bytes(spec, quant) / spec.n_params * _BYTES_MARGIN
-        embedding = spec.n_vocab * spec.n_embd  # a row of it is read, unless it is the output too
-        active = max(traits.n_params_active - embedding, 0) * share
-        spilled = max(spec.n_params * share - self._vram(), 0.0)
-        if traits.n_params_active < spec.n_params and spec.n_expert:
-            spilled *= spec.n_expert_used / spec.n_expert
-        spilled = min(spilled, active)
-        seconds = spilled * self._host_s_per_byte + (active - spilled) * min(
-            self._gpu_s_per_byte, self._host_s_per_byte
-        )
-        if not seconds:
-            return float("inf")
-        return (math.exp(BELIEVABLE) if self._calibration else 1.0) / seconds
-
-    def _vram(self) -> int:
-        return sum(d.free_bytes or d.total_bytes or 0 for d in self._hardware.usable_devices)
-
-    def _room(self) -> int:
-        """Bytes of all memory together; graphics that share the RAM add none."""
-        devices = self._hardware.usable_devices
-        own = sum(d.free_bytes or d.total_bytes or 0 for d in devices if not d.unified)
-        shared = max((d.free_bytes or d.total_bytes or 0 for d in devices if d.unified), default=0)
-        return own + max(self._hardware.host.available_bytes, shared)
+        room = min(self._bounds.room_bytes, self._wish.max_file_bytes or self._bounds.room_bytes)
+        return [q for q in offered if least_bytes(spec, q) <= room]
 
 
 def tok_s(option: Option) -> float:
@@ -345,13 +305,6 @@ def _order(row: Row, sort: Sort) -> tuple[float, ...]:
         power = option.power
         return (power.j_per_token if power else float("inf"), -option.model.n_params)
     return (-option.model.n_params, -tok_s(option))
-
-
-def _seconds_per_byte(rates: Rates) -> float:
-    """What the speed formulas take for a byte of weights at least."""
-    keys = [f"decode {name}" for name in rates.classes]
-    name = constant_name(CONSTANTS, keys, "weights")
-    return CONSTANTS[name] / rates.bandwidth if name else 0.0
 
 
 def _shape_key(spec: ModelSpec) -> object:

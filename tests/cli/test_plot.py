@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from localllm.cli.plot import Figure, Range, Row, check_target, svg, write_picture
+from localllm.cli.plot import Figure, Row, check_target, svg, write_picture
+from localllm.cli.plot_axis import Range
 from localllm.errors import UsageError
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -81,6 +81,7 @@ def test_unknown_words_are_exit_5_with_the_nearest_names(localllm: Command) -> N
     ("arguments", "message"),
     [
         (("--sort", "beauty"), "--sort"),
+        (("--quant", "Q4_X"), "Known are"),
         (("--limit", "0"), "--limit"),
         (("--max-gib", "-3"), "--max-gib"),
         (("--json", "--markdown"), "two kinds"),

@@ -56,7 +56,7 @@ def print_recommendation(
     console.print(Text.assemble((_place(hardware), "bold"), f"  {_asked(policy, wish)}"))
     console.print()
     if found.rows:
-        kept, left_out = fold(columns(found.rows), console.width)
+        kept, left_out = fold(columns(found.rows, wish.sort), console.width)
         console.print(table(kept))
         console.print()
         for line in (*_same_shape(found.rows), *_left_out(left_out, console.width)):
@@ -87,7 +87,7 @@ def as_markdown(
     if hardware.source == THIS_MACHINE:
         lines += [f"{markdown_text(describe(hardware))}.", ""]
     if found.rows:
-        lines += [markdown(columns(found.rows)), ""]
+        lines += [markdown(columns(found.rows, wish.sort)), ""]
         lines += [f"- {markdown_text(line)}" for line in _same_shape(found.rows)]
     lines += [f"- {_others(found)}"]
     lines += ["", f"{_estimates(version)} Made with:", "", "```sh"]
@@ -98,8 +98,9 @@ def as_markdown(
     return "\n".join(lines) + "\n"
 
 
-def columns(rows: Sequence[Row]) -> list[Column]:
-    """Return every column, in the order in which they are read."""
+def columns(rows: Sequence[Row], sort: Sort) -> list[Column]:
+    """Return every column, in the order in which they are read; what rows are ordered by stays."""
+    ordered_by = {"context": "context", "j-per-token": "J/token"}.get(sort)
 
     def column(
         heading: str, text: Callable[[Option], str], *, right: bool = True, folds: bool = True
@@ -107,7 +108,7 @@ def columns(rows: Sequence[Row]) -> list[Column]:
         return Column(
             heading=heading,
             cells=tuple(text(row.option) for row in rows),
-            folds=FOLDING.index(heading) if folds else None,
+            folds=FOLDING.index(heading) if folds and heading != ordered_by else None,
             right=right,
         )
 

@@ -56,6 +56,14 @@ def test_the_page_is_as_wide_as_the_terminal_but_for_commands(localllm: Command)
     assert "Not shown at 80 columns: " in page
 
 
+def test_the_column_that_orders_the_rows_never_folds_away(localllm: Command) -> None:
+    names = {"context": "context", "j-per-token": "J/token"}
+    for sort, heading in names.items():
+        page = localllm("recommend", "smollm2", *ON_A_CARD, "--sort", sort).out
+        line = next(line for line in page.splitlines() if line.startswith("model "))
+        assert heading in line
+
+
 def test_markdown_has_the_table_and_the_commands(localllm: Command) -> None:
     arguments = ("recommend", "smollm2", *ON_A_CARD, "--limit", "2", "--markdown")
     text = localllm(*arguments).out

@@ -60,12 +60,28 @@ class Decided:
     alternatives: Choice | None
     """Over everything on offer, with the front; None where nobody asked."""
 
+    note: str | None = None
+    """What became of the choice afterwards."""
+
     def explained(self, plan: Plan) -> Plan:
         """Return its plan with the reason for the choice before the others."""
         if self.choice is None:
             return plan
-        words = (self.choice.reason, *filter(None, (self.choice.unmet,)))
+        words = filter(None, (self.choice.reason, self.choice.unmet, self.note))
         return replace(plan, reasons=(*words, *plan.reasons))
+
+    def with_plain_cache(self) -> Decided | None:
+        """Return the same with an f16 cache; None where it was f16, or the person's own wish."""
+        chosen, asked = self.policy, self.asked
+        if self.choice is None or chosen.type_k == chosen.type_v == "f16":
+            return None
+        if asked.type_k not in (None, "auto") or asked.type_v not in (None, "auto"):
+            return None
+        return replace(
+            self,
+            policy=replace(chosen, type_k="f16", type_v="f16"),
+            note="Planned with an f16 KV cache: the installed llama.cpp refuses the chosen one.",
+        )
 
 
 def decide(

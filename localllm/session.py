@@ -321,8 +321,17 @@ class Session:
         )
 
     def plan_decided(self, decided: Decided) -> Plan:
-        """Plan what was decided, with the reason for the choice before the others."""
-        return decided.explained(self.make_plan(decided.model, decided.policy))
+        """Plan what was decided, with the reason for the choice before the others.
+
+        Where llama.cpp refuses the cache that was chosen, the plan is made with an f16 one.
+        """
+        made = self.make_plan(decided.model, decided.policy)
+        plainer = decided.with_plain_cache() if made.refusal is not None else None
+        if plainer is not None:
+            other = self.make_plan(plainer.model, plainer.policy)
+            if other.refusal is None:
+                return plainer.explained(other)
+        return decided.explained(made)
 
     def reach(self, name: str, found: Plannable, decided: Decided, target: Target) -> Reach:
         """Say what a decided plan lacks for a target, and what would reach it."""

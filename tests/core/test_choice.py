@@ -32,7 +32,7 @@ from localllm.errors import UsageError
 from localllm.units import GiB
 from tests.support.specs import gpu, host, llama, llama_3_8b, machine
 
-QUANTS = ("Q8_0", "Q6_K", "Q4_K_M", "IQ3_XXS", "IQ2_XXS")
+QUANTS = ("Q8_0", "Q6_K", "Q4_K_M", "IQ2_XXS")
 PREFERENCES: tuple[Preference, ...] = ("balanced", "quality", "speed", "context")
 
 
@@ -123,14 +123,14 @@ def every(name: str, where: str, n_ctx: int | None, depth: int) -> tuple[Option,
 
 
 def policies() -> Iterator[Policy]:
-    for prefer, depth in product(PREFERENCES, (0, 4096)):
-        yield Policy(prefer=prefer, depth=depth)
+    for prefer in PREFERENCES:
+        yield Policy(prefer=prefer)
+    yield Policy(depth=4096)
     yield Policy(min_tok_s=40.0)
     yield Policy(min_tok_s=4000.0, prefer="quality")
     yield Policy(max_j_per_token=0.5)
     yield Policy(min_tok_s=3.0, max_j_per_token=1.5, prefer="speed")
-    yield Policy(n_ctx=32768)
-    yield Policy(n_ctx=32768, prefer="context", depth=4096)
+    yield Policy(n_ctx=32768, depth=4096)
 
 
 @pytest.mark.parametrize("where", MACHINES)
@@ -161,7 +161,8 @@ def test_the_front_holds_what_nothing_beats_and_nothing_else(where: str) -> None
 
 
 def test_without_alternatives_the_same_is_chosen() -> None:
-    for where, hardware in MACHINES.items():
+    for where in ("partly", "no GPU"):
+        hardware = MACHINES[where]
         chooser = Chooser(offered("mixture"))
         alone = chooser.choose(hardware, Policy(), alternatives=False)
         assert alone.best == chooser.choose(hardware, Policy()).best, where
@@ -169,7 +170,8 @@ def test_without_alternatives_the_same_is_chosen() -> None:
 
 
 def test_the_chosen_policy_plans_the_same_again() -> None:
-    for where, hardware in MACHINES.items():
+    for where in ("partly", "no GPU", "a GPU slower than the RAM"):
+        hardware = MACHINES[where]
         best = choose(offered("dense"), hardware, Policy(prefer="context")).best
         memory = MemoryModel(best.model, (), hardware.host)
         assert solve(memory, hardware, best.policy).rows == best.solution.rows, where
@@ -228,7 +230,7 @@ def _balanced_at_ten() -> Choice:
     models = [requantised(llama_3_8b(), quant) for quant in QUANTS]
     for bandwidth in range(40, 300, 10):
         choice = choose(models, slow_ram(bandwidth_gb_s=float(bandwidth)), Policy())
-        if choice.best.model.quant == "Q4_K_M":
+        if choice.best.model.quant == "Q4_K_M" and choice.best.tok_s >= 10:
             return choice
     raise AssertionError("no bandwidth makes Q4_K_M the best")
 
@@ -257,8 +259,8 @@ def test_wishes_that_no_candidate_can_take_are_refused() -> None:
 
 
 def test_without_flash_attention_the_cache_stays_f16() -> None:
-    for hardware in MACHINES.values():
-        best = choose(offered("dense"), hardware, Policy(flash_attn="off")).best
+    for where in ("partly", "little RAM"):
+        best = choose(offered("dense"), MACHINES[where], Policy(flash_attn="off")).best
         assert best.policy.type_v == "f16"
 
 

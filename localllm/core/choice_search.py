@@ -1,9 +1,9 @@
 """The search behind a choice: the best of many candidates, with few of them worked out in full.
 
-The loss of a candidate is known at once, and however fast it were its rank could not be higher: a
-first bound. Compute buffers are what costs time; without them at least as much fits on the GPUs, so
-that this answer is no worse than the full one: a second bound. What even so ranks below a candidate
-that was worked out in full is proven worse.
+The loss of a candidate is known at once, as are weights beyond all memory; however fast the rest
+were, its rank could not be higher: a first bound. Compute buffers are what costs time; without them
+at least as much fits on the GPUs, so that this answer is no worse than the full one: a second
+bound. What even so ranks below a candidate that was worked out in full is proven worse.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from localllm.core.preferences import Merits, Rank, least_n_ctx, merits, order
 from localllm.core.rates import bandwidth
 from localllm.core.search import largest
 from localllm.core.solution import Solution
+from localllm.core.split import free_bytes
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ class Search:
         """Return what nothing beats in quality, speed and context at once, best quality first."""
         known = [each for each in self._considered if each.full is not None]
         for each in sorted(self._considered, key=lambda each: each.bound.kld):
-            if each.full is not None or not (each.is_placed or self._place(each)):
+            if each.full is not None or not each.bound.fits:
+                continue
+            if not (each.is_placed or self._place(each)):
                 continue
             if each.bound.fits and not _beaten(each.bound, map(self._merits, known)):
                 self._full(each)
@@ -158,17 +161,31 @@ class Search:
         return choice_words.Other(nearest.candidate.policy, found)
 
     def _fastest(self, candidate: Candidate) -> Merits:
-        """The merits of a candidate if it took no time, and held all that it might hold."""
+        """The merits of a candidate if it took no time, and held all that it might hold.
+
+        Weights that are more than all memories together do not fit, and lack at least the rest.
+        """
         model, wanted = candidate.model, least_n_ctx(candidate.model, self._policy)
         longest = max(wanted, padded_n_ctx(model.n_ctx_train))
+        lacking = self._offer.weights_bytes(candidate.index) - self._capacity(candidate)
         return Merits(
-            fits=True,
-            missing_bytes=0,
+            fits=lacking <= 0,
+            missing_bytes=round(max(lacking, 0.0)),
             kld=self._least_kld(candidate),
             tok_s=math.inf,
             n_ctx=longest if self._is_open(candidate) else wanted,
             wanted_n_ctx=wanted,
         )
+
+    def _capacity(self, candidate: Candidate) -> float:
+        """Bytes of all memories that a candidate may use."""
+        host, limit = self._hardware.host.available_bytes, candidate.policy.ram_budget_bytes
+        room = float(host if limit is None else min(host, limit))
+        if candidate.policy.n_gpu_layers != 0:
+            for device in self._hardware.usable_devices:
+                free = free_bytes(device, candidate.policy)
+                room += math.inf if free is None else free
+        return room
 
     def _is_open(self, candidate: Candidate) -> bool:
         """Whether the search decides about the context."""

@@ -21,6 +21,7 @@ class Offer:
         self.models = tuple(models)
         self._traffic: dict[int, Traffic] = {}
         self._fragility: dict[int, Fragility] = {}
+        self._weights_bytes: dict[int, int] = {}
         self._memory: list[tuple[int, Host, MemoryModel]] = []
 
     def traffic(self, index: int) -> Traffic:
@@ -28,6 +29,18 @@ class Offer:
         if index not in self._traffic:
             self._traffic[index] = traffic_of(self.models[index])
         return self._traffic[index]
+
+    def weights_bytes(self, index: int) -> int:
+        """Weights that must lie somewhere, whatever the placement: of the blocks."""
+        if index not in self._weights_bytes:
+            traffic = self.traffic(index)
+            self._weights_bytes[index] = sum(
+                count * round(n_bytes)
+                for layer, count in traffic.layers(range(len(traffic.kind_of)))
+                for weights in (layer.dense, layer.experts)
+                for n_bytes, _ in weights.values()
+            )
+        return self._weights_bytes[index]
 
     def memory(self, index: int, host: Host) -> MemoryModel:
         """The memory formulas of one of the models beside a host; machines often share theirs."""

@@ -126,7 +126,7 @@ def decide(
     if alternatives:
         table = choice
         if len(variants) == 1:
-            offered = Chooser(model_variants(name, found, quant="all"))
+            offered = Chooser(_on_offer(name, found))
             table = offered.choose(hardware, replace(policy, quant=None), calibration=calibration)
     return Decided(
         model=_in_quant(found, chosen),
@@ -150,8 +150,17 @@ def reach(
     from localllm.core.target import reach as reached_by
 
     now = decided.choice.best if decided.choice else _as_it_is(decided, hardware, calibration)
-    everything = model_variants(name, found, quant="all")
+    everything = _on_offer(name, found)
     return reached_by(everything, hardware, decided.asked, target, now=now, machines=_machines())
+
+
+def _on_offer(name: str, found: Plannable) -> tuple[ModelSpec, ...]:
+    """Every quantisation, also of a file in one; what was published in few bits has no others."""
+    from localllm.core.quality import published_quant
+
+    if published_quant(found.spec):
+        return (found.spec,)
+    return model_variants(name, found, quant="all")
 
 
 def _as_it_is(decided: Decided, hardware: Hardware, calibration: Calibration | None) -> Option:

@@ -87,7 +87,12 @@ class Search:
             best=chosen,
             alternatives=tuple(batched.values()),
             n_considered=len(self._considered),
-            reason=choice_words.reason(chosen, self._policy, better=better),
+            reason=choice_words.reason(
+                chosen,
+                self._policy,
+                better=better,
+                only_quant=len({each.candidate.index for each in self._considered}) == 1,
+            ),
             unmet=choice_words.unmet([self._full(each) for each in front], self._policy)
             if unmet
             else None,

@@ -34,16 +34,34 @@ def label(policy: Policy) -> str:
     return f"{policy.quant} with a {kv} KV cache"
 
 
-def reason(best: Option, policy: Policy, *, better: Other | None) -> str:
-    """Return one sentence: why this one. ``better`` is the next quantisation of less loss."""
+def reason(best: Option, policy: Policy, *, better: Other | None, only_quant: bool = False) -> str:
+    """Return one sentence: why this one.
+
+    ``better`` is the next quantisation of less loss; ``only_quant``: there was one quantisation.
+    """
     it = merits(best, policy)
     if not it.fits:
         missing = format_bytes(it.missing_bytes)
         return f"Nothing on offer fits: {label(best.policy)} comes nearest, {missing} short."
-    words = f"{label(best.policy)}: {_merit(it, policy)}{_contrast(it, policy, better)}"
+    if only_quant:
+        words = _why_this_cache(best, policy)
+    else:
+        words = f"{label(best.policy)}: {_merit(it, policy)}{_contrast(it, policy, better)}"
     if best.policy.n_gpu_layers == 0 and policy.n_gpu_layers is None:
         words += "; without the GPUs, with which it would decode slower"
     return f"{words}."
+
+
+def _why_this_cache(best: Option, policy: Policy) -> str:
+    """The sentence where the quantisation is given and only the cache could be chosen."""
+    quant, type_k, type_v = best.model.quant, best.policy.type_k, best.policy.type_v
+    if "auto" not in (policy.type_k, policy.type_v) and (policy.type_k or policy.type_v):
+        return f"{quant}, with the KV cache that was asked for"
+    if type_k == type_v == "f16":
+        return (
+            f"{quant} with an f16 KV cache: by --prefer {policy.prefer} a denser one gains nothing"
+        )
+    return f"{label(best.policy)}: the best cache for it by --prefer {policy.prefer}"
 
 
 def _merit(it: Merits, policy: Policy) -> str:

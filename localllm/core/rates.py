@@ -18,6 +18,8 @@ ASSUMED_CLOCK_HZ = 1.8e9
 """Of a GPU of which the number of multiprocessors is not known."""
 ASSUMED_HOST_BANDWIDTH_GB_S = 40.0
 """Two channels of DDR4-2666 and slower laptops; said in the estimate where it is used."""
+MEASURED_SHARE = 0.85
+"""Of the peak that a plain loop over memory reaches, as ``probes/bandwidth.py`` measures it."""
 ASSUMED_HOST_CLOCK_HZ = 3e9
 ASSUMED_PCIE_GB_S = 15.75
 """PCIe 3.0 x16."""
@@ -41,7 +43,7 @@ class Rates:
     """What its cores do per clock, all together: clocks of multiprocessors, or bytes that vector
     units take in. What a core unpacks or has under way is counted in these."""
     clock_s: float
-    """Duration of one clock."""
+    """Duration of one clock; of a host, times the threads that wait for each other at it."""
     float_rate: float
     quantised_rate: float
     """Operations in matrix products of floats, and of quantised weights."""
@@ -74,7 +76,7 @@ def host_rates(host: Host, n_threads: int) -> Rates:
     return Rates(
         bandwidth=host_bandwidth(host),
         clock=vectors,
-        clock_s=1.0 / ASSUMED_HOST_CLOCK_HZ,
+        clock_s=host_threads(host, n_threads) ** 0.5 / ASSUMED_HOST_CLOCK_HZ,
         float_rate=vectors,
         quantised_rate=vectors,
         slot=host_bandwidth(host),
@@ -150,7 +152,9 @@ def device_classes(device: Device) -> tuple[str, ...]:
 
 
 def host_bandwidth(host: Host) -> float:
-    """Peak of the host's memory in bytes per second."""
+    """Peak of the host's memory in bytes per second; what was measured is no peak."""
+    if host.memory_bandwidth_gb_s and (host.memory_bandwidth_basis or "").startswith("measured"):
+        return host.memory_bandwidth_gb_s * 1e9 / MEASURED_SHARE
     return (host.memory_bandwidth_gb_s or ASSUMED_HOST_BANDWIDTH_GB_S) * 1e9
 
 

@@ -52,7 +52,11 @@ TILE_TOKENS = 16
 """Tokens' worth of work that each expert's last tile wastes: with 16 tokens for each of 256 experts
 a mixture's prompt takes twice the time that its operations say."""
 
-_MEMORY = ("weights", "latency", "kv", "scores")
+OVERLAP = 1.5
+"""How well reading and arithmetic hide each other: 1 would be not at all, infinity perfectly. On a
+CPU few threads are bound by arithmetic and many by memory, with a bend between."""
+
+_MEMORY = ("weights", "kv", "scores")
 _LAUNCH = ("matrices", "crossing")
 
 
@@ -270,7 +274,8 @@ def _work(terms: Terms, constants: Constants) -> Work:
             times[term] = amount * constants[name]
     memory_s = sum(times.get(term, 0.0) for term in _MEMORY)
     launch_s = sum(times.get(term, 0.0) for term in _LAUNCH)
-    pcie_s, seconds = times.get("stream", 0.0), sum(times.values())
+    pcie_s = times.get("stream", 0.0)
+    compute_s = max(sum(times.values()) - memory_s - launch_s - pcie_s, 0.0)
     return Work(
         place=terms.place,
         kind=terms.kind,
@@ -278,10 +283,30 @@ def _work(terms: Terms, constants: Constants) -> Work:
         pcie_bytes=round(terms.pcie_bytes),
         flops=terms.flops,
         memory_s=memory_s,
-        compute_s=seconds - memory_s - launch_s - pcie_s,
+        compute_s=compute_s,
         pcie_s=pcie_s,
         launch_s=launch_s,
-        seconds=seconds,
+        seconds=overlapped(memory_s, compute_s) + pcie_s + launch_s,
+    )
+
+
+def part_of(term: str) -> Literal["memory", "compute", "rest"]:
+    """What a term's time is part of: reading and arithmetic overlap, the rest does not."""
+    if term in _MEMORY:
+        return "memory"
+    return "rest" if term in _LAUNCH or term == "stream" else "compute"
+
+
+def overlapped(memory_s: float, compute_s: float) -> float:
+    """Time of reading and arithmetic that hide each other: ``(m^p + c^p)^(1/p)``.
+
+    The longer of the two, and up to a quarter more where they are equal.
+    """
+    longer = max(memory_s, compute_s)
+    if not longer:
+        return 0.0
+    return longer * float(
+        ((memory_s / longer) ** OVERLAP + (compute_s / longer) ** OVERLAP) ** (1 / OVERLAP)
     )
 
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from _fit.facts import Fact
-from _fit.least_squares import Observation, fit, predicted
+from _fit.least_squares import Observation, Place, fit, predicted
 from _fit.parameters import PRIORS, Parameter
-from localllm.core.speed import constant_name, step_terms
+from localllm.core.speed import constant_name, part_of, step_terms
 from localllm.core.traffic import Traffic, traffic_of
 from localllm.core.traits import device_traits
 
@@ -25,16 +25,16 @@ MAX_GROUP_WEIGHT = 12.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One fact with its quantities by constant."""
+    """One fact with its quantities by place and constant."""
 
     fact: Fact
     seconds: float
     """Measured, for one step: a token, or a whole prompt."""
-    quantities: Mapping[str, float]
+    places: tuple[Place, ...]
 
     def error(self, constants: Mapping[str, float]) -> float:
         """Natural logarithm of predicted over measured tokens per second."""
-        return math.log(self.seconds / predicted(self.quantities, constants))
+        return math.log(self.seconds / predicted(self.places, constants))
 
 
 def rows_of(facts: Iterable[Fact], *, constants: Iterable[str] = PRIORS) -> list[Row]:
@@ -65,21 +65,21 @@ def _row(fact: Fact, traffic: Traffic, names: frozenset[str]) -> Row:
         and all(device_traits(device).pipelines for device in fact.run.devices)
     )
     times = 1.0 + (n_batches - 1.0) / len(terms) if pipelined else n_batches
-    quantities: dict[str, float] = {}
+    places = []
     for place in terms:
+        parts: dict[str, dict[str, float]] = {"memory": {}, "compute": {}, "rest": {}}
         for term, amount in place.quantities.items():
-            if not amount:
-                continue
-            name = constant_name(names, place.keys, term)
+            name = constant_name(names, place.keys, term) if amount else None
             if name is None:
                 continue
-            scaled = amount * fact.weights_scale if term in _OF_WEIGHTS else amount
-            quantities[name] = quantities.get(name, 0.0) + scaled * times
-            old = _of_old_times(fact, term, several=len(terms) > 1)
-            if old in names:
-                quantities[old] = quantities.get(old, 0.0) + scaled * times
+            scaled = times * amount * (fact.weights_scale if term in _OF_WEIGHTS else 1.0)
+            part = parts[part_of(term)]
+            for each in (name, _of_old_times(fact, term, several=len(terms) > 1)):
+                if each in names:
+                    part[each] = part.get(each, 0.0) + scaled
+        places.append(Place(**parts))
     measured = 1.0 if fact.phase == "tg" else float(fact.n_tokens)
-    return Row(fact=fact, seconds=measured / fact.tok_s, quantities=quantities)
+    return Row(fact=fact, seconds=measured / fact.tok_s, places=tuple(places))
 
 
 def _of_old_times(fact: Fact, term: str, *, several: bool) -> str:
@@ -97,8 +97,13 @@ _OF_WEIGHTS = ("weights", "latency", "stream")
 """Terms that grow with the file where it is larger than our recipe's."""
 
 
-def fitted(rows: Sequence[Row], parameters: Mapping[str, Parameter] = PRIORS) -> dict[str, float]:
-    """Return the constants that the rows give."""
+def fitted(
+    rows: Sequence[Row],
+    parameters: Mapping[str, Parameter] = PRIORS,
+    *,
+    start: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Return the constants that the rows give; ``start`` saves time where they are near."""
     sizes: dict[str, int] = {}
     for row in rows:
         key = f"{row.fact.group} {row.fact.phase}"
@@ -107,18 +112,16 @@ def fitted(rows: Sequence[Row], parameters: Mapping[str, Parameter] = PRIORS) ->
     for row in rows:
         n = sizes[f"{row.fact.group} {row.fact.phase}"]
         weight = min(1.0, MAX_GROUP_WEIGHT / n) * (1.0 if row.fact.tier in "AB" else 0.3)
-        observations.append(
-            Observation(seconds=row.seconds, quantities=row.quantities, weight=weight)
-        )
+        observations.append(Observation(seconds=row.seconds, places=row.places, weight=weight))
     priors = {name: parameter.prior for name, parameter in parameters.items()}
     least = {name: parameter.least for name, parameter in parameters.items()}
-    return fit(observations, priors, least, pull=PULL)
+    return fit(observations, priors, least, pull=PULL, start=start)
 
 
 def left_out_errors(rows: Sequence[Row]) -> list[tuple[Row, float]]:
     """Return every row's error under constants fitted without its source."""
-    errors = []
+    errors, whole = [], fitted(rows)
     for group in sorted({row.fact.group for row in rows}):
-        constants = fitted([row for row in rows if row.fact.group != group])
+        constants = fitted([row for row in rows if row.fact.group != group], start=whole)
         errors += [(row, row.error(constants)) for row in rows if row.fact.group == group]
     return errors

@@ -53,9 +53,12 @@ PRIORS: Mapping[str, Parameter] = {
     "decode cpu latency": _(0.5, "vector units' time per byte taken in, in times at the peak"),
     "decode cpu unpack legacy": _(0.5, "vector units' bytes' worth of time per weight"),
     "decode cpu unpack k": _(0.7, "the same, K-quants"),
+    "decode cpu arm unpack k": _(0.7, "the same on ARM"),
     "decode cpu unpack i": _(3.5, "the same, with tables"),
     "decode cpu kv": _read(1.5, "time of reading the cache, in times at the peak"),
-    "decode cpu matrices": _(30000, "clocks per matrix multiplied: threads wait for each other"),
+    "decode cpu matrices": _(
+        20000, "clocks per matrix and root of the threads, which wait for each other"
+    ),
     "decode cpu crossing": _(1e-4, "seconds per change of place"),
     "prefill cuda matmul": _(1.0, "time of products with quantised weights, 512 a clock"),
     "prefill rocm matmul": _(2.8, "the same"),

@@ -10,7 +10,7 @@ import fit_speed
 import pytest
 from _fit.facts import load_facts
 from _fit.fitting import Row, fitted, left_out_errors, rows_of
-from _fit.least_squares import Observation, bounded, fit
+from _fit.least_squares import Observation, Place, bounded, fit, predicted
 from _fit.parameters import PRIORS
 from _fit.report import accuracy, coverage, quantile, spread, spreads
 from _fit.write import constants_module
@@ -22,6 +22,7 @@ CLASSES = {"decode", "prefill", "2024", "gpu", "cpu", "cuda", "rocm", "vulkan", 
     "hbm",
     "unified",
     "several",
+    "arm",
 }
 TERMS = {"weights", "kv", "scores", "unpack", "matmul", "feed", "attention", "stream"} | {
     "matrices",
@@ -86,9 +87,7 @@ def test_the_range_holds_as_many_left_out_rows_as_it_says(judged: Judged) -> Non
 def test_a_source_left_out_teaches_nothing(rows: list[Row]) -> None:
     lied = [row for row in rows if row.fact.group == "ahelpme"]
     others = [row for row in rows if row.fact.group != "ahelpme"]
-    twice = [
-        Row(fact=row.fact, seconds=row.seconds * 5, quantities=row.quantities) for row in lied
-    ]
+    twice = [Row(fact=row.fact, seconds=row.seconds * 5, places=row.places) for row in lied]
     errors = {row.fact.id: e for row, e in left_out_errors([*others[:200], *lied]) if row in lied}
     lies = {row.fact.id: e for row, e in left_out_errors([*others[:200], *twice]) if row in twice}
     for name, error in errors.items():
@@ -105,17 +104,21 @@ def test_no_constant_belongs_to_a_card_or_a_model() -> None:
 def test_made_times_give_their_constants_back() -> None:
     true = {"a": 2.0, "b": 0.5, "c": 3.0}
     quantities = [{"a": 1.0 + i % 3, "b": 5.0 * (i % 4), "c": 0.3 * i} for i in range(40)]
-    rows = [
-        Observation(seconds=sum(true[n] * q for n, q in row.items()), quantities=row)
-        for row in quantities
+    places = [
+        (Place(memory={"a": q["a"]}, compute={"b": q["b"]}, rest={"c": q["c"]}),)
+        for q in quantities
     ]
-    rows.append(Observation(seconds=1000.0, quantities=quantities[3]))  # a wild one pulls little
+    rows = [Observation(seconds=predicted(some, true), places=some) for some in places]
+    rows.append(Observation(seconds=1000.0, places=places[3]))  # a wild one pulls little
     found = fit(rows, dict.fromkeys(true, 1.0), dict.fromkeys(true, 0.0), pull=1e-6)
     assert found == pytest.approx(true, rel=0.05)
 
 
 def test_no_constant_falls_below_what_physics_allows() -> None:
-    rows = [Observation(seconds=0.5 * a, quantities={"a": float(a)}) for a in range(1, 9)]
+    rows = [
+        Observation(seconds=0.5 * a, places=(Place(memory={"a": float(a)}, compute={}, rest={}),))
+        for a in range(1, 9)
+    ]
     assert fit(rows, {"a": 1.2}, {"a": 1.03}, pull=0.01) == {"a": 1.03}
 
 

@@ -21,6 +21,7 @@ from localllm.core.memory import (
     device_overhead_bytes,
 )
 from localllm.core.model import ModelSpec
+from localllm.core.traffic import Traffic, traffic_of
 from localllm.core.traits import DeviceTraits, Rules, device_traits
 from localllm.core.weights import (
     HOST_ALIGNMENT_BYTES,
@@ -63,6 +64,11 @@ class MemoryModel:
     def formulas(self) -> MemoryModel:
         """Itself."""
         return self
+
+    @property
+    def traffic(self) -> Traffic:
+        """What one step of the model touches, counted once."""
+        return self._sums.traffic
 
     def with_devices(self, devices: Sequence[Device]) -> MemoryModel:
         """Return the same model on other devices; what was summed before is not summed again."""
@@ -185,8 +191,15 @@ class _Sums:
         self._host = host
         self._host_table: WeightTable | None = None
         self._operand_bytes: int | None = None
+        self._traffic: Traffic | None = None
         self._tables: dict[tuple[int, int, Rules], WeightTable] = {}
         self._kv: dict[tuple[RunShape, int, int], tuple[int, ...]] = {}
+
+    @property
+    def traffic(self) -> Traffic:
+        if self._traffic is None:
+            self._traffic = traffic_of(self._model)
+        return self._traffic
 
     @property
     def operand_bytes(self) -> int:

@@ -51,13 +51,10 @@ def candidates(
         Candidate(
             index=index,
             model=model,
-            policy=replace(
-                policy, quant=model.quant, type_k=type_k, type_v=type_v, n_gpu_layers=n_gpu_layers
-            ),
+            policy=replace(policy, quant=model.quant, type_k=type_k, type_v=type_v),
         )
         for index, model in on_offer
         for type_k, type_v in kv_pairs(policy)
-        for n_gpu_layers in _gpu_layers(hardware, policy)
     )
 
 
@@ -74,11 +71,3 @@ def kv_pairs(policy: Policy) -> Iterator[tuple[str, str]]:
     for k in KV_CHOICES if type_k == "auto" else (type_k or "f16",):
         for v in KV_CHOICES if type_v == "auto" else (type_v or "f16",):
             yield k, v
-
-
-def _gpu_layers(hardware: Hardware, policy: Policy) -> tuple[int | None, ...]:
-    """What to ask of the planner: as many as fit, or as the person says; and none at all."""
-    fixed = (policy.n_gpu_layers, policy.n_cpu_moe, policy.tensor_split) != (None, None, None)
-    if fixed or not hardware.usable_devices:
-        return (policy.n_gpu_layers,)
-    return (None, 0)

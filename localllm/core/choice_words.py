@@ -47,7 +47,7 @@ def reason(best: Option, policy: Policy, *, better: Other | None, only_quant: bo
         words = _why_this_cache(best, policy)
     else:
         words = f"{label(best.policy)}: {_merit(it, policy)}{_contrast(it, policy, better)}"
-    if best.policy.n_gpu_layers == 0 and policy.n_gpu_layers is None:
+    if best.solution.outpaces_gpus:
         words += "; without the GPUs, with which it would decode slower"
     return f"{words}."
 

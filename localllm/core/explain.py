@@ -132,6 +132,8 @@ def _placement_reasons(
     fixed = policy.n_gpu_layers is not None
     if n == 0:
         why = "as asked" if fixed else _no_room(hardware, policy)
+        if solution.outpaces_gpus:
+            why = "it decodes faster than the GPU would"
         yield f"All {total} layers run on the CPU: {why}."
         return
     names = " and ".join(row.name for row in solution.rows[:-1] if row.n_layers)

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from localllm.core.hardware import Device, Host
 from localllm.core.model import ModelSpec
 from localllm.core.weights import padded
 from localllm.units import MiB
+
+if TYPE_CHECKING:
+    from localllm.core.traffic import Traffic
 
 N_CTX_PADDING = 256
 """llama.cpp rounds the context up to this (``src/llama-context.cpp``)."""
@@ -127,6 +130,11 @@ class MemorySource(Protocol):
 
 class Formulas(MemorySource, Protocol):
     """Formulas, which can leave out their costly part."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What one step of the model touches, counted once."""
+        ...
 
     def with_compute(self, known: MemoryBreakdown | None) -> Self:
         """Return the same with compute buffers taken from another answer, or left out.

@@ -21,8 +21,7 @@ class Option:
     model: ModelSpec
     """In its quantisation."""
     policy: Policy
-    """With ``quant``, ``type_k``, ``type_v``, ``n_ctx`` and ``n_ubatch`` definite; ``n_gpu_layers``
-    0 where the processors alone are faster than with the GPUs."""
+    """With ``quant``, ``type_k``, ``type_v``, ``n_ctx`` and ``n_ubatch`` definite."""
     solution: Solution
     loss: Loss
     """Of the weights and the KV cache together."""

@@ -18,7 +18,7 @@ from localllm.core.breakdown import MemoryModel
 from localllm.core.counterfactuals import counterfactuals
 from localllm.core.estimate import Estimator
 from localllm.core.groups import device_groups
-from localllm.core.hardware import Hardware
+from localllm.core.hardware import Device, Hardware
 from localllm.core.memory import N_CTX_PADDING, MemorySource, ProvenMemory
 from localllm.core.model import ModelSpec
 from localllm.core.partial import fewest_host_experts, hopeless, most_layers
@@ -29,10 +29,11 @@ from localllm.core.placing import (
 )
 from localllm.core.plan import Basis, Plan, SpeedEstimate
 from localllm.core.policy import KV_CHOICES, Policy
+from localllm.core.ranking import cpu_is_faster
 from localllm.core.search import largest
 from localllm.core.settings import BASE_N_CTX, Settings, check_wishes, settle, wanted_n_ctx
 from localllm.core.solution import Solution
-from localllm.core.traffic import traffic_of
+from localllm.core.whole import whole_on_gpus
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def make_plan(
     """
     formulas = MemoryModel(model, (), hardware.host)
     problem = Problem(memory=formulas, hardware=hardware, policy=policy)
-    traffic = traffic_of(model)
+    traffic = formulas.traffic
     guess = solution = with_best_batch(problem, solve(formulas, hardware, policy), traffic)
     if engine is not None:
         here = engine.with_devices(guess.devices)
@@ -181,9 +182,12 @@ def _solve_for_context(problem: Problem, *, near: Solution | None) -> Solution:
 def best_placement(problem: Problem, *, n_ctx: int, near: Solution | None = None) -> Solution:
     """Decide the number of GPU layers: the most that fit, on the fewest devices that hold them all.
 
+    Of unlike cards, on those that decode fastest.
+
     A mixture of experts that no devices hold whole keeps all its layers there and some layers'
-    experts in RAM. Falls back to the CPU alone where no GPU has room for one layer. A number that
-    the user fixed is kept even where it does not fit: the verdict then says so.
+    experts in RAM. Falls back to the CPU alone where no GPU has room for one layer, or where the
+    CPU is clearly the faster. A number that the user fixed is kept even where it does not fit: the
+    verdict then says so.
     """
     settings = settle(problem.model, problem.hardware, problem.policy, n_ctx=n_ctx)
     fixed = problem.policy.n_gpu_layers
@@ -192,22 +196,26 @@ def best_placement(problem: Problem, *, n_ctx: int, near: Solution | None = None
     devices = problem.hardware.usable_devices
     if not wanted or not devices:
         return _on_the_cpu(problem, settings)
-    for group in device_groups(devices, problem.policy):
-        here = problem.on(group)
-        if not hopeless(here, settings, n_gpu_layers=wanted):
-            whole = place(here, settings, n_gpu_layers=wanted)
-            if whole.gpus_fit:
-                return whole
+    found = whole_on_gpus(problem, settings, n_gpu_layers=wanted)
     here = problem.on(devices)
-    mixed = fewest_host_experts(here, settings, n_gpu_layers=wanted, near=near)
-    if mixed is not None:
-        return mixed
-    if fixed is not None and fixed >= 0:
+    if found is None:
+        found = fewest_host_experts(here, settings, n_gpu_layers=wanted, near=near)
+    if found is None and fixed is not None and fixed >= 0:
         return place(here, settings, n_gpu_layers=wanted)
-    partial = most_layers(here, settings, below=wanted, near=near)
-    if partial is not None:
-        return partial
-    return _on_the_cpu(problem, settings)
+    if found is None:
+        found = most_layers(here, settings, below=wanted, near=near)
+    if found is None:
+        return _on_the_cpu(problem, settings)
+    if _left_to_us(problem.policy) and cpu_is_faster(problem, settings, found):
+        alone = _on_the_cpu(problem, settings)
+        if alone.verdict == "fits":
+            return replace(alone, outpaces_gpus=True)
+    return found
+
+
+def _left_to_us(policy: Policy) -> bool:
+    """Whether the person said nothing of what should lie on GPUs."""
+    return (policy.n_gpu_layers, policy.n_cpu_moe, policy.tensor_split) == (None, None, None)
 
 
 def one_step_further(problem: Problem, solution: Solution) -> Solution | None:
@@ -273,7 +281,7 @@ def _same_placement(problem: Problem, base: Solution, *, n_ctx: int) -> Solution
         found = _on_the_cpu(problem, settings)
         return found if found.verdict == "fits" else None
     n, n_experts = base.placement.n_gpu_layers, len(base.placement.host_expert_layers)
-    groups = [base.devices]
+    groups: list[tuple[Device, ...]] = [base.devices]
     if base.whole:
         devices = problem.hardware.usable_devices
         groups = [g for g in device_groups(devices, problem.policy) if len(g) >= len(groups[0])]

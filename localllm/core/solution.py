@@ -20,6 +20,8 @@ class Solution:
     settings: Settings
     rows: tuple[DeviceMemory, ...]
     """GPUs in use, then the host."""
+    outpaces_gpus: bool = False
+    """The CPU alone, because it decodes faster than the GPUs would."""
 
     @property
     def verdict(self) -> Verdict:

@@ -30,8 +30,9 @@ def split_layers(
     """Decide how many layers go to each of several GPUs.
 
     The user's shares when given. Else in proportion to free memory, which leaves every card the
-    same room; where that overfills one, cards are filled in turn. ``corrections`` are bytes that a
-    card is known to need beyond what ``memory`` says.
+    same room; where that overfills one, or where their memory is not equally fast, cards are filled
+    in turn, the fastest first. ``corrections`` are bytes that a card is known to need beyond what
+    ``memory`` says.
     """
     n = placement.n_gpu_layers
     if policy.tensor_split is not None:
@@ -40,6 +41,8 @@ def split_layers(
         None if (budget := budget_bytes(device, policy)) is None else budget - correction
         for device, correction in zip(memory.devices, corrections, strict=True)
     )
+    if _unlike(memory.devices):
+        return _fill(memory, placement, budgets, shape)
     shares = [max(budget or 0, 0) for budget in budgets]
     counts = _proportional(n, shares if any(shares) else [1] * len(shares))
     if _fits_all(memory, replace(placement, layers_per_device=counts), budgets, shape):
@@ -50,15 +53,19 @@ def split_layers(
 def _fill(
     memory: MemorySource, placement: Placement, budgets: Budgets, shape: RunShape
 ) -> tuple[int, ...]:
-    """Fill the devices in order, each to its limit; what is left over lies on the last one."""
+    """Fill the devices, the fastest first, to their limits; what is left lies on the last one."""
     left, counts = placement.n_gpu_layers, [0] * len(memory.devices)
-    for index, budget in enumerate(budgets):
-        low, high = 0, left
+    order = sorted(
+        range(len(counts)), key=lambda i: -(memory.devices[i].memory_bandwidth_gb_s or 0)
+    )
+    for index in order:
+        budget, low, high = budgets[index], 0, left
         while low < high:
             middle = (low + high + 1) // 2
-            trial = [*counts[:index], middle, *([0] * (len(counts) - index - 1))]
-            if index + 1 < len(counts):
-                trial[-1] += left - middle
+            trial = list(counts)
+            trial[index] = middle
+            if index != order[-1]:
+                trial[order[-1]] += left - middle
             rows = memory.breakdown(
                 replace(placement, layers_per_device=tuple(trial)), shape
             ).devices
@@ -68,8 +75,14 @@ def _fill(
                 high = middle - 1
         counts[index] = low
         left -= low
-    counts[-1] += left
+    counts[order[-1]] += left
     return tuple(counts)
+
+
+def _unlike(devices: Sequence[Device]) -> bool:
+    """Whether one device's memory is clearly faster than another's, by what is known of them."""
+    known = [device.memory_bandwidth_gb_s for device in devices if device.memory_bandwidth_gb_s]
+    return len(known) == len(devices) and max(known, default=0.0) > 1.1 * min(known, default=0.0)
 
 
 def _fits_all(

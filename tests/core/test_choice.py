@@ -207,7 +207,7 @@ def test_context_first_gives_the_longest_that_still_reads_along() -> None:
 
 def test_a_gpu_slower_than_the_ram_is_left_out() -> None:
     choice = choose(offered("dense"), MACHINES["a GPU slower than the RAM"], Policy())
-    assert choice.best.policy.n_gpu_layers == 0
+    assert choice.best.solution.placement.n_gpu_layers == 0
     assert "without the GPUs" in choice.reason
 
 

@@ -594,3 +594,29 @@ def test_more_threads_than_cpus_are_kept_and_said() -> None:
     plan = make_plan(llama_3_8b(), machine(), Policy(n_threads=100))
     assert plan.n_threads == 100
     assert any(reason.startswith("100 threads on 16 logical CPUs") for reason in plan.reasons)
+
+
+def test_of_unlike_cards_a_faster_one_takes_most_layers() -> None:
+    slow, fast = gpu(free=24 * GiB, bandwidth_gb_s=346.0), gpu("CUDA1", free=4 * GiB)
+    plan = make_plan(llama_3_8b(), machine(slow, fast), Policy())
+    alone = make_plan(llama_3_8b(), machine(slow), Policy())
+    assert plan.n_gpu_layers == alone.n_gpu_layers == plan.n_layer_total
+    assert plan.device_names == ("CUDA0", "CUDA1")
+    assert plan.speed is not None and alone.speed is not None
+    assert plan.speed.tg_tok_s > 1.2 * alone.speed.tg_tok_s
+    row = next(row for row in plan.devices if row.name == "CUDA1")
+    assert row.n_layers > 15
+    equal = make_plan(llama_3_8b(), machine(gpu(), gpu("CUDA1", free=22 * GiB)), Policy())
+    assert len(equal.device_names) == 1
+
+
+def test_a_gpu_slower_than_the_processors_memory_is_left_out() -> None:
+    server = replace(machine(gpu(bandwidth_gb_s=60.0)), host=replace(host(), n_cores_physical=64))
+    server = replace(server, host=replace(server.host, memory_bandwidth_gb_s=460.0))
+    plan = make_plan(llama_3_8b(), server, Policy(n_threads=64))
+    assert plan.n_gpu_layers == 0
+    assert "decodes faster than the GPU would" in plan.reasons[0]
+    asked = make_plan(llama_3_8b(), server, Policy(n_threads=64, n_gpu_layers=33))
+    assert asked.n_gpu_layers == 33
+    assert plan.speed is not None and asked.speed is not None
+    assert plan.speed.tg_tok_s > asked.speed.tg_tok_s

@@ -91,7 +91,7 @@ def test_a_source_left_out_teaches_nothing(rows: list[Row]) -> None:
     errors = {row.fact.id: e for row, e in left_out_errors([*others[:200], *lied]) if row in lied}
     lies = {row.fact.id: e for row, e in left_out_errors([*others[:200], *twice]) if row in twice}
     for name, error in errors.items():
-        assert lies[name] == pytest.approx(error + math.log(5))
+        assert lies[name] == pytest.approx(error + math.log(5), abs=0.03)
 
 
 def test_no_constant_belongs_to_a_card_or_a_model() -> None:

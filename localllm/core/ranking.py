@@ -1,0 +1,37 @@
+"""Which of several placements decodes faster, where memory allows them all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from localllm.core.estimate import run_of
+from localllm.core.memory import Placement
+from localllm.core.placing import Problem
+from localllm.core.settings import Settings
+from localllm.core.solution import Solution
+from localllm.core.speed import decode_step
+from localllm.core.steps import Run
+
+CLEARLY_SHORTER = 0.98
+"""Times within 2 % count as equal: no estimate is better than that."""
+
+
+def decode_s(problem: Problem, solution: Solution) -> float:
+    """Estimated seconds of one token under a solution, at the depth asked for."""
+    return _seconds(problem, run_of(solution, problem.hardware))
+
+
+def cpu_is_faster(problem: Problem, settings: Settings, solution: Solution) -> bool:
+    """Whether the CPU alone would decode clearly faster than a solution with GPUs."""
+    run = replace(
+        run_of(solution, problem.hardware),
+        devices=(),
+        placement=Placement(n_gpu_layers=0, layers_per_device=()),
+        n_threads=settings.n_threads,
+    )
+    return _seconds(problem, run) < CLEARLY_SHORTER * decode_s(problem, solution)
+
+
+def _seconds(problem: Problem, run: Run) -> float:
+    depth = min(problem.policy.depth, run.shape.n_ctx - 1)
+    return decode_step(problem.memory.formulas.traffic, run, depth=depth).seconds

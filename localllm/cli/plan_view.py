@@ -186,6 +186,7 @@ def _facts(plan: Plan, *, explain: bool) -> Table:
     table.add_column()
     sections: list[tuple[str, Sequence[str]]] = [
         ("Speed", tuple(_speed(plan))),
+        ("Power", tuple(_power(plan, explain=explain))),
         ("Why", plan.reasons),
         ("Next", _cliff(plan)),
         ("Would help", [other.change for other in plan.counterfactuals]),
@@ -207,17 +208,33 @@ def _facts(plan: Plan, *, explain: bool) -> Table:
 
 
 def _speed(plan: Plan) -> Iterator[str]:
-    speed, power, cost = plan.speed, plan.power, plan.cost
-    if speed is not None:
-        line = f"{speed.tg_tok_s:.3g} tok/s ({speed.tg_low:.3g} to {speed.tg_high:.3g})"
-        if speed.pp_tok_s is not None:
-            long = f" of {speed.n_prompt:,} tokens" if speed.n_prompt > N_PROMPT else ""
-            line += f", prompt{long} {speed.pp_tok_s:,.0f} tok/s"
-        if speed.at_depth:
-            line += f", {speed.at_depth:,} tokens into the context"
-        yield f"{line}; bound by {speed.bound_by} ({speed.basis})."
+    speed = plan.speed
+    if speed is None:
+        return
+    line = f"{speed.tg_tok_s:.3g} tok/s ({speed.tg_low:.3g} to {speed.tg_high:.3g})"
+    if speed.pp_tok_s is not None:
+        long = f" of {speed.n_prompt:,} tokens" if speed.n_prompt > N_PROMPT else ""
+        line += f", prompt{long} {speed.pp_tok_s:,.0f} tok/s"
+    if speed.at_depth:
+        line += f", {speed.at_depth:,} tokens into the context"
+    yield f"{line}; bound by {speed.bound_by} (estimate: {speed.basis})."
+
+
+def _power(plan: Plan, *, explain: bool) -> Iterator[str]:
+    power, cost = plan.power, plan.cost
     if power is not None:
-        yield f"{power.board_w:.0f} W, {power.j_per_token:.3g} J per token ({power.basis})."
+        line = f"{power.board_w:.0f} W"
+        if power.board_low_w is not None and power.board_high_w is not None:
+            line += f" ({power.board_low_w:.0f} to {power.board_high_w:.0f})"
+        yield (
+            f"{line} on the {power.scope} while decoding, {power.j_per_token:.3g} J per token "
+            f"(estimate)."
+        )
+        several = sum(row.kind == "gpu" for row in plan.devices) > 1
+        if power.circuit is not None and (several or explain):
+            yield power.circuit
+        if explain:
+            yield f"{power.basis[0].upper()}{power.basis[1:]}."
     if cost is not None:
         yield f"{cost.per_million_tokens:.2f} {cost.currency} per million tokens ({cost.basis})."
 

@@ -71,7 +71,7 @@ class Search:
         self._refusal: UsageError | None = None
         self._considered = [
             _Considered(candidate, self._fastest(candidate))
-            for candidate in candidates(offer.models, hardware, policy)
+            for candidate in candidates(offer.models, policy)
         ]
 
     def choice(self, *, alternatives: bool) -> Choice:

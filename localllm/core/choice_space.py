@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.policy import KV_CHOICES, Policy
 from localllm.errors import UsageError
@@ -28,9 +27,7 @@ class Candidate:
     """With ``quant`` and KV types definite."""
 
 
-def candidates(
-    models: Sequence[ModelSpec], hardware: Hardware, policy: Policy
-) -> tuple[Candidate, ...]:
+def candidates(models: Sequence[ModelSpec], policy: Policy) -> tuple[Candidate, ...]:
     """Return every choice that the policy allows, models in the order given, dense caches last.
 
     Raises UsageError where no model has the quantisation that was asked for.

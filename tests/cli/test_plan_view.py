@@ -21,7 +21,7 @@ from localllm.core.plan import (
     SpeedEstimate,
 )
 from localllm.core.planner import make_plan
-from localllm.core.policy import Policy
+from localllm.core.policy import Policy, Prices
 from localllm.units import GiB, MiB, format_bytes
 from tests.support.specs import gpu, llama, llama_3_8b, llama_3_70b, machine, mixtral
 
@@ -62,6 +62,20 @@ def written_by_hand() -> Plan:
                 headroom_bytes=256 * MiB,
             ),
         ),
+        speed=SpeedEstimate(
+            tg_tok_s=131.6,
+            tg_low=115.2,
+            tg_high=151.4,
+            pp_tok_s=5656.3,
+            pp_low=3812.0,
+            pp_high=10464.0,
+            at_depth=0,
+            basis="formula",
+            bound_by="VRAM bandwidth",
+        ),
+        power=PowerEstimate(
+            board_w=315.2, board_low_w=211.2, board_high_w=412.9, j_per_token=2.395, basis="made up"
+        ),
         reasons=("All 33 layers lie on CUDA0.",),
         cliff=Cliff(device="CUDA0", bytes=17046 * MiB, consequence="then a layer goes to RAM"),
         counterfactuals=(),
@@ -83,6 +97,10 @@ RAM        0   282       0      24      161      256 60,717   61,440
 CUDA0 ╱╱███████▓▓▒░┈····························· of 24.0 GiB (╱ 1.00 GiB used)
 RAM   ╱╱╱█▒░┈···································· of 64.0 GiB (╱ 4.00 GiB used)
 
+Speed  132 tok/s (115 to 151), prompt 5,656 tok/s; bound by VRAM bandwidth
+       (estimate: formula).
+Power  315 W (211 to 413) on the GPU boards while decoding, 2.4 J per token
+       (estimate).
 Why    All 33 layers lie on CUDA0.
 Next   16.6 GiB on CUDA0: then a layer goes to RAM.
 Basis  our formulas over the file's header; upper estimates: pools.
@@ -187,8 +205,18 @@ def test_estimates_are_shown_when_there_are_any() -> None:
     assert "[exact]" in text
     assert (
         "Speed 128 tok/s (101 to 140), prompt 5,210 tok/s, 4,096 tokens into the context; "
-        "bound by memory bandwidth (roofline). 310 W, 2.41 J per token (profile)."
+        "bound by memory bandwidth (estimate: roofline). "
+        "Power 310 W on the GPU boards while decoding, 2.41 J per token (estimate). Why"
     ) in text
+    several = make_plan(
+        llama_3_70b(), machine(gpu(), gpu("CUDA1")), Policy(prices=Prices(per_kwh=0.3))
+    )
+    page = " ".join(printed(several).split())
+    assert "at the socket at most" in page
+    assert "USD per million tokens (electricity at 0.3 USD per kWh" in page
+    assert "at the socket at most" not in text
+    assert "one token, CUDA0" in printed(several, explain=True)
+    assert "operations per byte" in printed(several, explain=True).replace("\n", " ")
 
 
 def test_explain_shows_the_arithmetic_of_the_cache() -> None:

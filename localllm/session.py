@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,11 +18,12 @@ from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.errors import UsageError
 from localllm.hub.resolve import LocalModel, resolve
+from localllm.own_runs import OwnRuns, own_measurements
 from localllm.planning import BasisWish, Plannable, Planner
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
     from localllm.choosing import Decided
-    from localllm.core.calibration import Calibration, Observation
+    from localllm.core.calibration import Calibration
     from localllm.core.generation import (
         BenchTest,
         ChatRequest,
@@ -218,19 +218,6 @@ def input_history_path() -> Path | None:
         return None
 
 
-def own_measurements(hardware: Hardware) -> tuple[tuple[Observation, ...], str | None]:
-    """Return what was measured on this machine, and why it cannot be read if it cannot.
-
-    Nothing for another machine, and nothing with ``LOCALLLM_MEASUREMENTS=off``.
-    """
-    from localllm.records.keeping import own_observations
-
-    try:
-        return own_observations(hardware, now=datetime.now(UTC)), None
-    except OSError as error:
-        return (), f"Own measurements cannot be read: {error.strerror or error}."
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One planned figure beside what llama.cpp really allocated, in bytes."""
@@ -260,10 +247,7 @@ class Session:
         self.model: LocalModel | None = None
         self.plan: Plan | None = None
         self.loaded: Loaded | None = None
-        self._measurement_problem: str | None = None
-        self._keeps_measurements = True
-        self._calibrated = False
-        self._calibration: Calibration | None = None
+        self._own_runs = OwnRuns()
 
     def __enter__(self) -> Self:
         """Return the session itself."""
@@ -342,15 +326,7 @@ class Session:
     @property
     def calibration(self) -> Calibration | None:
         """What earlier runs on this machine say of the estimates; None where there were none."""
-        if not self._calibrated:
-            self._calibrated = True
-            observed, problem = own_measurements(self.hardware)
-            self._measurement_problem = self._measurement_problem or problem
-            if observed:
-                from localllm.core.calibration import Calibration
-
-                self._calibration = Calibration(observed)
-        return self._calibration
+        return self._own_runs.calibration(self.hardware)
 
     def load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
         """Load a model under its plan; yields progress, then ``Loaded``, ``Failed`` or ``Died``."""
@@ -423,22 +399,12 @@ class Session:
         self._keep(() if run is None else (run,))
 
     def measurement_problem(self) -> str | None:
-        """Return, once, why measurements cannot be kept: a sentence. None is tried after it."""
-        problem, self._measurement_problem = self._measurement_problem, None
-        return problem
+        """Return, once, why measurements cannot be read or kept: a sentence."""
+        return self._own_runs.problem()
 
     def _keep(self, runs: tuple[TimedRun, ...]) -> None:
-        if not runs or self.plan is None or not self._keeps_measurements:
-            return
-        from localllm.records.keeping import keep_runs
-
         content_id = self.model.content_id if self.model is not None else None
-        try:
-            keep_runs(self.plan, runs, now=datetime.now(UTC), content_id=content_id)
-        except OSError as error:
-            self._keeps_measurements = False
-            reason = error.strerror or str(error)
-            self._measurement_problem = f"What was measured could not be kept: {reason}."
+        self._own_runs.keep(self.plan, runs, content_id=content_id)
 
     def _started_engine(self) -> Engine:
         if self._engine is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+from localllm.core import rates
 from localllm.core.estimate import run_of
 from localllm.core.memory import Placement
 from localllm.core.placing import Problem
@@ -22,7 +24,14 @@ def decode_s(problem: Problem, solution: Solution) -> float:
 
 
 def cpu_is_faster(problem: Problem, settings: Settings, solution: Solution) -> bool:
-    """Whether the CPU alone would decode clearly faster than a solution with GPUs."""
+    """Whether the CPU alone would decode clearly faster than a solution with GPUs.
+
+    Only where its memory is faster than a GPU's. What is left is a model of some megabytes, which
+    launches rule: that lies where the person has put a card for it.
+    """
+    slowest = min(map(rates.bandwidth, solution.devices), default=math.inf)
+    if rates.host_bandwidth(problem.hardware.host) <= slowest:
+        return False
     run = replace(
         run_of(solution, problem.hardware),
         devices=(),

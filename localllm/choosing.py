@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from localllm.core.choice import Choice, Chooser, Option
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
@@ -20,6 +19,7 @@ from localllm.planning import Plannable, model_variants
 
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
+    from localllm.core.choice import Choice, Option
     from localllm.core.target import Reach, Target
 
 
@@ -104,6 +104,8 @@ def decide(
     variants = model_variants(name, found, quant=policy.quant)
     choice = table = None
     if len(variants) > 1 or _states_a_wish(policy):
+        from localllm.core.choice import Chooser
+
         chooser = Chooser(variants)
 
         def choose(wishes: Policy) -> Choice:
@@ -126,6 +128,8 @@ def decide(
     if alternatives:
         table = choice
         if len(variants) == 1:
+            from localllm.core.choice import Chooser
+
             offered = Chooser(_on_offer(name, found))
             table = offered.choose(hardware, replace(policy, quant=None), calibration=calibration)
     return Decided(
@@ -169,6 +173,8 @@ def _as_it_is(decided: Decided, hardware: Hardware, calibration: Calibration | N
     fixed = replace(
         policy, quant=None, type_k=policy.type_k or "f16", type_v=policy.type_v or "f16"
     )
+    from localllm.core.choice import Chooser
+
     chooser = Chooser([decided.model.spec])
     return chooser.choose(hardware, fixed, alternatives=False, calibration=calibration).best
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from localllm.core.hardware import Hardware
+from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.plan import Plan
 
 if TYPE_CHECKING:
@@ -31,6 +31,16 @@ def own_measurements(hardware: Hardware) -> tuple[tuple[Observation, ...], str |
         return (), f"Own measurements cannot be read: {error.strerror or error}."
 
 
+def _kept_any() -> bool:
+    """Whether there is a store at all: most plans need not read what reads one."""
+    from localllm.records.state import measurements_path
+
+    try:
+        return measurements_path().exists()
+    except OSError:
+        return True  # whoever reads it says why it cannot be read
+
+
 class OwnRuns:
     """The measurements of one session: read once, added to after every run."""
 
@@ -46,7 +56,7 @@ class OwnRuns:
 
         They are those of the session's beginning: estimates do not move while it lasts.
         """
-        if not self._is_read:
+        if not self._is_read and hardware.source == THIS_MACHINE and _kept_any():
             self._is_read = True
             observed, problem = own_measurements(hardware)
             self._problem = self._problem or problem

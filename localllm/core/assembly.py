@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from localllm.core import explain
-from localllm.core.advice import advice
 from localllm.core.estimate import Estimates
 from localllm.core.flags import llama_args
 from localllm.core.placing import Problem, tensor_overrides, with_cached_pages
@@ -68,6 +67,10 @@ def assembled(
 
 
 def _other_engine(problem: Problem, solution: Solution, estimates: Estimates) -> Iterator[str]:
+    if not solution.whole or not solution.devices:
+        return
+    from localllm.core.advice import advice  # it reads the tables of quality, which takes 8 ms
+
     sentence = advice(problem.model, problem.hardware, problem.policy, solution, estimates.speed)
     if sentence is not None:
         yield sentence

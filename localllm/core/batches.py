@@ -42,7 +42,7 @@ def with_best_batch(problem: Problem, solution: Solution, traffic: Traffic) -> S
     for n_ubatch in N_UBATCHES:
         if not DEFAULT_N_UBATCH < n_ubatch <= most:
             continue
-        settings = _with_n_ubatch(problem, solution, n_ubatch)
+        settings = with_n_ubatch(problem, solution, n_ubatch)
         seconds = _prompt_s(problem, solution, settings, traffic)
         if seconds * CLEARLY_FASTER > fastest:
             continue
@@ -53,7 +53,7 @@ def with_best_batch(problem: Problem, solution: Solution, traffic: Traffic) -> S
     return best
 
 
-def _with_n_ubatch(problem: Problem, solution: Solution, n_ubatch: int) -> Settings:
+def with_n_ubatch(problem: Problem, solution: Solution, n_ubatch: int) -> Settings:
     """The solution's settings with another ubatch, and a batch that holds it."""
     now = solution.settings
     policy = replace(

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from localllm.core.batches import with_n_ubatch
 from localllm.core.breakdown import MemoryModel
 from localllm.core.hardware import Device
 from localllm.core.memory import N_CTX_PADDING
 from localllm.core.model import ModelSpec
-from localllm.core.placing import Problem
+from localllm.core.placing import Problem, place
 from localllm.core.plan import Counterfactual, DeviceMemory, SpeedEstimate
 from localllm.core.requantise import UNDER_THREE_BITS, requantised, smaller_quants
 from localllm.core.settings import headroom_bytes
@@ -95,7 +96,13 @@ def _larger_ubatch(
     if problem.policy.n_ubatch is not None or not streamed or n_ubatch <= now:
         return
     changed = replace(problem, policy=replace(problem.policy, n_ubatch=n_ubatch))
-    other = solve(changed, guess)
+    overfull = place(
+        replace(problem, memory=problem.memory.formulas).on(guess.devices),
+        with_n_ubatch(problem, guess, n_ubatch),
+        n_gpu_layers=guess.placement.n_gpu_layers,
+        n_host_experts=len(guess.placement.host_expert_layers),
+    )
+    other = solve(changed, overfull)
     after = speed(changed, other) if other.verdict == "fits" else None
     if after is None or before is None or not (after.pp_tok_s and before.pp_tok_s):
         return

@@ -16,7 +16,8 @@ from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.plan import Plan
 from localllm.core.prediction import predicted
 from localllm.records.measured import Measurement, TimedRun, measurement, observations
-from localllm.records.measurements import MeasurementStore, measurements_path, measurements_wanted
+from localllm.records.measurements import MeasurementStore, measurements_wanted
+from localllm.records.state import measurements_path
 
 
 def keep_runs(

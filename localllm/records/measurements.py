@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from localllm.records.measured import Measurement, measurement_line, parse_line
-from localllm.records.state import private_dir, state_dir
+from localllm.records.state import private_dir
 
 VARIABLE = "LOCALLLM_MEASUREMENTS"
 """``off`` keeps nothing and uses nothing that was kept."""
@@ -29,11 +29,6 @@ _MOST_BYTES = 8 * 1024**2
 def measurements_wanted(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether measurements are kept and used."""
     return environ.get(VARIABLE, "").strip().lower() not in ("off", "0", "no", "false")
-
-
-def measurements_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the file that holds them; removing it forgets them."""
-    return state_dir(environ) / "measurements.jsonl"
 
 
 class MeasurementStore:

@@ -17,6 +17,11 @@ def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(platformdirs.user_state_dir("localllm", appauthor=False))
 
 
+def measurements_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the file that holds them; removing it forgets them."""
+    return state_dir(environ) / "measurements.jsonl"
+
+
 def private_dir(path: Path) -> Path:
     """Make a folder that only its owner can enter, and return it. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -69,20 +69,20 @@ CONSTANTS: Mapping[str, float] = {
 """By ``regime class term``: seconds per second at the peak, or seconds per count."""
 
 SPREADS: Mapping[str, tuple[float, float]] = {
-    "decode AMD": (0.615, 1.12),
+    "decode AMD": (0.615, 1.15),
     "decode Apple": (0.8, 1.05),
     "decode CPU only": (0.651, 1.33),
     "decode dense offload": (0.541, 1.03),
     "decode expert offload": (0.555, 1.28),
     "decode one GPU": (0.873, 1.14),
-    "decode several GPUs": (0.861, 1.11),
-    "prefill AMD": (0.3, 1.48),
-    "prefill Apple": (0.888, 1.12),
+    "decode several GPUs": (0.733, 1.15),
+    "prefill AMD": (0.3, 1.69),
+    "prefill Apple": (0.509, 1.69),
     "prefill CPU only": (0.525, 1.86),
     "prefill dense offload": (0.193, 1.69),
     "prefill expert offload": (0.568, 3.09),
     "prefill one GPU": (0.772, 1.81),
-    "prefill several GPUs": (0.554, 1.63),
+    "prefill several GPUs": (0.509, 1.69),
 }
 """By ``regime kind``: the 80 % range as factors on the estimate, from the errors of
 sources that were left out of the fit."""

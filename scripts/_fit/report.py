@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ WIDER = 1.05
 """Ranges are stated a little wider than the quantiles of few rows say."""
 FEWEST = 12
 """A class with fewer rows takes the quantiles of all rows together where those are wider."""
+
+FEWEST_SOURCES = 3.0
+"""The same for a class that one or two sources make up: the next one is another machine."""
 
 Judged = Sequence[tuple[Row, float]]
 """Rows, each with the logarithm of predicted over measured."""
@@ -52,18 +56,29 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
-def spread(errors: Sequence[float], everybody: Sequence[float]) -> tuple[float, float]:
-    """Return low and high factors on an estimate that cover 80 % of measured values."""
+def spread(
+    errors: Sequence[float], everybody: Sequence[float], *, n_sources: float = math.inf
+) -> tuple[float, float]:
+    """Return low and high factors on an estimate that cover 80 % of measured values.
+
+    ``n_sources``: how many sources the errors come from, see ``sources``.
+    """
 
     def factors(some: Sequence[float]) -> tuple[float, float]:
         ratios = sorted(-e for e in some)  # measured over predicted
         return quantile(ratios, LOW), quantile(ratios, HIGH)
 
     low, high = factors(errors) if errors else factors(everybody)
-    if len(errors) < FEWEST:
+    if len(errors) < FEWEST or n_sources < FEWEST_SOURCES:
         wide_low, wide_high = factors(everybody)
         low, high = min(low, wide_low), max(high, wide_high)
     return min(math.exp(low * WIDER), 0.97), max(math.exp(high * WIDER), 1.03)
+
+
+def sources(rows: Iterable[Row]) -> float:
+    """Return how many equally large sources some rows are worth: ``(sum n)^2 / sum n^2``."""
+    sizes = Counter(row.fact.group for row in rows).values()
+    return sum(sizes) ** 2 / sum(n * n for n in sizes) if sizes else 0.0
 
 
 def spreads(judged: Judged, kinds: Iterable[str]) -> dict[str, tuple[float, float]]:
@@ -73,7 +88,10 @@ def spreads(judged: Judged, kinds: Iterable[str]) -> dict[str, tuple[float, floa
         everybody = [e for row, e in judged if row.fact.phase == phase]
         for kind in kinds:
             errors = [e for row, e in judged if row.fact.phase == phase and row.fact.kind == kind]
-            found[f"{regime} {kind}"] = spread(errors, everybody)
+            n_sources = sources(
+                row for row, _ in judged if row.fact.phase == phase and row.fact.kind == kind
+            )
+            found[f"{regime} {kind}"] = spread(errors, everybody, n_sources=n_sources)
     return found
 
 

@@ -6,18 +6,32 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from localllm.core.hardware import Hardware
-from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
-from localllm.errors import UsageError
-from localllm.hub.resolve import LocalModel, resolve
+from localllm.hub.resolve import LocalModel
+from localllm.lookups import (
+    conversation_store,
+    detect_hardware,
+    engine_info,
+    hardware_named,
+    hardware_names,
+    input_history_path,
+    known_models,
+    machine_named,
+    measure_host_bandwidth,
+    model_names,
+    model_variants,
+    read_conversation,
+    resolve_for_plan,
+    resolve_model,
+    save_conversation,
+)
 from localllm.own_runs import OwnRuns, own_measurements
 from localllm.planning import BasisWish, Plannable, Planner
 
@@ -36,10 +50,9 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
         RunStats,
         Sampling,
     )
-    from localllm.core.recommendation import Known
     from localllm.core.target import Reach, Target
     from localllm.records.conversations import Conversation, ConversationStore, Summary
-    from localllm.records.entries import Entry, Transcript
+    from localllm.records.entries import Entry
     from localllm.records.measured import TimedRun
 
 __all__ = [
@@ -73,149 +86,6 @@ __all__ = [
     "resolve_model",
     "save_conversation",
 ]
-
-
-def resolve_model(name: str) -> LocalModel:
-    """Return the files and the header of a model: a path, a split file's first part, or ``demo``.
-
-    Raises NotFoundError (exit 5) for a name that is neither, GGUFError (7) for a bad file.
-    """
-    return resolve(name)
-
-
-def resolve_for_plan(
-    name: str, *, on_reading: Callable[[int, str | None], None] | None = None
-) -> Plannable:
-    """Return what is known of a model, for a plan: a file here, one at an address, or a shape.
-
-    ``on_reading`` hears of a remote header's bytes so far and, while nothing comes, why. Raises
-    what ``resolve_model`` does, and AccessError (exit 4) or NotFoundError (5) for a server.
-    """
-    from localllm.hub.resolve import resolve_for_plan as find
-
-    if on_reading is None:
-        return find(name)
-    return find(name, on_reading=lambda reading: on_reading(reading.n_bytes, reading.waiting_for))
-
-
-def model_names() -> tuple[str, ...]:
-    """Return the names of the models whose shapes are recorded, sorted."""
-    from localllm.hub.known import known_names
-
-    return known_names()
-
-
-def model_variants(
-    name: str, found: Plannable, *, quant: str | None = None
-) -> tuple[ModelSpec, ...]:
-    """Return a found model in the quantisations that a choice is between, see ``planning``."""
-    from localllm.planning import model_variants as variants
-
-    return variants(name, found, quant=quant)
-
-
-def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
-    """Return the recorded models whose names hold every word, see ``planning``."""
-    from localllm.planning import known_models as known
-
-    return known(words)
-
-
-def engine_info() -> EngineInfo:
-    """Return what the installed llama.cpp is and which devices it has.
-
-    Raises EngineError where it is missing or does not load.
-    """
-    from localllm.engine.info import engine_info as ask
-
-    return ask()
-
-
-def detect_hardware(*, measure_bandwidth: bool = False, wake_gpus: bool = False) -> Hardware:
-    """Return this machine, its devices in llama.cpp's order.
-
-    llama.cpp is asked only where the machine shows signs of an accelerator: the question costs a
-    child process (about half a second), and wakes a laptop's sleeping GPU, which ``wake_gpus``
-    must allow. Without llama.cpp the answer is a note, not an error.
-    """
-    from localllm.errors import EngineError
-    from localllm.probes.machine import accelerators_present, detect, gpu_sleeps
-
-    devices = None
-    if accelerators_present() and (wake_gpus or not gpu_sleeps()):
-        try:
-            devices = engine_info().devices
-        except EngineError:
-            devices = None
-    return detect(devices, measure_bandwidth=measure_bandwidth, wake_gpus=wake_gpus)
-
-
-def measure_host_bandwidth() -> float:
-    """Return the host's memory bandwidth in GB/s, measured in about a second."""
-    from localllm.probes.bandwidth import measure_bandwidth_gb_s
-
-    return measure_bandwidth_gb_s()
-
-
-def hardware_named(*names: str) -> Hardware:
-    """Return a machine by profile name (``rtx-4090``, ``2x rtx-4090``) or saved JSON file.
-
-    Several names make one machine. Raises UsageError with the nearest names for an unknown profile.
-    """
-    from localllm.probes.named import named_hardware
-
-    return named_hardware(names)
-
-
-def machine_named(name: str) -> Hardware:
-    """Return one machine by one name, in which ``+`` joins parts: ``rtx-4090+epyc-9654``.
-
-    Raises what ``hardware_named`` does.
-    """
-    whole = name.lower().endswith(".json") or Path(name).is_file()
-    parts = (name,) if whole else tuple(part.strip() for part in name.split("+"))
-    if not all(parts):
-        raise UsageError(f'"{name[:60]}" names no machine.', hint="As in rtx-4090+epyc-9654.")
-    return hardware_named(*parts)
-
-
-def hardware_names() -> tuple[str, ...]:
-    """Return the names of all hardware profiles, sorted."""
-    from localllm.probes.profiles import profile_names
-
-    return profile_names()
-
-
-def conversation_store() -> ConversationStore:
-    """Return the conversations kept in the state folder; nothing is made before one is kept."""
-    from localllm.records.conversations import ConversationStore
-    from localllm.records.state import state_dir
-
-    return ConversationStore(state_dir() / "conversations")
-
-
-def read_conversation(path: Path) -> Transcript:
-    """Return a conversation that was saved to a file. Raises what ``records.export.read`` does."""
-    from localllm.records.export import read
-
-    return read(path)
-
-
-def save_conversation(conversation: Conversation, path: Path) -> None:
-    """Write a conversation to a file, as Markdown or JSON Lines by its ending."""
-    from localllm.records.export import save
-
-    save(conversation, path)
-
-
-def input_history_path() -> Path | None:
-    """Return the file of typed lines, private to the person; None where it cannot be kept."""
-    from localllm.records.state import private_file, state_dir
-
-    try:
-        return private_file(state_dir() / "chat-history")
-    except OSError:
-        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ PRIORS: Mapping[str, Parameter] = {
     "decode vulkan kv": _read(1.5, "the same"),
     "decode metal kv": _read(1.5, "the same"),
     "decode gpu scores": _read(4.0, "passes over attention's scores without flash attention"),
-    "decode vulkan unpack bf16": _(0.1, "BF16 where the driver has no such products"),
+    "decode vulkan unpack bf16 experts": _(7.0, "chosen experts in BF16"),
     "decode gpu unpack legacy": _(0.01, "clocks of a multiprocessor per weight unpacked"),
     "decode gpu unpack k": _(0.02, "the same, K-quants"),
     "decode gpu unpack i": _(0.05, "the same, with tables"),

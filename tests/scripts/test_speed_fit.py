@@ -28,6 +28,7 @@ TERMS = {"weights", "kv", "scores", "unpack", "matmul", "feed", "attention", "st
     "matrices",
     "crossing",
     "latency",
+    "experts",
     "float",
     "bf16",
     "legacy",

@@ -14,7 +14,10 @@ from localllm.core.text import printable
 
 
 def time_table(plan: Plan) -> Table | None:
-    """Milliseconds of one decoded token and of the prompt, by place; the columns add up."""
+    """Milliseconds of one decoded token and of the prompt, by place.
+
+    Memory and arithmetic overlap, so that a row is together less than its sum.
+    """
     speed = plan.speed
     if speed is None or speed.decode is None:
         return None

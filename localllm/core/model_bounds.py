@@ -11,10 +11,10 @@ from localllm.core.calibration import BELIEVABLE
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.policy import Policy
+from localllm.core.pricing import constant_name
 from localllm.core.quality import Fragility
 from localllm.core.quants import OFFERED, QUANTS
 from localllm.core.rates import Rates, device_rates, host_rates
-from localllm.core.speed import constant_name
 from localllm.core.speed_constants import CONSTANTS
 
 BYTES_MARGIN = 0.85

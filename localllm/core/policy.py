@@ -35,7 +35,8 @@ class Policy:
     n_ctx: int | Literal["max"] | None = None
     """Context in tokens; ``max`` the largest that fits; None 8,192, or the model's own if less."""
     type_k: str | None = None
-    """``auto``: the best quality that costs no GPU layer; None f16."""
+    """``auto``: the best quality that costs no GPU layer. None: f16, except where a choice between
+    quantisations or for a stated wish is made (``choice.py``), which then decides it too."""
     type_v: str | None = None
     n_gpu_layers: int | None = None
     n_cpu_moe: int | None = None

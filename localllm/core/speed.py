@@ -1,23 +1,23 @@
 """THE speed formulas: what a step of decode or prefill takes, place by place.
 
-A single stream passes through the places one after the other, so their times add up. At a place
-the time is a sum of terms, each a physical quantity at its peak (bytes over bandwidth, operations
-over rate, kernels to start) times a fitted constant (``speed_constants.py``) that says how far from
-the peak llama.cpp stays. Decode is a batch of one token: bytes over bandwidth, and launches.
-Prefill is arithmetic, and where weights lie in RAM beside a GPU, the bus that they are streamed
-over once per ubatch.
+A single stream passes through the places one after the other, so their times add up. A place's time
+comes from terms, each a physical quantity at its peak (bytes over bandwidth, operations over rate,
+kernels to start) times a fitted constant (``speed_constants.py``) that says how far from the peak
+llama.cpp stays. Reading and arithmetic hide each other for the most part, launches and the bus do
+not. Decode is a batch of one token: bytes over bandwidth, and launches. Prefill is arithmetic, and
+where weights lie in RAM beside a GPU, the bus that they are streamed over once per ubatch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from localllm.core import rates
 from localllm.core.hardware import Device
+from localllm.core.pricing import Constants, Terms, priced
 from localllm.core.speed_constants import CONSTANTS
-from localllm.core.steps import PlaceKind, Run, Step, Work, bound_of, scaled
+from localllm.core.steps import Run, Step, Work, bound_of, scaled
 from localllm.core.traffic import (
     ByType,
     LayerTraffic,
@@ -32,9 +32,6 @@ STREAMED_FROM_TOKENS = 32
 """Batches of so many tokens copy host weights to a GPU (``GGML_OP_OFFLOAD_MIN_BATCH``)."""
 
 Regime = Literal["decode", "prefill"]
-Constants = Mapping[str, float]
-"""By ``regime class term``: seconds per second at the peak, or seconds per count."""
-
 Counted = tuple[LayerTraffic, int]
 
 FAMILIES = {
@@ -53,28 +50,6 @@ _BF16_EXPERTS = "bf16 experts"
 TILE_TOKENS = 16
 """Tokens' worth of work that each expert's last tile wastes: with 16 tokens for each of 256 experts
 a mixture's prompt takes twice the time that its operations say."""
-
-OVERLAP = 1.5
-"""How well reading and arithmetic hide each other: 1 would be not at all, infinity perfectly. On a
-CPU few threads are bound by arithmetic and many by memory, with a bend between."""
-
-_MEMORY = ("weights", "kv", "scores")
-_LAUNCH = ("matrices", "crossing")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What one place does in one step, in physical quantities, before constants price them."""
-
-    place: str
-    kind: PlaceKind
-    keys: tuple[str, ...]
-    """Whose constants hold, the most special first: ``("decode cuda hbm", "decode cuda", ...)``."""
-    quantities: Mapping[str, float]
-    """Seconds at the peak, or counts, by term."""
-    memory_bytes: float
-    pcie_bytes: float
-    flops: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,7 +72,7 @@ def decode_step(
 ) -> Step:
     """Time of one token of a single stream with ``depth`` tokens in the context."""
     terms = step_terms(traffic, run, n_tokens=1, depth=depth)
-    return _step([_work(t, constants) for t in terms], n_tokens=1, depth=depth)
+    return _step([priced(t, constants) for t in terms], n_tokens=1, depth=depth)
 
 
 def prefill_step(
@@ -111,7 +86,7 @@ def prefill_step(
     n_batches = n_prompt / n_tokens
     before = depth + (n_prompt - n_tokens) // 2
     terms = step_terms(traffic, run, n_tokens=n_tokens, depth=before)
-    works = [_work(t, constants) for t in terms]
+    works = [priced(t, constants) for t in terms]
     one, slowest = sum(w.seconds for w in works), max(w.seconds for w in works)
     seconds = one + (n_batches - 1) * (slowest if _pipelines(run, works) else one)
     whole = [scaled(work, n_batches) for work in works]
@@ -252,64 +227,6 @@ def _streamed_bytes(share: _Share, run: Run, *, n_tokens: int, depth: int) -> fl
 
 def _bytes(weights: ByType) -> float:
     return sum(n_bytes for n_bytes, _ in weights.values())
-
-
-def constant_name(known: Container[str], keys: Iterable[str], term: str) -> str | None:
-    """Return the name of the constant that prices a term, the most special class's first.
-
-    A term of one family of types may share the constant of all (``matmul k``: ``matmul``). None:
-    the term costs nothing.
-    """
-    for key in keys:
-        for name in (f"{key} {term}", f"{key} {term.partition(' ')[0]}"):
-            if name in known:
-                return name
-    return None
-
-
-def _work(terms: Terms, constants: Constants) -> Work:
-    """Price a place's terms."""
-    times: dict[str, float] = {}
-    for term, amount in terms.quantities.items():
-        name = constant_name(constants, terms.keys, term) if amount else None
-        if name is not None:
-            times[term] = amount * constants[name]
-    memory_s = sum(times.get(term, 0.0) for term in _MEMORY)
-    launch_s = sum(times.get(term, 0.0) for term in _LAUNCH)
-    pcie_s = times.get("stream", 0.0)
-    compute_s = max(sum(times.values()) - memory_s - launch_s - pcie_s, 0.0)
-    return Work(
-        place=terms.place,
-        kind=terms.kind,
-        memory_bytes=round(terms.memory_bytes),
-        pcie_bytes=round(terms.pcie_bytes),
-        flops=terms.flops,
-        memory_s=memory_s,
-        compute_s=compute_s,
-        pcie_s=pcie_s,
-        launch_s=launch_s,
-        seconds=overlapped(memory_s, compute_s) + pcie_s + launch_s,
-    )
-
-
-def part_of(term: str) -> Literal["memory", "compute", "rest"]:
-    """What a term's time is part of: reading and arithmetic overlap, the rest does not."""
-    if term in _MEMORY:
-        return "memory"
-    return "rest" if term in _LAUNCH or term == "stream" else "compute"
-
-
-def overlapped(memory_s: float, compute_s: float) -> float:
-    """Time of reading and arithmetic that hide each other: ``(m^p + c^p)^(1/p)``.
-
-    The longer of the two, and up to a quarter more where they are equal.
-    """
-    longer = max(memory_s, compute_s)
-    if not longer:
-        return 0.0
-    return longer * float(
-        ((memory_s / longer) ** OVERLAP + (compute_s / longer) ** OVERLAP) ** (1 / OVERLAP)
-    )
 
 
 def _pipelines(run: Run, works: list[Work]) -> bool:

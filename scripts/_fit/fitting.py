@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from _fit.facts import Fact
 from _fit.least_squares import Observation, Place, fit, predicted
 from _fit.parameters import PRIORS, Parameter
-from localllm.core.speed import constant_name, part_of, step_terms
+from localllm.core.pricing import constant_name, part_of
+from localllm.core.speed import step_terms
 from localllm.core.traffic import Traffic, traffic_of
 from localllm.core.traits import device_traits
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from localllm.core.speed import OVERLAP, overlapped
+from localllm.core.pricing import OVERLAP, overlapped
 
 HUBER = 0.15
 """Relative error from which a row counts linearly: single reports vary by so much."""

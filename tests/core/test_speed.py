@@ -15,9 +15,10 @@ from localllm.core.memory import Placement
 from localllm.core.model import ModelSpec
 from localllm.core.planner import solve
 from localllm.core.policy import Policy
+from localllm.core.pricing import constant_name, overlapped
 from localllm.core.quants import OFFERED
 from localllm.core.requantise import requantised
-from localllm.core.speed import constant_name, decode_step, overlapped, prefill_step, step_terms
+from localllm.core.speed import decode_step, prefill_step, step_terms
 from localllm.core.speed_constants import CONSTANTS, SPREADS
 from localllm.core.steps import Run, Step, slowed
 from localllm.core.traffic import Traffic, experts_touched, kv_row_bytes, traffic_of

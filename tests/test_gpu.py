@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from localllm.core.generation import (
+    BenchSample,
+    BenchTest,
     ChatRequest,
     Event,
     Finished,
@@ -21,6 +23,8 @@ from localllm.core.generation import (
 from localllm.core.policy import Policy
 from localllm.session import Session, detect_hardware, resolve_model
 from localllm.units import MiB
+from tests.support.gguf_maker import make_model
+from tests.support.shapes import SHAPES
 
 pytestmark = pytest.mark.gpu
 
@@ -99,3 +103,32 @@ def test_the_gpu_answers_as_rightly_as_the_cpu(gpu_session: Session) -> None:
         on_cpu = answer(session, Policy(n_gpu_layers=0))
     assert "localllm plan" in on_gpu
     assert "localllm plan" in on_cpu
+
+
+@pytest.mark.parametrize("n_gpu_layers", [None, 8])
+def test_the_estimate_is_near_what_the_gpu_measures(
+    gpu_session: Session, tmp_path: Path, n_gpu_layers: int | None
+) -> None:
+    path = make_model(tmp_path / "3b.gguf", SHAPES["llama-3.2-3b"])
+    tests = (
+        BenchTest(n_prompt=512, n_gen=0, repetitions=2),
+        BenchTest(n_prompt=0, n_gen=64, repetitions=2),
+    )
+    with Session(hardware=gpu_session.hardware) as session:
+        model = resolve_model(str(path))
+        plan = session.make_plan(model, Policy(n_ctx=1024, n_gpu_layers=n_gpu_layers))
+        assert plan.speed is not None
+        events: list[Event] = list(session.load(model, plan))
+        assert isinstance(events[-1], Loaded), events[-1]
+        fastest = {test.label: 0.0 for test in tests}
+        for event in session.bench(tests):
+            if isinstance(event, BenchSample) and event.repetition:
+                tok_s = 1e9 * (event.test.n_prompt + event.test.n_gen) / event.ns
+                fastest[event.test.label] = max(fastest[event.test.label], tok_s)
+    for test, low, high in (
+        (tests[0], plan.speed.pp_low, plan.speed.pp_high),
+        (tests[1], plan.speed.tg_low, plan.speed.tg_high),
+    ):
+        assert low is not None and high is not None
+        print(plan.device_names, test.label, low, fastest[test.label], high)
+        assert low / 2 < fastest[test.label] < 2 * high

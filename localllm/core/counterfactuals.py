@@ -131,7 +131,7 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
     def asking(**wishes: object) -> Problem:
         return replace(problem, policy=replace(policy, **wishes))  # type: ignore[arg-type]  # its own fields
 
-    for wish, words in _FIXED.items():
+    for wish, words in FIXED.items():
         if getattr(policy, wish) is not None:
             yield _Change(wish, words, asking(**{wish: None}))
     if shape.type_k == shape.type_v == "f16":
@@ -151,7 +151,7 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
     cards = [device for device in problem.hardware.usable_devices if not device.unified]
     if cards:
         twin = max(cards, key=lambda d: d.total_bytes or 0)
-        devices = (*problem.hardware.devices, _another(twin))
+        devices = (*problem.hardware.devices, another(twin))
         larger = replace(problem.hardware, devices=devices)
         words = f"one more {twin.description}"
         yield _Change("device", words, replace(asking(tensor_split=None), hardware=larger))
@@ -160,13 +160,14 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
         yield _Change("headroom", "no headroom on the GPUs", bare)
 
 
-_FIXED = {
+FIXED = {
     "n_gpu_layers": "the number of GPU layers left to the planner",
     "n_cpu_moe": "the experts that stay in RAM left to the planner",
     "tensor_split": "the split over the GPUs left to the planner",
     "vram_budget_bytes": "no limit on the GPUs' memory",
     "ram_budget_bytes": "no limit on RAM",
 }
+"""What a person may have fixed by name of the policy's field, and words for leaving it open."""
 
 
 def _smaller_models(problem: Problem, solution: Solution) -> Iterator[ModelSpec]:
@@ -196,12 +197,12 @@ def _room(rows: tuple[DeviceMemory, ...]) -> int:
     return (max(free) if shared else sum(free)) - rest
 
 
-def _another(twin: Device) -> Device:
-    """One more card like this one, with nothing on it."""
+def another(twin: Device, index: int = 1) -> Device:
+    """Return one more card like this one, the ``index``-th, with nothing on it."""
     free = twin.free_bytes
     if twin.total_bytes is not None:
         free = twin.total_bytes - (twin.reserved_bytes or 0)
-    return replace(twin, name=f"{twin.name}+1", free_bytes=free, uuid=None, pci_id=None)
+    return replace(twin, name=f"{twin.name}+{index}", free_bytes=free, uuid=None, pci_id=None)
 
 
 def _filled(words: str, solution: Solution, other: Solution) -> str:

@@ -155,7 +155,15 @@ def reach(
 
     now = decided.choice.best if decided.choice else _as_it_is(decided, hardware, calibration)
     everything = _on_offer(name, found)
-    return reached_by(everything, hardware, decided.asked, target, now=now, machines=_machines())
+    return reached_by(
+        everything,
+        hardware,
+        decided.asked,
+        target,
+        now=now,
+        machines=_machines(),
+        calibration=calibration,
+    )
 
 
 def _on_offer(name: str, found: Plannable) -> tuple[ModelSpec, ...]:

@@ -1,4 +1,4 @@
-"""What no plan of a model can beat on a machine: its least bytes, its greatest speed. Microseconds.
+"""What no plan of a model can beat on a machine: its least bytes; its greatest speed by formula.
 
 Whoever looks through many models asks here first, and plans only what is not ruled out.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 
-from localllm.core.calibration import BELIEVABLE
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.policy import Policy
@@ -39,14 +38,14 @@ class Bounds:
     """What one machine holds, and how fast it reads."""
 
     def __init__(self, hardware: Hardware, policy: Policy, *, measured: bool = False) -> None:
-        """``measured``: own measurements move the estimates, so a bound must allow for them."""
+        """``measured``: own measurements move the estimates, by any factor: no speed is a bound."""
         host, devices = hardware.host, hardware.usable_devices
         threads = policy.n_threads or host.n_threads_default
         self._host_s_per_byte = _seconds_per_byte(host_rates(host, threads))
         self._gpu_s_per_byte = min(
             (_seconds_per_byte(device_rates(d)) for d in devices), default=math.inf
         )
-        self._moved = math.exp(BELIEVABLE) if measured else 1.0
+        self._measured = measured
         own = sum(d.free_bytes or d.total_bytes or 0 for d in devices if not d.unified)
         shared = max((d.free_bytes or d.total_bytes or 0 for d in devices if d.unified), default=0)
         self.vram_bytes = own + shared
@@ -59,6 +58,8 @@ class Bounds:
 
         What the GPUs cannot hold is read from RAM; of a mixture's experts as many as are used.
         """
+        if self._measured:
+            return math.inf
         total = least_bytes(spec, quant)
         embedding = spec.n_vocab * spec.n_embd  # a row of it is read, unless it is the output too
         active = total * max(traits.n_params_active - embedding, 0) / spec.n_params
@@ -68,7 +69,7 @@ class Bounds:
         spilled = min(spilled, active)
         quickest = min(self._gpu_s_per_byte, self._host_s_per_byte)
         seconds = spilled * self._host_s_per_byte + (active - spilled) * quickest
-        return self._moved / seconds if seconds else math.inf
+        return 1 / seconds if seconds else math.inf
 
 
 def _seconds_per_byte(rates: Rates) -> float:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.option import Option
 from localllm.core.policy import Policy
 from localllm.core.preferences import merits
-from localllm.core.target_search import Reach, Step, Target, TargetSearch
+from localllm.core.target_search import TargetSearch
+from localllm.core.target_values import Reach, Step, Target
 from localllm.errors import UsageError
 from localllm.units import format_bytes
+
+if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
 
 __all__ = ["Reach", "Step", "Target", "parse_target", "reach"]
 
@@ -52,13 +57,15 @@ def reach(
     *,
     now: Option,
     machines: Sequence[Hardware] = (),
+    calibration: Calibration | None = None,
 ) -> Reach:
     """Say what is missing for a target, and which changes reach it.
 
     ``models``: one model in the quantisations on offer; ``now``: what would be run without the
-    target; ``machines``: others to look at.
+    target; ``machines``: others to look at; ``calibration``: what was measured on
+    ``hardware``.
     """
-    search = TargetSearch(models, hardware, target.wished_of(policy), now)
+    search = TargetSearch(models, hardware, target.wished_of(policy), now, calibration)
     if search.meets(now):
         return Reach(
             target=target,

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from localllm.core.choice import Chooser
 from localllm.core.choice_words import label
-from localllm.core.hardware import Device, Hardware
+from localllm.core.counterfactuals import FIXED, another
+from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.option import Option
 from localllm.core.policy import Policy
 from localllm.core.preferences import merits
 from localllm.core.quality import describe_loss
 from localllm.core.rates import bandwidth, host_bandwidth
+from localllm.core.target_values import Step, StepKind
 from localllm.core.traffic import experts_touched, traffic_of
 from localllm.errors import UsageError
 from localllm.units import format_bytes
 
-StepKind = Literal["settings", "quantisation", "cards", "RAM", "machine"]
+if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
 
 MOST_CARDS = 8
 """What the largest common servers hold."""
@@ -37,70 +40,27 @@ DESKTOP_RAM_BYTES_PER_S = 150e9
 
 _MOST_MACHINES = 48
 
-_RELEASED: tuple[tuple[str, str], ...] = (
-    ("n_gpu_layers", "the number of GPU layers left to the planner"),
-    ("n_cpu_moe", "the experts that stay in RAM left to the planner"),
-    ("tensor_split", "the split over the GPUs left to the planner"),
-    ("vram_budget_bytes", "no limit on the GPUs' memory"),
-    ("ram_budget_bytes", "no limit on RAM"),
-    ("n_threads", "the threads left to the planner"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What is wished for: a decode speed, or energy per token."""
-
-    tok_s: float | None = None
-    j_per_token: float | None = None
-
-    def __str__(self) -> str:
-        """Return it as a person would write it: ``20 tok/s``."""
-        if self.tok_s is not None:
-            return f"{self.tok_s:g} tok/s"
-        return f"{self.j_per_token:g} J/token"
-
-    def wished_of(self, policy: Policy) -> Policy:
-        """Return a policy with the target among its wishes."""
-        if self.tok_s is not None:
-            return replace(policy, min_tok_s=self.tok_s)
-        return replace(policy, max_j_per_token=self.j_per_token)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One change that reaches the target, worked out."""
-
-    kind: StepKind
-    change: str
-    option: Option
-    hardware: Hardware
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    """Whether a target is reached, what is missing, and what would reach it."""
-
-    target: Target
-    reached: bool
-    now: Option
-    missing: str
-    """One sentence."""
-    steps: tuple[Step, ...]
-    """The least change first; empty where the target is reached, or where nothing known does."""
-    nearest: Step | None = None
-    """What comes nearest where no step reaches it."""
+_RELEASED = FIXED | {"n_threads": "the threads left to the planner"}
 
 
 class TargetSearch:
     """Changes, tried one kind after the other."""
 
     def __init__(
-        self, models: Sequence[ModelSpec], hardware: Hardware, wish: Policy, now: Option
+        self,
+        models: Sequence[ModelSpec],
+        hardware: Hardware,
+        wish: Policy,
+        now: Option,
+        calibration: Calibration | None = None,
     ) -> None:
-        """Take a policy that has the target among its wishes, and what would be run now."""
+        """Take a policy that has the target among its wishes, and what would be run now.
+
+        ``calibration``: what was measured on ``hardware``, and moved ``now``.
+        """
         self._models = models
         self._hardware = hardware
+        self._calibration = calibration
         self._now = now
         self._wish = replace(wish, quant=None)
         self._one = Chooser([now.model])
@@ -124,9 +84,9 @@ class TargetSearch:
         chooser = Chooser(self._models)
         tried: list[Step] = []
         for hardware in (self._hardware, *fast):
-            option = self._chosen(chooser, hardware, wish)
+            here = hardware is self._hardware
+            option = self._chosen(chooser, wish, hardware, elsewhere=not here)
             if option is not None and option.fits:
-                here = hardware is self._hardware
                 where = "" if here else f" on {hardware.name}"
                 kind: StepKind = "quantisation" if here else "machine"
                 change = f"{label(option.policy)}{where}"
@@ -139,7 +99,8 @@ class TargetSearch:
     def _settings(self) -> Iterator[Step]:
         """Another cache; else what the person fixed left to the planner, as little as will do."""
         denser = replace(self._wish, type_k=None, type_v=None)
-        if found := self._found(denser):
+        found = self._found(denser)
+        if found is not None and _settings(found) != _settings(self._now):
             yield Step(
                 kind="settings",
                 change=_cache_change(self._now, found),
@@ -147,7 +108,7 @@ class TargetSearch:
                 hardware=self._hardware,
             )
             return
-        for name, words in _RELEASED:
+        for name, words in _RELEASED.items():
             if getattr(self._wish, name) is None:
                 continue
             if found := self._found(replace(self._wish, **{name: None})):  # type: ignore[arg-type]  # None is open
@@ -161,7 +122,7 @@ class TargetSearch:
         if not smaller:
             return
         wish = replace(self._wish, type_k=None, type_v=None, prefer="quality")
-        option = self._chosen(Chooser(smaller), self._hardware, wish)
+        option = self._chosen(Chooser(smaller), wish, self._hardware)
         if option is not None and self.meets(option):
             size = format_bytes(option.model.file_bytes)
             yield Step(
@@ -172,16 +133,16 @@ class TargetSearch:
             )
 
     def _cards(self) -> Iterator[Step]:
-        """The fewest more of the largest card here."""
+        """The fewest more of the largest card here; nothing is measured with them."""
         cards = [d for d in self._hardware.usable_devices if not d.unified]
         if not cards or self._wish.tensor_split is not None:
             return
         twin = max(cards, key=lambda d: d.total_bytes or 0)
         for n in range(1, MOST_CARDS - len(cards) + 1):
-            more = tuple(_another(twin, index) for index in range(1, n + 1))
+            more = tuple(another(twin, index) for index in range(1, n + 1))
             hardware = replace(self._hardware, devices=(*self._hardware.devices, *more))
-            found = self._found(self._wish, hardware)
-            if found is not None:
+            found = self._found(self._wish, hardware, elsewhere=True)
+            if found is not None and self._gains(found):
                 words = "one more" if n == 1 else f"{n} more"
                 yield Step(
                     kind="cards",
@@ -202,7 +163,9 @@ class TargetSearch:
         own = host_bandwidth(host) / 1e9
 
         def trial(gb_s: float) -> tuple[Hardware, Option | None]:
-            faster = replace(self._hardware, host=replace(host, memory_bandwidth_gb_s=gb_s))
+            # A peak, as ``own`` is: what was measured here is no word of other modules.
+            other = replace(host, memory_bandwidth_gb_s=gb_s, memory_bandwidth_basis=None)
+            faster = replace(self._hardware, host=other)
             return faster, self._found(self._wish, faster)
 
         low, high = own, own * MOST_TIMES_RAM
@@ -228,10 +191,10 @@ class TargetSearch:
         least = (self._wish.min_tok_s or 0.0) * self._touched_bytes()
         able = [m for m in machines if _bandwidth(m) >= least and m.name != self._hardware.name]
         wish = self._wish
-        for name, _ in _RELEASED:
+        for name in _RELEASED:
             wish = replace(wish, **{name: None})  # type: ignore[arg-type]  # None is open
         for hardware in sorted(able, key=_size)[:_MOST_MACHINES]:
-            found = self._found(wish, hardware)
+            found = self._found(wish, hardware, elsewhere=True)
             if found is not None:
                 yield Step(
                     kind="machine",
@@ -256,14 +219,33 @@ class TargetSearch:
         now, then = self._now.policy, found.policy
         return "" if now.type_k == then.type_k and now.type_v == then.type_v else f", {label(then)}"
 
-    def _found(self, wish: Policy, hardware: Hardware | None = None) -> Option | None:
+    def _gains(self, found: Option) -> bool:
+        """Whether a target is reached by the change, not by leaving what was measured aside."""
+        if self._calibration is None or not self._now.tok_s:
+            return True
+        formula = self._chosen(self._one, self._now.policy, self._hardware, elsewhere=True)
+        if formula is None or not formula.tok_s:
+            return True
+        if self._wish.max_j_per_token is not None:
+            now, most = _joules(self._now), self._wish.max_j_per_token
+            return _joules(found) * now <= most * _joules(formula)
+        least = self._wish.min_tok_s or 0.0
+        return found.tok_s * self._now.tok_s >= least * formula.tok_s
+
+    def _found(
+        self, wish: Policy, hardware: Hardware | None = None, *, elsewhere: bool = False
+    ) -> Option | None:
         """The model as it is under other wishes or elsewhere, where that reaches the target."""
-        option = self._chosen(self._one, hardware or self._hardware, wish)
+        option = self._chosen(self._one, wish, hardware or self._hardware, elsewhere=elsewhere)
         return option if option is not None and self.meets(option) else None
 
-    def _chosen(self, chooser: Chooser, hardware: Hardware, wish: Policy) -> Option | None:
+    def _chosen(
+        self, chooser: Chooser, wish: Policy, hardware: Hardware, *, elsewhere: bool = False
+    ) -> Option | None:
+        """What is best under some wishes; ``elsewhere`` own measurements say nothing."""
+        own = None if elsewhere else self._calibration
         try:
-            return chooser.choose(hardware, wish, alternatives=False).best
+            return chooser.choose(hardware, wish, alternatives=False, calibration=own).best
         except UsageError:
             return None  # a wish that this hardware cannot take
 
@@ -273,17 +255,12 @@ def _cache_change(now: Option, found: Option) -> str:
         type_k, type_v = found.policy.type_k, found.policy.type_v
         kv = type_k if type_k == type_v else f"{type_k}/{type_v}"
         return f"a {kv} KV cache (--kv {type_k})" if type_k == type_v else f"a {kv} KV cache"
-    if found.policy.n_gpu_layers == 0:
-        return "the processors alone (--n-gpu-layers 0)"
     return "the settings that the planner would choose"
 
 
-def _another(twin: Device, index: int) -> Device:
-    """One more card like this one, with nothing on it."""
-    free = twin.free_bytes
-    if twin.total_bytes is not None:
-        free = twin.total_bytes - (twin.reserved_bytes or 0)
-    return replace(twin, name=f"{twin.name}+{index}", free_bytes=free, uuid=None, pci_id=None)
+def _settings(option: Option) -> tuple[object, ...]:
+    """What a person can set, as it was worked out."""
+    return option.solution.settings, option.solution.placement
 
 
 def _weights_bytes(model: ModelSpec) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 
 import pytest
 
+from localllm.core.calibration import Calibration, Observation
 from localllm.core.choice import Chooser, Option
+from localllm.core.fingerprint import model_key, placement_key
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.policy import Policy
@@ -173,3 +176,81 @@ def test_what_does_not_fit_is_short_of_memory_first() -> None:
     found = reached("5tok/s", "Q8_0", slow_ram(ram=3 * GiB))
     assert "memory are missing" in found.missing
     assert found.steps[0].kind == "quantisation"
+
+
+def measured(ratio: float, now: Option) -> Calibration:
+    """Runs of these days that were so many times as fast as the formula says ``now`` is."""
+    place = placement_key(now.model, now.solution.devices, now.solution.placement)
+    return Calibration(
+        Observation(
+            model_key=model_key(now.model),
+            placement_key=place,
+            phase="tg",
+            predicted_tok_s=now.tok_s,
+            measured_tok_s=ratio * now.tok_s,
+            n_tokens=512,
+            age_days=float(day),
+        )
+        for day in range(6)
+    )
+
+
+def reached_as_measured(
+    hardware: Hardware, ratio: float, share: float
+) -> tuple[Reach, Calibration]:
+    """Ask for a share of what the formula says, where it was measured to be another."""
+    model = offered()[1]
+    formula = now_in("Q4_K_M", hardware)
+    calibration = measured(ratio, formula)
+    fixed = Policy(type_k="f16", type_v="f16")
+    now = Chooser([model]).choose(hardware, fixed, alternatives=False, calibration=calibration).best
+    found = reach(
+        offered(),
+        hardware,
+        Policy(),
+        Target(tok_s=share * formula.tok_s),
+        now=now,
+        machines=(LARGE,),
+        calibration=calibration,
+    )
+    return found, calibration
+
+
+@pytest.mark.parametrize("hardware", [NO_GPU, PARTLY, SMALL], ids=["CPU", "partly", "GPU"])
+def test_what_was_measured_here_counts_for_changes_here(hardware: Hardware) -> None:
+    """The formula alone would call the target reached by the settings of now."""
+    found, calibration = reached_as_measured(hardware, 0.5, 0.9)
+    assert not found.reached
+    for step in found.steps:
+        assert step.kind != "settings" or step.option.solution != found.now.solution
+        if step.hardware is hardware:
+            again = Chooser([step.option.model]).choose(
+                hardware, step.option.policy, alternatives=False, calibration=calibration
+            )
+            assert step.option.tok_s == again.best.tok_s
+    faster_ram = [step for step in found.steps if step.kind == "RAM"]
+    if hardware is NO_GPU:
+        enough = faster_ram[0].hardware.host.memory_bandwidth_gb_s
+        assert enough is not None and enough > 1.5 * 30.0  # half as fast as the formula says
+
+
+def test_a_card_that_the_weights_do_not_need_is_no_step_because_it_is_not_measured() -> None:
+    found, _ = reached_as_measured(SMALL, 0.5, 0.9)
+    assert "cards" not in [step.kind for step in found.steps]
+    assert "cards" in [step.kind for step in reached_as_measured(PARTLY, 0.8, 1.5)[0].steps]
+
+
+def test_faster_ram_is_named_by_its_peak_where_the_present_one_was_measured() -> None:
+    """30 GB/s of a sequential read come from modules of 35, and what is sold states its peak."""
+    read = replace(NO_GPU.host, memory_bandwidth_basis="measured: sequential read, 8 threads")
+    peak = replace(NO_GPU.host, memory_bandwidth_gb_s=30.0 / 0.85)
+    by_basis = []
+    for its_host in (read, peak):
+        hardware = replace(NO_GPU, host=its_host)
+        wish = 2 * now_in("Q4_K_M", hardware).tok_s
+        (step,) = (s for s in reached(f"{wish}", "Q4_K_M", hardware).steps if s.kind == "RAM")
+        enough = step.hardware.host.memory_bandwidth_gb_s
+        assert enough is not None
+        assert f"RAM of {math.ceil(enough)} GB/s instead of 35" in step.change
+        by_basis.append(enough)
+    assert by_basis[0] == pytest.approx(by_basis[1])

@@ -10,7 +10,7 @@ belongs to a class of memory (``energy_constants.py``), whatever the limit of th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -25,7 +25,10 @@ PowerClass = Literal["gddr", "hbm", "unified"]
 _LEAST_SPEED = 0.15
 """What is left under a cap near the board's floor: six RTX 3090 at 100 W each keep a sixth of their
 decode and a seventh of their prefill (llmgarage.ai, February 2026)."""
-
+_LEAST_CAP = 0.2
+"""Of the way from idle to the limit: no cap may be lower. Assumed, since no probe or profile knows
+the card's own minimum: drivers refuse caps below some 22 to 50 % of the limit, as 100 of an RTX
+3090's 350 W and 200 of an H100's 700, so this refuses only what they surely refuse."""
 
 _PROMPT_TOKENS = 32
 """Steps of so many tokens are prompts: matrix units work, and weights in RAM are streamed."""
@@ -133,23 +136,20 @@ def mean_w(
     step_s: float,
     *,
     n_tokens: int = 1,
-    speed: float = 1.0,
 ) -> float:
-    """Mean watts of a board over a step of ``n_tokens`` that takes ``step_s``; idle without work.
+    """Mean watts of a board over a step of ``n_tokens`` that takes ``step_s``.
 
-    ``speed``: the share that a power cap left of it. Without the cap the board would move and
-    compute that much more, and that is what drives it against the cap.
+    Without work it idles.
     """
     if work is None or step_s <= 0:
         return board.idle_w
-    # The bus and the host leave the board waiting; its own memory, arithmetic and launches do not.
-    busy_s = min((work.memory_s + work.compute_s + work.launch_s) or work.seconds, work.seconds)
+    busy_s = _busy_s(work)
     if busy_s <= 0:
         return waiting_w(board)
     at_work = working_w(
         board,
-        memory_gb_s=work.memory_bytes / busy_s / speed / 1e9,
-        arithmetic_use=work.flops / busy_s / speed / rates.fp32_rate(device),
+        memory_gb_s=work.memory_bytes / busy_s / 1e9,
+        arithmetic_use=work.flops / busy_s / rates.fp32_rate(device),
     )
     if n_tokens >= _PROMPT_TOKENS:
         # Bound by arithmetic a board is busy all over, however far its kernels stay from the peak.
@@ -160,11 +160,18 @@ def mean_w(
     return duty * at_work + (1 - duty) * waiting_w(board)
 
 
+def _busy_s(work: Work) -> float:
+    """Seconds that a board works: bus and host leave it waiting, its own parts do not."""
+    return min((work.memory_s + work.compute_s + work.launch_s) or work.seconds, work.seconds)
+
+
 def power_limited(
     device: Device,
     limit_w: float | None,
     *,
     duty: float = 1.0,
+    host: Host | None = None,
+    work: Work | None = None,
     constants: Mapping[str, float] = CONSTANTS,
 ) -> CapFactors:
     """Return what a power cap (``nvidia-smi -pl``) leaves of the speed of decode and of prefill.
@@ -172,16 +179,27 @@ def power_limited(
     A cap lowers the clocks of the multiprocessors, hardly that of the memory. Decode draws less
     than the limit to begin with, so it loses nothing until the cap is below that. ``duty``: the
     share of a step in which the board works; one of four cards of a layer split rests long enough
-    that a cap on its mean rarely binds. A lower cap never gives more speed. Raises UsageError for a
-    cap that is none.
+    that a cap on its mean rarely binds. ``host``: of a device in the processors' package, whose
+    limit it has. ``work``: what the board does in a step without the cap, so that its traffic is
+    known; else a typical share of the memory's peak stands in.
+
+    A lower cap never gives more speed, and of two boards alike the one with more bandwidth is never
+    slower under the same cap: a cap pays for so much traffic, whatever the peak. Raises UsageError
+    for a cap that is none, or below what the board can be held to.
     """
-    check_power_limit(limit_w)
-    board = board_of(device, constants=constants)
+    check_power_limit(limit_w, (device,), host, constants=constants)
+    board = board_of(device, host, constants=constants)
     if limit_w is None or board is None:
         return CapFactors(decode=1.0, prefill=1.0)
     traffic_gb_s = _TYPICAL_USE[board.kind] * rates.bandwidth(device) / 1e9
-    decode_w = working_w(board, memory_gb_s=traffic_gb_s, arithmetic_use=0.0)
-    floor_w = min(board.at(constants["cap floor"]), decode_w)
+    arithmetic_use = 0.0
+    if work is not None and (busy_s := _busy_s(work)) > 0:
+        traffic_gb_s = work.memory_bytes / busy_s / 1e9
+        arithmetic_use = work.flops / busy_s / rates.fp32_rate(device)
+        duty = duty * busy_s / work.seconds
+    decode_w = working_w(board, memory_gb_s=traffic_gb_s, arithmetic_use=arithmetic_use)
+    # Above the waiting board's watts a floor would take traffic away from boards that demand more.
+    floor_w = min(board.at(constants["cap floor"]), waiting_w(board))
 
     def left(full_w: float, exponent: float) -> float:
         whole_w = duty * full_w + (1 - duty) * waiting_w(board)
@@ -196,10 +214,33 @@ def power_limited(
     )
 
 
-def check_power_limit(limit_w: float | None) -> None:
-    """Raise UsageError for a power limit that is no positive number of watts."""
-    if limit_w is not None and not (math.isfinite(limit_w) and limit_w > 0):
+def least_cap_w(board: Board) -> float:
+    """Watts below which a cap on a board is refused, see ``_LEAST_CAP``."""
+    return board.at(_LEAST_CAP)
+
+
+def check_power_limit(
+    limit_w: float | None,
+    devices: Iterable[Device] = (),
+    host: Host | None = None,
+    *,
+    constants: Mapping[str, float] = CONSTANTS,
+) -> None:
+    """Raise UsageError for a power limit that makes no sense, at all or on one of ``devices``."""
+    if limit_w is None:
+        return
+    if not (math.isfinite(limit_w) and limit_w > 0):
         raise UsageError(
             f"A power limit of {limit_w:g} W makes no sense.",
             hint="Give watts per GPU, such as 280; nvidia-smi -q -d POWER shows what a card takes.",
         )
+    for device in devices:
+        board = board_of(device, host, constants=constants)
+        if board is not None and limit_w < (least_w := least_cap_w(board)):
+            raise UsageError(
+                f"A power limit of {limit_w:g} W is too low for {device.description}: it idles at "
+                f"{board.idle_w:.0f} W and may draw {board.limit_w:.0f} W.",
+                hint=f"Give {math.ceil(least_w)} W or more: a fifth of the way from idle to the "
+                "limit, assumed as the least that a driver takes. The card's own minimum is often "
+                "higher: nvidia-smi -q -d POWER shows it.",
+            )

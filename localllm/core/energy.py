@@ -50,7 +50,7 @@ def power_estimate(
     ``decode`` and ``prefill`` are the steps as they run under ``power_limit_w``, a cap on each GPU.
     GPUs of ``hardware`` that the run does not use idle: they count at the socket only.
     """
-    check_power_limit(power_limit_w)
+    check_power_limit(power_limit_w, run.devices, run.host)
     if power_unknown(run) is not None:
         return None
     boards = [board for device in run.devices if (board := board_of(device, run.host))]
@@ -72,8 +72,9 @@ def power_estimate(
     scope = _total(rows) if rows else cpu
     low, high = (CONSTANTS["low"], CONSTANTS["high"]) if rows else (wall.CPU_LOW, wall.CPU_HIGH)
     wall_w = wall.socket_w(run.host, _total((*rows, cpu)).decode_w + idle_w)
-    # The limit of a MIG slice's card is not known here: no peak rather than too small a one.
-    sliced = any(device.mig for device in run.devices)
+    # The limit of a MIG slice's card is not known here, and others may use the rest of the card:
+    # no peak rather than too small a one, also where the run leaves the slice alone.
+    sliced = any(device.mig for device in hardware.devices)
     peak_w = wall.socket_w(run.host, sum(limits) + (cpu.limit_w or 0.0) + idle_w)
     return PowerEstimate(
         board_w=scope.decode_w,
@@ -135,12 +136,9 @@ def _one_package(
 def _board_w(cap_w: float | None, device: Device, board: Board, step: Step) -> float:
     """Mean watts of a board in a step that already runs under a cap."""
     work = _work_of(step, device.name)
-    if cap_w is None or work is None:
-        return mean_w(device, board, work, step.seconds, n_tokens=step.n_tokens)
-    factors = power_limited(device, cap_w, duty=min(work.seconds / step.seconds, 1.0))
-    speed = factors.decode if step.n_tokens == 1 else factors.prefill
-    watts = mean_w(device, board, work, step.seconds, n_tokens=step.n_tokens, speed=speed)
-    return min(watts, max(cap_w, board.idle_w))
+    watts = mean_w(device, board, work, step.seconds, n_tokens=step.n_tokens)
+    # A cap slows a step only to where it still takes the whole cap, so the slowed step says enough.
+    return _least(watts, cap_w)
 
 
 def _prefill_w(cap_w: float | None, device: Device, board: Board, step: Step | None) -> float:

@@ -168,7 +168,8 @@ def socket_w(host: Host, parts_w: float) -> float:
 def circuit(host: Host, limits_w: Sequence[float], peak_w: float) -> str:
     """Say in one sentence what the peak means for circuit and power supply.
 
-    ``limits_w``: of each GPU in use; ``peak_w``: at the socket with everything at its limit.
+    ``limits_w``: of each GPU in use; ``peak_w``: at the socket with these and the
+    processors at their limits.
     """
     cards = [
         f"{n} x {watts:.0f} W" if n > 1 else f"{watts:.0f} W"

@@ -73,6 +73,7 @@ def test_faster_never_costs_more() -> None:
 @pytest.mark.parametrize("price", [-0.01, float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("field", ["per_kwh", "per_hour"])
 def test_nonsense_prices_are_refused_with_what_is_possible(field: str, price: float) -> None:
+    # mypy reads the value as any of the fields, the currency too.
     prices = Prices(**{field: price})  # type: ignore[arg-type]
     with pytest.raises(UsageError) as refused:
         check_prices(prices)

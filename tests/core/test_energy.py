@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from localllm.core.board_power import board_of, waiting_w, working_w
+from localllm.core.board_power import board_of, least_cap_w, waiting_w, working_w
 from localllm.core.energy import check_power_limit, power_estimate, power_limited, power_unknown
 from localllm.core.hardware import Device, Hardware, Host
 from localllm.core.memory import Placement, RunShape
 from localllm.core.plan import PowerEstimate
-from localllm.core.steps import Run, Step, Work
+from localllm.core.steps import Run, Step, Work, slowed
 from localllm.core.wall import cpu_limit_w, cpu_w, platform, socket_w
 from localllm.errors import UsageError
 from tests.support.specs import gpu, host
@@ -28,6 +29,7 @@ def card(name: str = "CUDA0", **changes: object) -> Device:
         power_limit_w=450.0,
         idle_power_w=18.0,
     )
+    # mypy cannot see that the keywords are the dataclass's fields.
     return replace(known, **changes)  # type: ignore[arg-type]
 
 
@@ -55,6 +57,7 @@ def work(place: str, gb: float, seconds: float, **changes: object) -> Work:
         launch_s=0.0,
         seconds=seconds,
     )
+    # As in card().
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -180,7 +183,10 @@ def test_cards_that_are_not_used_idle_at_the_socket_only() -> None:
     beside = estimate(FULL, devices=(card(),), idle=(card("CUDA1"),))
     assert beside.board_w == alone.board_w
     assert alone.wall_w is not None and beside.wall_w is not None
-    assert beside.wall_w == pytest.approx(alone.wall_w + 18 / platform(host()).efficiency)
+    idling_w = 18 / platform(host()).efficiency
+    assert beside.wall_w == pytest.approx(alone.wall_w + idling_w)
+    assert alone.wall_peak_w is not None and beside.wall_peak_w is not None
+    assert beside.wall_peak_w == pytest.approx(alone.wall_peak_w + idling_w)
 
 
 def test_a_prompt_draws_near_the_limit() -> None:
@@ -234,6 +240,10 @@ def test_a_mig_slice_says_that_the_boards_power_is_the_whole_cards() -> None:
     assert "whole card" in found.basis
     assert found.board_w < 100
     assert found.wall_peak_w is None and found.circuit is None
+    # Others may use the rest of that card: beside the card of a run it leaves the peak unknown too.
+    beside = estimate(FULL, devices=(card(),), idle=(replace(slice_, name="CUDA1"),))
+    assert beside.wall_peak_w is None and beside.circuit is None
+    assert beside.wall_w is not None
 
 
 def test_everything_says_that_it_is_an_estimate() -> None:
@@ -373,20 +383,91 @@ def test_a_power_limit_bounds_every_board_and_the_peak() -> None:
 
 
 def test_a_board_that_its_cap_slows_draws_the_cap() -> None:
-    factor = power_limited(card(), 250).decode
-    assert factor < 1
-    slowed = work("CUDA0", 6.5, 0.01 / factor)
-    assert estimate(slowed, devices=(card(),), power_limit_w=250).board_w == pytest.approx(250)
+    for cap_w in (120.0, 180.0, 250.0, 280.0):
+        factor = power_limited(card(), cap_w, work=FULL).decode
+        assert factor < 1
+        under = slowed(step(FULL), {"CUDA0": factor}).works
+        found = estimate(*under, devices=(card(),), power_limit_w=cap_w)
+        assert found.board_w == pytest.approx(cap_w)
+
+
+@pytest.mark.parametrize("device", [card(), hbm_card(), card(unified=True, memory_type="LPDDR5X")])
+@pytest.mark.parametrize("rest_s", [0.0, 0.001, 0.02])
+def test_more_bandwidth_under_a_cap_is_never_slower(device: Device, rest_s: float) -> None:
+    board = board_of(device)
+    assert board is not None
+    for cap_w in (least_cap_w(board), 0.4 * board.limit_w, 0.6 * board.limit_w, board.limit_w):
+        before = 0.0
+        for gb_s in range(100, 6_000, 50):
+            faster = replace(device, memory_bandwidth_gb_s=float(gb_s))
+            reading = work("CUDA0", 5, 5 / (0.8 * gb_s) + 0.001, launch_s=0.001)
+            free = step(reading, *([work("host", 0.1, rest_s)] if rest_s else []))
+            duty = reading.seconds / free.seconds
+            factors = power_limited(faster, cap_w, duty=duty, work=reading)
+            tok_s = slowed(free, {"CUDA0": factors.decode}).tok_s
+            assert tok_s >= before * (1 - 1e-12), (cap_w, gb_s)
+            before = tok_s
+
+
+def test_a_device_in_the_package_is_capped_by_the_packages_limit() -> None:
+    chip = card(
+        unified=True, kind="igpu", memory_type="LPDDR5X", memory_bandwidth_gb_s=256.0,
+        fp32_tflops=29.7, power_limit_w=None, idle_power_w=None,
+    )  # fmt: skip
+    halo = replace(host(), cpu="AMD RYZEN AI MAX+ 395", power_limit_w=120.0, n_cores_physical=16)
+    assert power_limited(chip, 120, host=halo).prefill == 1.0
+    assert power_limited(chip, 120).prefill < 1.0  # the limit assumed by bandwidth is higher
+
+
+@pytest.mark.parametrize("device", [card(), hbm_card(), card(idle_power_w=150.0)])
+def test_a_cap_below_what_a_board_can_be_held_to_is_refused_with_the_least(device: Device) -> None:
+    board = board_of(device)
+    assert board is not None
+    least_w = least_cap_w(board)
+    assert board.idle_w < least_w < 0.5 * board.limit_w
+    for too_low in (5.0, least_w - 1):
+        for refuse in (
+            lambda cap_w: power_limited(device, cap_w),
+            lambda cap_w: check_power_limit(cap_w, (device,)),
+            lambda cap_w: estimate(FULL, devices=(device,), power_limit_w=cap_w),
+        ):
+            with pytest.raises(UsageError) as refused:
+                refuse(too_low)
+            assert refused.value.hint and f"{math.ceil(least_w)} W or more" in refused.value.hint
+            assert "assumed" in refused.value.hint
+    check_power_limit(5.0)  # of no device in particular
+    check_power_limit(math.ceil(least_w), (device,))
+
+
+def test_a_3090_may_be_capped_to_100_w_as_people_did() -> None:
+    check_power_limit(100, (card(power_limit_w=350.0, idle_power_w=20.0),))
+
+
+@pytest.mark.parametrize("device", [card(), hbm_card(), card(idle_power_w=None)])
+@pytest.mark.parametrize("works", [(FULL,), (work("CUDA0", 1, 0.01), work("host", 4, 0.1))])
+def test_the_range_is_never_inverted_under_any_cap(device: Device, works: tuple[Work, ...]) -> None:
+    board = board_of(device)
+    assert board is not None
+    for cap_w in range(math.ceil(least_cap_w(board)), 800, 10):
+        prompt = step(work("CUDA0", 5, 0.05, compute_s=0.05, memory_s=0.0), n_tokens=512)
+        found = estimate(*works, devices=(device,), prefill=prompt, power_limit_w=float(cap_w))
+        assert found.board_low_w is not None and found.board_high_w is not None
+        assert board.idle_w <= found.board_low_w <= found.board_w <= found.board_high_w <= cap_w
+        assert found.prefill_board_w is not None and found.prefill_board_w <= cap_w
 
 
 @pytest.mark.parametrize("device", [card(), hbm_card(), card(idle_power_w=None)])
 @pytest.mark.parametrize("duty", [1.0, 0.5, 0.25])
 def test_a_lower_cap_is_never_faster(device: Device, duty: float) -> None:
-    factors = [power_limited(device, float(cap), duty=duty) for cap in range(20, 800, 10)]
+    board = board_of(device)
+    assert board is not None
+    caps = range(math.ceil(least_cap_w(board)), 800, 10)
+    factors = [power_limited(device, float(cap), duty=duty) for cap in caps]
     for phase in ("decode", "prefill"):
         speeds = [getattr(factor, phase) for factor in factors]
         assert speeds == sorted(speeds)
-        assert 0 < speeds[0] < speeds[-1] == 1.0
+        assert 0 < speeds[0] <= speeds[-1] == 1.0
+    assert factors[0].prefill < 1.0
 
 
 def test_a_cap_costs_decode_nothing_before_it_costs_prefill() -> None:

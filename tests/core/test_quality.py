@@ -90,6 +90,7 @@ def test_a_type_that_no_cache_has_is_refused() -> None:
 
 
 def _with_blocks(model: ModelSpec, *blocks: LayerHparams, **changes: int) -> ModelSpec:
+    # mypy reads the values as any of the fields; all that are given here are integers.
     return replace(model, layers=blocks, **changes)  # type: ignore[arg-type]
 
 

@@ -114,7 +114,8 @@ class PowerEstimate:
     wall_w: float | None = None
     """The whole machine at the socket while decoding: boards, processors, the rest, the supply."""
     wall_peak_w: float | None = None
-    """The same with everything at its limit: what the circuit must bear."""
+    """The same with processors and every GPU of the run at their limits (or the cap), and unused
+    GPUs idle: what the circuit must bear in this run. None where a limit is not known."""
     circuit: str | None = None
     """One sentence: what the peak means for a socket, a circuit and a power supply."""
     devices: tuple[DevicePower, ...] = ()

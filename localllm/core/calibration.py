@@ -145,18 +145,6 @@ class Calibration:
         return moved
 
 
-def calibrated(
-    estimate: SpeedEstimate,
-    observations: Sequence[Observation],
-    *,
-    model_key: str,
-    placement_key: str,
-) -> SpeedEstimate:
-    """Return one estimate moved by observations, see ``Calibration.applied``."""
-    calibration = Calibration(observations)
-    return calibration.applied(estimate, model_key=model_key, placement_key=placement_key)
-
-
 def typical_ratio(observations: Iterable[Observation], phase: Phase) -> float | None:
     """Return the median of measured over predicted speed, or None without a measurement."""
     ratios = [

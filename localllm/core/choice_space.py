@@ -1,7 +1,7 @@
-"""The choices that a policy leaves open, one by one: quantisation x KV types x where to compute.
+"""The choices that a policy leaves open, one by one: quantisation x KV types.
 
-Nothing is planned or ranked here. The context is the policy's, and how many layers go to the GPUs
-is the planner's: beside that only "none at all" is a choice, for a host faster than its GPUs.
+Nothing is planned or ranked here. The context is the policy's; where layers lie is the planner's,
+and what is computed at once is decided in ``batches.py``.
 """
 
 from __future__ import annotations

@@ -29,9 +29,10 @@ ChooserOf = Callable[[Sequence[ModelSpec]], Chooser]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A machine under the name that it was asked for by."""
+    """A machine, and what was measured on it."""
 
     label: str
+    """What its row is called."""
     hardware: Hardware
     calibration: Calibration | None = None
     """What was measured on it; only of this machine anything was."""

@@ -30,7 +30,7 @@ from localllm.core.quality import GRADES
 from localllm.core.settings import DEFAULT_N_CTX, wanted_n_ctx
 
 if TYPE_CHECKING:
-    from localllm.core.choice import Option
+    from localllm.core.option import Option
 
 USABLE_TOK_S = 10.0
 """An answer comes about twice as fast as it is read, so that skimming and longer thinking before

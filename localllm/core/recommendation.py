@@ -28,6 +28,7 @@ from localllm.core.preferences import (
     RUNS_TOK_S,
     UNNOTICED_KLD,
     USABLE_TOK_S,
+    merits,
 )
 from localllm.core.quality import Fragility, fragility, loss_of
 from localllm.core.quant_mix import DEFAULT_TYPES
@@ -38,7 +39,6 @@ from localllm.errors import UsageError
 RECOMMEND_SCHEMA = "localllm.recommend/1"
 
 Sort = Literal["size", "speed", "context", "j-per-token"]
-SORTS: tuple[Sort, ...] = ("size", "speed", "context", "j-per-token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,15 +254,16 @@ class _Search:
     def _choose(self, spec: ModelSpec, traits: Fragility, quants: Sequence[str]) -> Choice | None:
         """Choose among quantisations; first among those whose loss nobody notices.
 
-        Where one of these runs well, none that loses more is better by quality or balance. None
-        where every file is larger than wished.
+        Where one of these runs well with the context wanted, none that loses more is better by
+        quality or balance. None where every file is larger than wished.
         """
         unnoticed = [q for q in quants if loss_of(traits, q, n_ctx=1).kld <= UNNOTICED_KLD]
         if unnoticed and self._policy.prefer in ("quality", "balanced"):
             choice = self._among(spec, unnoticed)
-            best = choice.best if choice else None
-            if best and self._runs_well(best) and best.loss.kld <= UNNOTICED_KLD:
-                return choice
+            if choice is not None and self._runs_well(choice.best):
+                it = merits(choice.best, self._policy)
+                if it.kld <= UNNOTICED_KLD and it.n_ctx >= it.wanted_n_ctx:
+                    return choice
         return self._among(spec, quants)
 
     def _among(self, spec: ModelSpec, quants: Sequence[str]) -> Choice | None:
@@ -279,7 +280,7 @@ class _Search:
         """Whether it is fast and frugal enough, at a loss that is not large."""
         most = self._policy.max_j_per_token
         frugal = most is None or (option.power is not None and option.power.j_per_token <= most)
-        return tok_s(option) >= self._least_tok_s and frugal and option.loss.kld < LARGE_KLD
+        return option.tok_s >= self._least_tok_s and frugal and option.loss.kld < LARGE_KLD
 
     def _fitting(self, spec: ModelSpec, traits: Fragility) -> list[str]:
         """Quantisations on offer whose weights may fit into all memory together."""
@@ -290,21 +291,16 @@ class _Search:
         return [q for q in offered if least_bytes(spec, q) <= room]
 
 
-def tok_s(option: Option) -> float:
-    """Estimated decode speed; 0 without an estimate."""
-    return 0.0 if option.speed is None else option.speed.tg_tok_s
-
-
 def _order(row: Row, sort: Sort) -> tuple[float, ...]:
     option = row.option
     if sort == "speed":
-        return (-tok_s(option),)
+        return (-option.tok_s,)
     if sort == "context":
         return (-option.n_ctx, -option.model.n_params)
     if sort == "j-per-token":
         power = option.power
         return (power.j_per_token if power else float("inf"), -option.model.n_params)
-    return (-option.model.n_params, -tok_s(option))
+    return (-option.model.n_params, -option.tok_s)
 
 
 def _shape_key(spec: ModelSpec) -> object:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from localllm.core.calibration import HALF_LIFE_DAYS, Observation, calibrated, typical_ratio
+from localllm.core.calibration import HALF_LIFE_DAYS, Calibration, Observation, typical_ratio
 from localllm.core.plan import SpeedEstimate
 
 ESTIMATE = SpeedEstimate(
@@ -42,7 +42,7 @@ def seen(ratio: float, **changes: Any) -> Observation:
 
 
 def moved(*observations: Observation, estimate: SpeedEstimate = ESTIMATE) -> SpeedEstimate:
-    return calibrated(estimate, observations, model_key=MODEL, placement_key=PLACE)
+    return Calibration(observations).applied(estimate, model_key=MODEL, placement_key=PLACE)
 
 
 def shift(*observations: Observation) -> float:

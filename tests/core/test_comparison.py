@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from localllm.core.calibration import Calibration, Observation
 from localllm.core.choice import choose
 from localllm.core.comparison import (
     COMPARE_SCHEMA,
@@ -170,13 +173,64 @@ def test_models_of_equal_shape_share_a_row() -> None:
 def test_wishes_narrow_the_rows() -> None:
     hardware = machine(gpu())
     everything = recommend(known(2, 24), hardware, Policy(), Wish())
-    slowest = everything.rows[0].option.speed
-    assert slowest is not None
-    faster = Policy(min_tok_s=1.5 * slowest.tg_tok_s)
-    found = recommend(known(2, 24), hardware, faster, Wish())
-    assert all(
-        r.option.speed and r.option.speed.tg_tok_s >= (faster.min_tok_s or 0) for r in found.rows
-    )
+    slowest, quickest = (row.option.tok_s for row in everything.rows)
+    wish = math.sqrt(slowest * quickest)
+    found = recommend(known(2, 24), hardware, Policy(min_tok_s=wish), Wish())
+    assert found.rows
+    assert all(row.option.tok_s >= wish for row in found.rows)
+    assert found.rows[-1].option.tok_s == quickest
+    if len(found.rows) == 2:  # the large one in fewer bits than without the wish
+        large = everything.rows[0].option.model
+        assert found.rows[0].option.model.file_bytes < large.file_bytes
     small = recommend(known(2, 24), hardware, Policy(), Wish(max_file_bytes=2 * GiB))
     assert all(row.option.model.file_bytes <= 2 * GiB for row in small.rows)
     assert [row.name for row in small.rows] == ["m2"]
+
+
+def test_no_bound_loses_what_was_measured_to_be_faster_than_the_formula() -> None:
+    """Own measurements move an estimate by more than any factor that a bound could allow for."""
+    from localllm.core.quants import OFFERED
+
+    hardware, [slow] = machine(), known(60)
+    fastest = choose(
+        [requantised(slow.spec(), quant) for quant in OFFERED],
+        hardware,
+        Policy(prefer="speed"),
+        alternatives=False,
+    ).best
+    calibration = Calibration(
+        Observation(
+            model_key=f"m{model}",
+            placement_key="cpu",
+            phase="tg",
+            predicted_tok_s=4.0,
+            measured_tok_s=22.0,
+            n_tokens=512,
+            age_days=float(day),
+        )
+        for day in range(10)
+        for model in range(6)
+    )
+    policy = Policy(min_tok_s=4 * fastest.tok_s, type_k="f16", type_v="f16")
+    assert not recommend([slow], hardware, policy, Wish()).rows
+    [row] = recommend([slow], hardware, policy, Wish(), calibration=calibration).rows
+    assert row.option.tok_s >= 4 * fastest.tok_s
+
+
+def test_with_max_no_model_is_left_with_a_scrap_of_context_for_a_smaller_loss() -> None:
+    """Q6_K would fit into 6 GiB with a few hundred tokens, and fast enough."""
+    from localllm.core.quants import OFFERED
+
+    base = machine(ram=6 * GiB)
+    fast = replace(base.host, memory_bandwidth_gb_s=400.0, n_threads_logical=128)
+    fast = replace(fast, n_cores_physical=64, n_cores_performance=64)
+    hardware, policy = replace(base, host=fast), Policy(n_ctx="max")
+    spec = llama(name="wide cache", n_layer=24, n_head_kv=32, n_ctx_train=32768)
+    large = choose([requantised(spec, "Q6_K")], hardware, policy, alternatives=False).best
+    assert large.fits and large.n_ctx < 8192
+    every = [requantised(spec, quant) for quant in OFFERED]
+    best = choose(every, hardware, policy, alternatives=False).best
+    models = [Known(name=spec.name, n_params=spec.n_params, spec=_giving(spec))]
+    [row] = recommend(models, hardware, policy, Wish()).rows
+    assert (row.option.model.quant, row.option.n_ctx) == (best.model.quant, best.n_ctx)
+    assert row.option.n_ctx >= 8192

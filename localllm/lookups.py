@@ -107,23 +107,26 @@ def measure_host_bandwidth() -> float:
 def hardware_named(*names: str) -> Hardware:
     """Return a machine by profile name (``rtx-4090``, ``2x rtx-4090``) or saved JSON file.
 
-    Several names make one machine. Raises UsageError with the nearest names for an unknown profile.
+    Several names make one machine, as does ``+`` in one: ``rtx-4090+epyc-9654``. Raises UsageError
+    with the nearest names for an unknown profile.
     """
     from localllm.probes.named import named_hardware
 
-    return named_hardware(names)
+    return named_hardware([part for name in names for part in _parts(name)])
 
 
 def machine_named(name: str) -> Hardware:
-    """Return one machine by one name, in which ``+`` joins parts: ``rtx-4090+epyc-9654``.
+    """Return one machine by one name. Raises what ``hardware_named`` does."""
+    return hardware_named(name)
 
-    Raises what ``hardware_named`` does.
-    """
-    whole = name.lower().endswith(".json") or Path(name).is_file()
-    parts = (name,) if whole else tuple(part.strip() for part in name.split("+"))
+
+def _parts(name: str) -> tuple[str, ...]:
+    if name.lower().endswith(".json") or Path(name).is_file():
+        return (name,)
+    parts = tuple(part.strip() for part in name.split("+"))
     if not all(parts):
         raise UsageError(f'"{name[:60]}" names no machine.', hint="As in rtx-4090+epyc-9654.")
-    return hardware_named(*parts)
+    return parts
 
 
 def hardware_names() -> tuple[str, ...]:

@@ -70,8 +70,8 @@ class OwnRuns:
         self, plan: Plan | None, runs: tuple[TimedRun, ...], *, content_id: str | None
     ) -> None:
         """Keep runs beside the estimates of the plan that they ran under; see ``problem``."""
-        if not runs or plan is None or not self._keeps:
-            return
+        if not runs or plan is None or not self._keeps or plan.power_limit_w is not None:
+            return  # under a cap the formula would be told of what it does not leave out
         from localllm.records.keeping import keep_runs
 
         try:

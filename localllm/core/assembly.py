@@ -61,6 +61,7 @@ def assembled(
         cliff=explain.cliff(model, hardware, policy, solution, further=further),
         counterfactuals=counterfactuals,
         llama_args=llama_args(model, hardware, solution, overrides),
+        power_limit_w=policy.power_limit_w,
         estimated_terms=solution.memory.estimated,
         differences=differences(problem.memory.formulas, solution),
     )

@@ -9,7 +9,7 @@ bound. What even so ranks below a candidate that was worked out in full is prove
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from localllm.core.batches import with_best_batch
 from localllm.core.breakdown import MemoryModel
 from localllm.core.choice_space import Candidate, candidates
 from localllm.core.estimate import Estimator
-from localllm.core.hardware import Hardware
+from localllm.core.groups import read_speed
+from localllm.core.hardware import Device, Hardware
 from localllm.core.memory import N_CTX_PADDING, padded_n_ctx
 from localllm.core.offer import Offer
 from localllm.core.option import Choice, Option
@@ -26,7 +27,6 @@ from localllm.core.placing import Problem
 from localllm.core.planner import solve
 from localllm.core.policy import Policy
 from localllm.core.preferences import Merits, Rank, least_n_ctx, merits, order
-from localllm.core.rates import bandwidth
 from localllm.core.search import largest
 from localllm.core.solution import Solution
 from localllm.core.split import free_bytes
@@ -214,12 +214,11 @@ class Search:
             self._refusal = self._refusal or error
             self._considered = [other for other in self._considered if other is not each]
             return False
-        found = merits(
-            self._option(candidate, _on_the_fastest(solution, self._hardware)), self._relaxed
-        )
+        found = merits(self._option(candidate, solution), self._relaxed)
         each.bound = found._replace(kld=each.bound.kld)
-        if self._calibration is not None and found.fits:
-            # measurements may speak for another placement than that of the bound
+        measured = self._calibration is not None
+        if found.fits and (measured or _unlike(self._hardware.usable_devices)):
+            # What was measured, and what another card would do, is of another placement.
             each.bound = each.bound._replace(tok_s=math.inf)
         each.is_placed = True
         return True
@@ -298,17 +297,9 @@ class Search:
         return option if batched is option.solution else self._option(candidate, batched)
 
 
-def _on_the_fastest(solution: Solution, hardware: Hardware) -> Solution:
-    """Return a solution as if its GPUs were all as fast as the machine's fastest.
-
-    Among unlike cards less room may lead to faster ones: two where one slow card held it all, or
-    another split.
-    """
-    fastest = max(hardware.usable_devices, key=bandwidth, default=None)
-    if fastest is None or all(bandwidth(d) == bandwidth(fastest) for d in solution.devices):
-        return solution
-    devices = tuple(replace(fastest, name=device.name) for device in solution.devices)
-    return replace(solution, devices=devices)
+def _unlike(devices: Sequence[Device]) -> bool:
+    """Whether less room may lead to faster devices: two where one slow card held it all."""
+    return len({read_speed(device) for device in devices}) > 1
 
 
 def _beaten(here: Merits, others: Iterable[Merits]) -> bool:

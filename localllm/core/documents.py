@@ -75,6 +75,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
             }
             for row in plan.devices
         ],
+        "power_limit_w": plan.power_limit_w,
         "speed": _listed(asdict(plan.speed)) if plan.speed else None,
         "power": _listed(asdict(plan.power)) if plan.power else None,
         "cost": _listed(asdict(plan.cost)) if plan.cost else None,
@@ -146,7 +147,8 @@ def bench_row(
     """
     plan, model = setup.plan, setup.plan.model
     samples_ts = tokens_per_second(test, samples_ns)
-    predicted_bytes = sum(row.self_bytes for row in plan.devices)
+    # As it is measured: without the mapped file, of which llama.cpp counts the whole span.
+    predicted_bytes = sum(row.self_bytes - row.mapped_bytes for row in plan.devices)
     estimate = predicted_test(plan, n_prompt=test.n_prompt, n_gen=test.n_gen, depth=test.n_depth)
     return {
         "build_commit": setup.engine.build_commit or "unknown",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from localllm.core import rates
 from localllm.core.board_power import CapFactors, power_limited
 from localllm.core.cost import cost_estimate
 from localllm.core.energy import power_estimate
@@ -73,7 +74,7 @@ class Estimator:
         policy = self._policy
         run = run_of(solution, self._hardware)
         # Where the largest context was asked for, it may be shorter than the depth.
-        depth = min(policy.depth, run.shape.n_ctx - 1)
+        depth = min(policy.depth, run.shape.n_ctx // run.shape.n_seq - 1)
         formula = estimate_speed(
             self._traffic, run, depth=depth, power_limit_w=policy.power_limit_w
         )
@@ -126,9 +127,9 @@ def estimate_speed(
     if power_limit_w is not None:
         decode = slowed(decode, {n: f.decode for n, f in _caps(run, decode, power_limit_w)})
         prefill = slowed(prefill, {n: f.prefill for n, f in _caps(run, prefill, power_limit_w)})
-    kind = kind_of(traffic, run)
-    tg_low, tg_high = SPREADS[f"decode {kind}"]
-    pp_low, pp_high = SPREADS[f"prefill {kind}"]
+    kind, assumed = kind_of(traffic, run), assumptions(run, decode, prefill)
+    tg_low, tg_high = _widened(SPREADS[f"decode {kind}"], assumed)
+    pp_low, pp_high = _widened(SPREADS[f"prefill {kind}"], assumed)
     return SpeedEstimate(
         tg_tok_s=decode.tok_s,
         tg_low=decode.tok_s * tg_low,
@@ -137,13 +138,34 @@ def estimate_speed(
         pp_low=prefill.tok_s * pp_low,
         pp_high=prefill.tok_s * pp_high,
         at_depth=depth,
-        basis="formula",
+        basis=", ".join(("formula", *assumed)),
         bound_by=decode.bound_by,
         pp_bound_by=prefill.bound_by,
         n_prompt=n_prompt,
         decode=decode,
         prefill=prefill,
     )
+
+
+def assumptions(run: Run, decode: Step, prefill: Step) -> tuple[str, ...]:
+    """Return what nobody knows of the hardware and the estimate takes for granted, in words."""
+    found = []
+    for device in run.devices:
+        if not device.memory_bandwidth_gb_s:
+            found.append(f"{device.name} assumed at {rates.bandwidth(device) / 1e9:.0f} GB/s")
+        elif not device.fp32_tflops:
+            found.append(f"arithmetic of {device.name} assumed")
+        streams = any(work.pcie_bytes and work.place == device.name for work in prefill.works)
+        if streams and not device.unified and not rates.slot_known(device):
+            found.append(f"bus of {device.name} assumed PCIe 3.0 x16")
+    if any(work.kind == "host" for work in decode.works) and not run.host.memory_bandwidth_gb_s:
+        found.append(f"RAM assumed at {rates.host_bandwidth(run.host) / 1e9:.0f} GB/s")
+    return tuple(found)
+
+
+def _widened(spread: tuple[float, float], assumed: tuple[str, ...]) -> tuple[float, float]:
+    """Widen a range for what is assumed: real machines lie up to half as much again either way."""
+    return (spread[0] / 1.5, spread[1] * 1.5) if assumed else spread
 
 
 def kind_of(traffic: Traffic, run: Run) -> Kind:

@@ -14,6 +14,8 @@ from localllm.core.memory import Placement
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
 from localllm.core.prediction import run_of_plan
+from localllm.core.pricing import OVERLAP
+from localllm.core.speed import FORMULA_VERSION
 from localllm.core.speed_constants import CONSTANTS
 from localllm.core.text import printable
 from localllm.units import GiB, MiB
@@ -39,7 +41,8 @@ def formula_key(constants: Mapping[str, float] = CONSTANTS) -> str:
     """Return 12 hex digits that stand for the speed formula: what it predicted before it was fitted
     anew says nothing of how far it is off now.
     """
-    return _digest(f"{name}={value!r}" for name, value in sorted(constants.items()))
+    formulas = [f"version {FORMULA_VERSION}", f"overlap {OVERLAP}"]
+    return _digest([*formulas, *(f"{name}={value!r}" for name, value in sorted(constants.items()))])
 
 
 def model_key(model: ModelSpec) -> str:

@@ -7,6 +7,8 @@ from itertools import combinations
 
 from localllm.core.hardware import Device
 from localllm.core.policy import Policy
+from localllm.core.pricing import read_s_per_byte
+from localllm.core.rates import device_rates
 
 MAX_GROUPED_DEVICES = 8
 """With more GPUs than this only the first ones by free memory are tried as smaller groups."""
@@ -41,9 +43,16 @@ def _alike(device: Device) -> tuple[object, ...]:
         device.free_bytes,
         device.overhead_bytes,
         device.alignment_bytes,
-        device.memory_bandwidth_gb_s,
+        read_speed(device),
     )
 
 
+def read_speed(device: Device) -> float:
+    """Bytes of weights per second that decode reads on a device; 0 where nobody knows."""
+    if not device.memory_bandwidth_gb_s:
+        return 0.0
+    return 1.0 / read_s_per_byte(device_rates(device))
+
+
 def _preference(device: Device) -> tuple[float, int]:
-    return (device.memory_bandwidth_gb_s or 0.0, device.free_bytes or 0)
+    return (read_speed(device), device.free_bytes or 0)

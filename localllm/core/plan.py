@@ -73,7 +73,8 @@ class SpeedEstimate:
     pp_high: float | None
     at_depth: int
     basis: str
-    """Where the figures come from: ``formula``, or ``formula, moved by N own measurements``."""
+    """Where the figures come from: ``formula``, then what it assumes of the hardware (``RAM assumed
+    at 40 GB/s``), and ``moved by N own measurements``."""
     bound_by: str
     """What most of a decoded token's time goes to, see ``steps.Bound``."""
     pp_bound_by: str | None = None
@@ -209,6 +210,8 @@ class Plan:
     counterfactuals: tuple[Counterfactual, ...]
     llama_args: tuple[str, ...]
     """The same plan as flags of llama.cpp's programs."""
+    power_limit_w: float | None = None
+    """A cap on every GPU that the estimates are for; localllm does not set it."""
     estimated_terms: tuple[str, ...] = ()
     """Terms of the memory that are upper estimates and not exact formulas."""
     memory_basis: Literal["exact", "formula"] = "formula"

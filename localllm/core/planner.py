@@ -1,7 +1,7 @@
 """make_plan(model, hardware, policy) -> Plan. Every decision about placement is made here.
 
-The number of GPU layers is decided in ``best_placement``; what lies there where not everything
-fits is found in ``partial.py``. The devices are chosen in ``groups.py``, the split over them in
+The number of GPU layers is decided in ``best_placement``: on which devices everything fits is found
+in ``whole.py``, what lies there where not everything does in ``partial.py``, the split over them in
 ``split.py``, the context in ``_largest_context``, the KV type in ``_solve_for_kv_type``. Memory
 comes from a ``MemorySource`` (the formulas, or llama.cpp's allocator), words from ``explain.py``;
 this file knows nothing of where a model or a machine came from.
@@ -186,7 +186,7 @@ def best_placement(problem: Problem, *, n_ctx: int, near: Solution | None = None
 
     A mixture of experts that no devices hold whole keeps all its layers there and some layers'
     experts in RAM. Falls back to the CPU alone where no GPU has room for one layer, or where the
-    CPU is clearly the faster. A number that the user fixed is kept even where it does not fit: the
+    CPU is the faster. A number that the user fixed is kept even where it does not fit: the
     verdict then says so.
     """
     settings = settle(problem.model, problem.hardware, problem.policy, n_ctx=n_ctx)
@@ -278,7 +278,7 @@ def _same_placement(problem: Problem, base: Solution, *, n_ctx: int) -> Solution
     """Return a solution's placement with another context where it fits, on more GPUs if need be."""
     settings = settle(problem.model, problem.hardware, problem.policy, n_ctx=n_ctx)
     if not base.devices:
-        found = _on_the_cpu(problem, settings)
+        found = replace(_on_the_cpu(problem, settings), outpaces_gpus=base.outpaces_gpus)
         return found if found.verdict == "fits" else None
     n, n_experts = base.placement.n_gpu_layers, len(base.placement.host_expert_layers)
     groups: list[tuple[Device, ...]] = [base.devices]

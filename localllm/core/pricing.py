@@ -10,6 +10,8 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from localllm.core.rates import Rates
+from localllm.core.speed_constants import CONSTANTS
 from localllm.core.steps import PlaceKind, Work
 
 Constants = Mapping[str, float]
@@ -94,3 +96,12 @@ def overlapped(memory_s: float, compute_s: float) -> float:
     return longer * float(
         ((memory_s / longer) ** OVERLAP + (compute_s / longer) ** OVERLAP) ** (1 / OVERLAP)
     )
+
+
+def read_s_per_byte(peak: Rates, constants: Constants = CONSTANTS) -> float:
+    """Time that decode takes for a byte of weights at a place: what really tells cards apart.
+
+    A V100 has more bandwidth than an RTX 4080 and reaches less of it.
+    """
+    name = constant_name(constants, [f"decode {each}" for each in peak.classes], "weights")
+    return (constants[name] if name else 1.0) / peak.bandwidth

@@ -52,6 +52,8 @@ OFFERED = (
     "IQ3_XXS",
     "Q2_K",
     "IQ2_M",
+    "IQ2_S",
+    "IQ2_XS",
     "IQ2_XXS",
 )
 """What publishers commonly offer, the largest first; ``requantise.py`` makes each."""

@@ -14,9 +14,6 @@ from localllm.core.solution import Solution
 from localllm.core.speed import decode_step
 from localllm.core.steps import Run
 
-CLEARLY_SHORTER = 0.98
-"""Times within 2 % count as equal: no estimate is better than that."""
-
 
 def decode_s(problem: Problem, solution: Solution) -> float:
     """Estimated seconds of one token under a solution, at the depth asked for."""
@@ -24,7 +21,7 @@ def decode_s(problem: Problem, solution: Solution) -> float:
 
 
 def cpu_is_faster(problem: Problem, settings: Settings, solution: Solution) -> bool:
-    """Whether the CPU alone would decode clearly faster than a solution with GPUs.
+    """Whether the CPU alone would decode faster than a solution with GPUs.
 
     Only where its memory is faster than a GPU's. What is left is a model of some megabytes, which
     launches rule: that lies where the person has put a card for it.
@@ -38,7 +35,7 @@ def cpu_is_faster(problem: Problem, settings: Settings, solution: Solution) -> b
         placement=Placement(n_gpu_layers=0, layers_per_device=()),
         n_threads=settings.n_threads,
     )
-    return _seconds(problem, run) < CLEARLY_SHORTER * decode_s(problem, solution)
+    return _seconds(problem, run) < decode_s(problem, solution)
 
 
 def _seconds(problem: Problem, run: Run) -> float:

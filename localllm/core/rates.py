@@ -17,7 +17,7 @@ ASSUMED_FP32_TFLOPS_PER_GB_S = 0.05
 ASSUMED_CLOCK_HZ = 1.8e9
 """Of a GPU of which the number of multiprocessors is not known."""
 ASSUMED_HOST_BANDWIDTH_GB_S = 40.0
-"""Two channels of DDR4-2666 and slower laptops; said in the estimate where it is used."""
+"""Two channels of DDR4-2666, or a slow laptop; ``estimate.assumptions`` says where it is used."""
 MEASURED_SHARE = 0.85
 """Of the peak that a plain loop over memory reaches, as ``probes/bandwidth.py`` measures it."""
 ASSUMED_HOST_CLOCK_HZ = 3e9
@@ -135,9 +135,15 @@ def pcie_bandwidth(device: Device) -> float:
     """One direction of the device's slot in bytes per second; shared memory needs no bus."""
     if device.unified:
         return bandwidth(device)
-    if not device.pcie_gen or not device.pcie_width:
+    generation = device.pcie_gen_max or device.pcie_gen  # an idle card has shifted down
+    if not generation or not device.pcie_width:
         return ASSUMED_PCIE_GB_S * 1e9
-    return 0.985e9 * 2.0 ** (device.pcie_gen - 3) * device.pcie_width
+    return 0.985e9 * 2.0 ** (generation - 3) * device.pcie_width
+
+
+def slot_known(device: Device) -> bool:
+    """Whether generation and width of the device's slot are known."""
+    return bool((device.pcie_gen_max or device.pcie_gen) and device.pcie_width)
 
 
 def device_classes(device: Device) -> tuple[str, ...]:

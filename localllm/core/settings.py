@@ -83,7 +83,10 @@ def settle(model: ModelSpec, hardware: Hardware, policy: Policy, *, n_ctx: int) 
 def check_wishes(model: ModelSpec, hardware: Hardware, policy: Policy) -> None:
     """Raise UsageError for wishes that contradict the model or the machine."""
     n_ctx = wanted_n_ctx(model, policy)
-    if n_ctx is not None and policy.depth >= padded_n_ctx(n_ctx, n_seq=policy.n_seq):
+    if (
+        n_ctx is not None
+        and policy.depth >= padded_n_ctx(n_ctx, n_seq=policy.n_seq) // policy.n_seq
+    ):
         raise UsageError(
             f"--depth {policy.depth:,} leaves no room in a context of {n_ctx:,} tokens.",
             hint="Ask for a larger --ctx, or a speed further from its end.",

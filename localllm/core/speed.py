@@ -17,7 +17,7 @@ from localllm.core import rates
 from localllm.core.hardware import Device
 from localllm.core.pricing import Constants, Terms, priced
 from localllm.core.speed_constants import CONSTANTS
-from localllm.core.steps import Run, Step, Work, bound_of, scaled
+from localllm.core.steps import Run, Step, Work, bound_of, merged, scaled
 from localllm.core.traffic import (
     ByType,
     LayerTraffic,
@@ -30,6 +30,13 @@ from localllm.core.traits import device_traits
 
 STREAMED_FROM_TOKENS = 32
 """Batches of so many tokens copy host weights to a GPU (``GGML_OP_OFFLOAD_MIN_BATCH``)."""
+
+FEW_TOKENS = 8
+"""Batches of so many tokens take the kernels of one (``MMVQ_MAX_BATCH_SIZE``, ``ggml-cuda``): what
+they read is what they cost."""
+
+FORMULA_VERSION = 1
+"""Raised when the formulas change: measurements kept beside the old ones say nothing of the new."""
 
 Regime = Literal["decode", "prefill"]
 Counted = tuple[LayerTraffic, int]
@@ -82,15 +89,34 @@ def prefill_step(
 
     Several GPUs that hold the whole model work on several batches at once.
     """
-    n_tokens = min(n_prompt, run.shape.n_ubatch)
-    n_batches = n_prompt / n_tokens
-    before = depth + (n_prompt - n_tokens) // 2
-    terms = step_terms(traffic, run, n_tokens=n_tokens, depth=before)
-    works = [priced(t, constants) for t in terms]
-    one, slowest = sum(w.seconds for w in works), max(w.seconds for w in works)
-    seconds = one + (n_batches - 1) * (slowest if _pipelines(run, works) else one)
-    whole = [scaled(work, n_batches) for work in works]
-    return replace(_step(whole, n_tokens=n_prompt, depth=depth), seconds=seconds)
+    works: list[Work] = []
+    seconds = 0.0
+    for count, n_tokens, before in prefill_batches(n_prompt, run.shape.n_ubatch, depth=depth):
+        terms = step_terms(traffic, run, n_tokens=n_tokens, depth=before)
+        batch = [priced(t, constants) for t in terms]
+        one, slowest = sum(w.seconds for w in batch), max(w.seconds for w in batch)
+        if _pipelines(run, batch):
+            seconds += count * slowest + (0.0 if works else one - slowest)
+        else:
+            seconds += count * one
+        works += [scaled(work, count) for work in batch]
+    return replace(_step(merged(works), n_tokens=n_prompt, depth=depth), seconds=seconds)
+
+
+def prefill_batches(
+    n_prompt: int, n_ubatch: int, *, depth: int
+) -> tuple[tuple[int, int, int], ...]:
+    """Return how often, of how many tokens, after how many on average a prompt's batches come.
+
+    Whole ubatches, and a last one of what is left.
+    """
+    n_whole, rest = divmod(n_prompt, n_ubatch)
+    batches = []
+    if n_whole:
+        batches.append((n_whole, n_ubatch, depth + (n_whole - 1) * n_ubatch // 2))
+    if rest:
+        batches.append((1, rest, depth + n_whole * n_ubatch))
+    return tuple(batches)
 
 
 def step_terms(traffic: Traffic, run: Run, *, n_tokens: int, depth: int) -> list[Terms]:
@@ -100,17 +126,14 @@ def step_terms(traffic: Traffic, run: Run, *, n_tokens: int, depth: int) -> list
     the first GPU, where its backend does so, and with them the cache of their layers: attention is
     computed between them.
     """
-    regime: Regime = "decode" if n_tokens == 1 else "prefill"
     on_devices, on_host = _shares(traffic, run, streams=n_tokens >= STREAMED_FROM_TOKENS)
     places = [
-        _terms(share, run, device=device, n_tokens=n_tokens, depth=depth, regime=regime)
+        _terms(share, run, device=device, n_tokens=n_tokens, depth=depth)
         for device, share in zip(run.devices, on_devices, strict=True)
         if share.dense
     ]
     if on_host.dense or on_host.experts or on_host.attention:
-        places.append(
-            _terms(on_host, run, device=None, n_tokens=n_tokens, depth=depth, regime=regime)
-        )
+        places.append(_terms(on_host, run, device=None, n_tokens=n_tokens, depth=depth))
     return places
 
 
@@ -154,19 +177,19 @@ def _terms(
     device: Device | None,
     n_tokens: int,
     depth: int,
-    regime: Regime,
 ) -> Terms:
     """Sum what a place's share of a batch takes. ``device`` None: the host."""
     unpacked = dict.fromkeys((*_FAMILY_NAMES, _BF16_EXPERTS), 0.0)
     products = dict.fromkeys(_FAMILY_NAMES, 0.0)
     weight_bytes = kv_bytes = attention_flops = score_bytes = n_matrices = 0.0
     for layer, count in share.dense:
+        n_rows = min(n_tokens, run.shape.n_outputs_max) if layer.is_output else n_tokens
         n_matrices += count * layer.n_matrices
         for kind, (n_bytes, n_elements) in layer.dense.items():
             family = FAMILIES.get(kind, "legacy")
             weight_bytes += count * n_bytes
             unpacked[family] += count * n_elements
-            products[family] += 2.0 * n_tokens * count * n_elements
+            products[family] += 2.0 * n_rows * count * n_elements
     flops = sum(products.values())
     for layer, count in share.experts:
         touched = experts_touched(layer, n_tokens)
@@ -180,7 +203,7 @@ def _terms(
             products[family] += 2.0 * (passes + touched * TILE_TOKENS) * count * n_elements
     for layer, count in share.attention:
         cells = cells_read(layer, depth + n_tokens)
-        kv_bytes += count * (cells * kv_row_bytes(layer, run.shape) + n_tokens * layer.state_bytes)
+        kv_bytes += count * (cells * kv_row_bytes(layer, run.shape) + layer.state_bytes)
         attention_flops += count * n_tokens * cells * layer.attention_flops
         score_bytes += count * n_tokens * cells * layer.n_head * 4.0
     pcie_bytes = _streamed_bytes(share, run, n_tokens=n_tokens, depth=depth)
@@ -188,6 +211,8 @@ def _terms(
         peak = rates.host_rates(run.host, run.n_threads)
     else:
         peak = rates.device_rates(device)
+    few = 1 if device is None else FEW_TOKENS
+    regime: Regime = "decode" if n_tokens <= few else "prefill"
     return Terms(
         place="host" if device is None else device.name,
         kind="host" if device is None else "gpu",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from localllm.core.groups import read_speed
 from localllm.core.hardware import Device
 from localllm.core.memory import MemorySource, Placement, RunShape
 from localllm.core.policy import Policy
@@ -55,9 +56,7 @@ def _fill(
 ) -> tuple[int, ...]:
     """Fill the devices, the fastest first, to their limits; what is left lies on the last one."""
     left, counts = placement.n_gpu_layers, [0] * len(memory.devices)
-    order = sorted(
-        range(len(counts)), key=lambda i: -(memory.devices[i].memory_bandwidth_gb_s or 0)
-    )
+    order = sorted(range(len(counts)), key=lambda i: -(read_speed(memory.devices[i])))
     for index in order:
         budget, low, high = budgets[index], 0, left
         while low < high:
@@ -80,8 +79,8 @@ def _fill(
 
 
 def _unlike(devices: Sequence[Device]) -> bool:
-    """Whether one device's memory is clearly faster than another's, by what is known of them."""
-    known = [device.memory_bandwidth_gb_s for device in devices if device.memory_bandwidth_gb_s]
+    """Whether one device reads weights clearly faster than another, by what is known of them."""
+    known = [speed for device in devices if (speed := read_speed(device))]
     return len(known) == len(devices) and max(known, default=0.0) > 1.1 * min(known, default=0.0)
 
 

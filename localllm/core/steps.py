@@ -14,7 +14,7 @@ from localllm.core.hardware import Device, Host
 from localllm.core.memory import Placement, RunShape
 
 Bound = Literal["VRAM bandwidth", "host bandwidth", "PCIe", "compute", "launch"]
-"""What most of a step's time goes to. ``launch``: starting kernels and waiting for them."""
+"""What the slowest place spends most of its time on. ``launch``: starting kernels and waiting."""
 
 PlaceKind = Literal["gpu", "host"]
 
@@ -33,7 +33,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What one place does in one step. Places work one after the other in a single stream."""
+    """What one place does in one step.
+
+    Places work one after the other, except in prompts of several batches on several GPUs.
+    """
 
     place: str
     """The device's name, or ``host``."""
@@ -105,6 +108,29 @@ def with_time(work: Work, factor: float) -> Work:
     )
 
 
+def merged(works: Sequence[Work]) -> list[Work]:
+    """Add up the works of each place, in the order of their first."""
+    sums: dict[str, Work] = {}
+    for work in works:
+        before = sums.get(work.place)
+        sums[work.place] = work if before is None else _added(before, work)
+    return list(sums.values())
+
+
+def _added(one: Work, other: Work) -> Work:
+    return replace(
+        one,
+        memory_bytes=one.memory_bytes + other.memory_bytes,
+        pcie_bytes=one.pcie_bytes + other.pcie_bytes,
+        flops=one.flops + other.flops,
+        memory_s=one.memory_s + other.memory_s,
+        compute_s=one.compute_s + other.compute_s,
+        pcie_s=one.pcie_s + other.pcie_s,
+        launch_s=one.launch_s + other.launch_s,
+        seconds=one.seconds + other.seconds,
+    )
+
+
 def slowed(step: Step, factors: Mapping[str, float]) -> Step:
     """Return a step with places at a share of their speed, in (0, 1], by name."""
     works = [with_time(work, 1.0 / factors.get(work.place, 1.0)) for work in step.works]
@@ -119,12 +145,13 @@ def slowed(step: Step, factors: Mapping[str, float]) -> Step:
 
 
 def bound_of(works: Sequence[Work]) -> Bound:
-    """Name what most of the time goes to."""
-    sums: dict[Bound, float] = {
-        "VRAM bandwidth": sum(w.memory_s for w in works if w.kind == "gpu"),
-        "host bandwidth": sum(w.memory_s for w in works if w.kind == "host"),
-        "PCIe": sum(w.pcie_s for w in works),
-        "compute": sum(w.compute_s for w in works),
-        "launch": sum(w.launch_s for w in works),
+    """Name what the slowest place spends most of its time on."""
+    slowest = max(works, key=lambda work: work.seconds)
+    memory: Bound = "VRAM bandwidth" if slowest.kind == "gpu" else "host bandwidth"
+    parts: dict[Bound, float] = {
+        memory: slowest.memory_s,
+        "PCIe": slowest.pcie_s,
+        "compute": slowest.compute_s,
+        "launch": slowest.launch_s,
     }
-    return max(sums, key=lambda name: sums[name])
+    return max(parts, key=lambda name: parts[name])

@@ -51,7 +51,9 @@ class LayerTraffic:
     attention_flops: float = 0.0
     """Operations of one token with one cached token."""
     state_bytes: int = 0
-    """Recurrent state, read and written for every token."""
+    """Recurrent state, read and written once for every batch."""
+    is_output: bool = False
+    """The output layer, which computes for the last token of a prompt only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ def traffic_of(model: ModelSpec) -> Traffic:
             dense=_by_type(output),
             experts={},
             n_matrices=sum(len(tensor.shape) > 1 for tensor in output),
+            is_output=True,
         ),
         n_vocab=model.n_vocab,
         n_embd=model.n_embd,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from localllm.core.groups import device_groups
+from localllm.core.groups import device_groups, read_speed
 from localllm.core.hardware import Device
 from localllm.core.partial import hopeless
 from localllm.core.placing import Problem, place
-from localllm.core.ranking import CLEARLY_SHORTER, decode_s
+from localllm.core.ranking import decode_s
 from localllm.core.settings import Settings
 from localllm.core.solution import Solution
 
@@ -30,14 +30,12 @@ def whole_on_gpus(problem: Problem, settings: Settings, *, n_gpu_layers: int) ->
         found = place(here, settings, n_gpu_layers=n_gpu_layers)
         if not found.gpus_fit:
             continue
-        if best is None or decode_s(problem, found) < CLEARLY_SHORTER * decode_s(problem, best):
+        if best is None or decode_s(problem, found) < decode_s(problem, best):
             best = found
     return best
 
 
 def _faster_left_out(devices: tuple[Device, ...], used: tuple[Device, ...]) -> bool:
-    """Whether a device that is not in use has faster memory than one that is."""
-    slowest = min((device.memory_bandwidth_gb_s or 0.0 for device in used), default=0.0)
-    return any(
-        (device.memory_bandwidth_gb_s or 0.0) > slowest for device in devices if device not in used
-    )
+    """Whether a device that is not in use reads faster than one that is."""
+    slowest = min(map(read_speed, used), default=0.0)
+    return any(read_speed(device) > slowest for device in devices if device not in used)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from _fit.facts import Fact
 from _fit.least_squares import Observation, Place, fit, predicted
 from _fit.parameters import PRIORS, Parameter
-from localllm.core.pricing import constant_name, part_of
-from localllm.core.speed import step_terms
+from localllm.core.pricing import Terms, constant_name, part_of
+from localllm.core.speed import prefill_batches, step_terms
 from localllm.core.traffic import Traffic, traffic_of
 from localllm.core.traits import device_traits
 
@@ -53,34 +53,38 @@ def rows_of(facts: Iterable[Fact], *, constants: Iterable[str] = PRIORS) -> list
 
 def _row(fact: Fact, traffic: Traffic, names: frozenset[str]) -> Row:
     if fact.phase == "tg":
-        n_tokens, n_batches = 1, 1.0
-        depth = fact.mean_depth
+        batches: tuple[tuple[int, int, int], ...] = ((1, 1, fact.mean_depth),)
     else:
-        n_tokens = min(fact.n_tokens, fact.run.shape.n_ubatch)
-        n_batches = fact.n_tokens / n_tokens
-        depth = fact.depth + (fact.n_tokens - n_tokens) // 2
-    terms = step_terms(traffic, fact.run, n_tokens=n_tokens, depth=depth)
-    pipelined = (
-        len(terms) > 1
-        and all(term.kind == "gpu" for term in terms)
-        and all(device_traits(device).pipelines for device in fact.run.devices)
-    )
-    times = 1.0 + (n_batches - 1.0) / len(terms) if pipelined else n_batches
-    places = []
-    for place in terms:
-        parts: dict[str, dict[str, float]] = {"memory": {}, "compute": {}, "rest": {}}
-        for term, amount in place.quantities.items():
-            name = constant_name(names, place.keys, term) if amount else None
-            if name is None:
-                continue
-            scaled = times * amount * (fact.weights_scale if term in _OF_WEIGHTS else 1.0)
-            part = parts[part_of(term)]
-            for each in (name, _of_old_times(fact, term, several=len(terms) > 1)):
-                if each in names:
-                    part[each] = part.get(each, 0.0) + scaled
-        places.append(Place(**parts))
+        batches = prefill_batches(fact.n_tokens, fact.run.shape.n_ubatch, depth=fact.depth)
+    n_batches = sum(count for count, _, _ in batches)
+    places: list[Place] = []
+    for count, n_tokens, depth in batches:
+        terms = step_terms(traffic, fact.run, n_tokens=n_tokens, depth=depth)
+        pipelined = (
+            len(terms) > 1
+            and all(term.kind == "gpu" for term in terms)
+            and all(device_traits(device).pipelines for device in fact.run.devices)
+        )
+        # Equal stages: all but the first batch wait for one of them only.
+        share = (1.0 + (n_batches - 1.0) / len(terms)) / n_batches if pipelined else 1.0
+        places += (_place(fact, term, names, count * share, len(terms) > 1) for term in terms)
     measured = 1.0 if fact.phase == "tg" else float(fact.n_tokens)
     return Row(fact=fact, seconds=measured / fact.tok_s, places=tuple(places))
+
+
+def _place(fact: Fact, place: Terms, names: frozenset[str], times: float, several: bool) -> Place:
+    """One place's quantities, so many times, by the constants that price them."""
+    parts: dict[str, dict[str, float]] = {"memory": {}, "compute": {}, "rest": {}}
+    for term, amount in place.quantities.items():
+        name = constant_name(names, place.keys, term) if amount else None
+        if name is None:
+            continue
+        scaled = times * amount * (fact.weights_scale if term in _OF_WEIGHTS else 1.0)
+        part = parts[part_of(term)]
+        for each in (name, _of_old_times(fact, term, several=several)):
+            if each in names:
+                part[each] = part.get(each, 0.0) + scaled
+    return Place(**parts)
 
 
 def _of_old_times(fact: Fact, term: str, *, several: bool) -> str:

@@ -67,10 +67,14 @@ class CapPoint:
     cap_w: float
     duty: float
     speed: float
+    work: Work | None
+    """Of a decoded token without the cap, where the series says what it reads."""
 
     def predicted(self, constants: Mapping[str, float]) -> float:
         """The share by the formula with these constants."""
-        factors = power_limited(self.device, self.cap_w, duty=self.duty, constants=constants)
+        factors = power_limited(
+            self.device, self.cap_w, duty=self.duty, work=self.work, constants=constants
+        )
         return factors.decode if self.phase == "decode" else factors.prefill
 
 
@@ -121,6 +125,16 @@ def readings(facts: Iterable[Fact], use: str) -> list[Reading]:
     return found
 
 
+def _free_work(members: Sequence[Fact]) -> Work | None:
+    """What one board does in a step of a series' fastest run, where some run says what it reads."""
+    told = next((fact for fact in members if "read_gb" in fact), None)
+    if told is None:
+        return None
+    n_used = told.get("n_used", 1)
+    step_s = told["batch"] / max(fact["tok_s"] for fact in members)
+    return _work(told, n_used, step_s / n_used)
+
+
 def _work(fact: Fact, n_used: int, seconds: float) -> Work:
     """What one of the boards does in a step."""
     return Work(
@@ -152,6 +166,7 @@ def cap_points(facts: Iterable[Fact]) -> list[CapPoint]:
             # Prefill runs through the cards as a pipeline: all of them work.
             duty=1.0 / fact.get("n_used", 1) if fact["phase"] == "decode" else 1.0,
             speed=fact["tok_s"] / max(other["tok_s"] for other in members),
+            work=_free_work(members) if fact["phase"] == "decode" else None,
         )
         for name, members in series.items()
         for fact in members

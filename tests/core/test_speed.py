@@ -229,7 +229,7 @@ def test_a_larger_ubatch_amortises_the_stream_over_the_bus() -> None:
         ).tok_s
         for n in (512, 2048)
     )
-    assert large > 2 * small
+    assert large > 1.5 * small
 
 
 def test_small_batches_are_not_streamed() -> None:

@@ -129,6 +129,8 @@ def host(*, available: int = 60 * GiB, isa: tuple[str, ...] = ("avx2",)) -> Host
         n_cores_performance=8,
         n_threads_logical=16,
         isa=isa,
+        memory_bandwidth_gb_s=40.0,
+        memory_bandwidth_basis="profile",
     )
 
 
@@ -142,7 +144,10 @@ def gpu(name: str = "CUDA0", *, free: int = 23 * GiB, bandwidth_gb_s: float = 10
         total_bytes=free + GiB,
         free_bytes=free,
         memory_bandwidth_gb_s=bandwidth_gb_s,
+        fp32_tflops=0.05 * bandwidth_gb_s,
         compute_capability=(8, 9),
+        pcie_gen=3,
+        pcie_width=16,
     )
 
 

@@ -49,6 +49,10 @@ def detect(
     ]
     probed = [device for part in found for device in part.devices]
     devices, merge_notes = merge(probed, engine_devices, env)
+    if devices:  # else nothing of the profiles is imported
+        from localllm.probes.product_facts import with_product_facts
+
+        devices = with_product_facts(devices, host)
     notes = [*report.notes, *(note for part in found for note in part.notes), *merge_notes]
     if not devices:
         reasons = [part.absent for part in found if part.absent is not None]

@@ -57,6 +57,11 @@ def split_name(name: str) -> tuple[str, str]:
     return (sized[1], f"-{sized[2]}gb") if sized else ("", "")
 
 
+def slice_variant(label: str) -> str:
+    """Return the variant of a MIG slice by its name: ``-mig-1g.10gb`` for ``1g.10gb``."""
+    return _SLICE_MARK + label
+
+
 def variant_table(variant: str) -> str:
     """Return the table that a variant is in: ``mig`` or ``memory``."""
     return "mig" if variant.startswith(_SLICE_MARK) else "memory"

@@ -18,6 +18,9 @@ _LARGEST_BYTES = 16 * MiB
 def load_hardware(path: Path) -> Hardware:
     """Return the machine saved in a file, with the file as its source.
 
+    What the file leaves out of a known product, an older version's or one written by hand, comes
+    from its profile, as it does for a device that is detected.
+
     Raises NotFoundError for a missing file, UsageError for one that is no saved machine, and
     IntegrityError for one that is damaged.
     """
@@ -35,4 +38,10 @@ def load_hardware(path: Path) -> Hardware:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise IntegrityError(f"{path} is not JSON: {error}.", hint=hint) from error
-    return replace(hardware_from_document(document), source=str(path))
+    saved = hardware_from_document(document)
+    if not saved.devices:
+        return replace(saved, source=str(path))
+    from localllm.probes.product_facts import with_product_facts
+
+    devices = with_product_facts(saved.devices, saved.host)
+    return replace(saved, devices=devices, source=str(path))

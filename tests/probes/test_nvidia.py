@@ -49,13 +49,13 @@ def test_every_field_that_the_driver_tells_is_read(driver: FakeDriver, machine: 
         "pcie_width": 16,
         "pcie_width_max": 16,
         "power_limit_w": 450.0,
-        "idle_power_w": None,
-        "memory_type": None,
+        "idle_power_w": 18.0,  # from here to FP8 the profile's: no driver tells
+        "memory_type": "GDDR6X",
         "nvlink_gb_s": None,
-        "fp32_tflops": None,
-        "fp16_tflops": None,
-        "int8_tops": None,
-        "fp8_tflops": None,
+        "fp32_tflops": 82.58,
+        "fp16_tflops": 165.2,
+        "int8_tops": 660.6,
+        "fp8_tflops": 330.3,
         "fp4_tflops": None,
         "mig": None,
         "alignment_bytes": None,
@@ -121,12 +121,36 @@ def test_a_call_that_fails_leaves_its_field_unknown_and_the_rest_known(
 
     device = only_device(driver.detect(Scenario(gpus=(rtx_4090(**failing),)), root=machine))
 
+    fields = set(FIELD_BY_FUNCTION.values())
+    of_the_product = {"compute_capability", "n_multiprocessors", "memory_bandwidth_gb_s"}
+    for field in fields - of_the_product:
+        assert device[field] is None, field
+    assert {device["unknown"][field] for field in fields - of_the_product} == {
+        next(r for r in device["unknown"].values() if reason in r)
+    }
+    assert not of_the_product & set(device["unknown"])
+    assert device["memory_bandwidth_basis"] == "profile"
+    assert (device["compute_capability"], device["n_multiprocessors"]) == ([8, 9], 128)
+
+
+def test_a_call_that_fails_on_an_unknown_product_leaves_its_field_unknown(
+    driver: FakeDriver, machine: Path
+) -> None:
+    failing = {f"code.{function}": 3 for function in FIELD_BY_FUNCTION}
+    gpu = rtx_4090(name="NVIDIA PG506-232", **failing)
+
+    device = only_device(driver.detect(Scenario(gpus=(gpu,)), root=machine))
+
     for field in FIELD_BY_FUNCTION.values():
         assert device[field] is None, field
-    assert {device["unknown"][field] for field in set(FIELD_BY_FUNCTION.values())} <= {
-        next(r for r in device["unknown"].values() if reason in r),
-        "the compute capability is not known",
-    }
+        assert device["unknown"][field]
+
+
+def test_a_call_that_fails_takes_nothing_else_with_it(driver: FakeDriver, machine: Path) -> None:
+    failing = {f"code.{function}": 3 for function in FIELD_BY_FUNCTION}
+
+    device = only_device(driver.detect(Scenario(gpus=(rtx_4090(**failing),)), root=machine))
+
     assert device["description"] == "NVIDIA GeForce RTX 4090"
     assert device["free_bytes"] == 24076 * MiB
 

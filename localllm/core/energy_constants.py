@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 CONSTANTS: Mapping[str, float] = {
     "apple limit_w_per_tflops": 9.72,
-    "cap decode": 1.2,
-    "cap floor": 0.217,
+    "cap decode": 1.18,
+    "cap floor": 0.216,
     "cap prefill": 1.62,
     "gddr arithmetic": 0.404,
     "gddr awake": 0.305,

@@ -191,7 +191,11 @@ def _caps(run: Run, step: Step, power_limit_w: float) -> list[tuple[str, CapFact
         (
             work.place,
             power_limited(
-                devices[work.place], power_limit_w, duty=min(work.seconds / step.seconds, 1.0)
+                devices[work.place],
+                power_limit_w,
+                duty=min(work.seconds / step.seconds, 1.0),
+                host=run.host,
+                work=work,
             ),
         )
         for work in step.works

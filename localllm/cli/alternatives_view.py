@@ -8,15 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from localllm.cli.compare_cells import decode, gpu_layers, joules, kv_types, prompt, watts
 from localllm.cli.folding import Column, fold, table
 from localllm.core.option import Option
 from localllm.core.plan import Plan
 from localllm.core.quality import grade
 from localllm.core.target import Reach, Step
 from localllm.core.text import printable
-from localllm.units import format_bytes, format_range, format_rate
-
-NONE = "-"
+from localllm.units import format_bytes, format_rate
 
 FOLDING = ("nats", "W", "J/token", "prompt tok/s", "context", "size", "GPU layers", "KV")
 """The order in which columns give way on a narrow terminal."""
@@ -65,14 +64,14 @@ def _columns(options: Sequence[Option], chosen: Option | None, *, mark: str) -> 
         column("quant", lambda o: o.model.quant, right=False, bold=True),
         column("loss (perplexity)", _loss, right=False),
         column("nats", lambda o: f"{o.loss.kld:.2g}"),
-        column("KV", _kv, right=False),
+        column("KV", kv_types, right=False),
         column("context", lambda o: f"{o.n_ctx:,}"),
-        column("GPU layers", _layers),
-        column("tok/s (80 %)", _decode),
-        column("prompt tok/s", _prompt),
+        column("GPU layers", gpu_layers),
+        column("tok/s (80 %)", lambda o: decode(o) if o.speed else "does not fit"),
+        column("prompt tok/s", prompt),
     ]
     if any(option.power for option in options):
-        columns += [column("W", _watts), column("J/token", _joules)]
+        columns += [column("W", watts), column("J/token", joules)]
     return [*columns, column("size", lambda o: format_bytes(o.model.file_bytes))]
 
 
@@ -96,9 +95,9 @@ def print_reach(console: Console, reach: Reach) -> None:
 
 def gives(step: Step) -> str:
     """Return what a change gives: the speed with its range, and the energy where it is known."""
-    words = f"{_decode(step.option)} tok/s"
+    words = f"{decode(step.option)} tok/s"
     if step.option.power is not None:
-        words += f", {step.option.power.j_per_token:.3g} J/token"
+        words += f", {format_rate(step.option.power.j_per_token)} J/token"
     return words
 
 
@@ -115,37 +114,3 @@ def _loss(option: Option) -> str:
     if option.loss.kld == 0:
         return "none"
     return word if percent < 0.05 else f"{word} +{percent:.{0 if percent >= 10 else 1}f} %"
-
-
-def _kv(option: Option) -> str:
-    shape = option.solution.settings.shape
-    return shape.type_k if shape.type_k == shape.type_v else f"{shape.type_k}/{shape.type_v}"
-
-
-def _layers(option: Option) -> str:
-    placement = option.solution.placement
-    if not placement.n_gpu_layers:
-        return "CPU"
-    text = f"{placement.n_gpu_layers}/{option.model.n_layer_total}"
-    n_host = len(placement.host_expert_layers)
-    return f"{text} ncmoe {n_host}" if n_host else text
-
-
-def _decode(option: Option) -> str:
-    speed = option.speed
-    if speed is None:
-        return "does not fit"
-    return f"{format_rate(speed.tg_tok_s)} ({format_range(speed.tg_low, speed.tg_high)})"
-
-
-def _prompt(option: Option) -> str:
-    speed = option.speed
-    return NONE if speed is None or speed.pp_tok_s is None else f"{speed.pp_tok_s:,.0f}"
-
-
-def _watts(option: Option) -> str:
-    return f"{option.power.board_w:,.0f}" if option.power else NONE
-
-
-def _joules(option: Option) -> str:
-    return f"{option.power.j_per_token:.2g}" if option.power else NONE

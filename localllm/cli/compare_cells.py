@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from localllm.cli.folding import Column, markdown_text
-from localllm.core.choice import Option
 from localllm.core.comparison import Entry, Shortage
 from localllm.core.hardware import THIS_MACHINE, Hardware
+from localllm.core.option import Option
 from localllm.core.policy import Prices
 from localllm.core.quality import describe_loss, grade
 from localllm.core.text import printable
@@ -200,8 +200,8 @@ def depth(asked: Asked) -> str:
 def estimates(asked: Asked) -> str:
     """That these are estimates, whose, and what their ranges hold."""
     return (
-        f"Estimates by localllm {asked.version}, not measurements: in 8 of 10 cases the speed is "
-        "within its range."
+        f"Estimates by localllm {asked.version}, not measurements: ranges hold some 8 of 10 public "
+        "measurements, fewer with experts in RAM."
     )
 
 

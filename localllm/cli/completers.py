@@ -23,10 +23,19 @@ def complete_plannable(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer what ``complete_model`` does, and the models whose shapes are recorded."""
+    return [
+        *complete_model(ctx, parameter, incomplete),
+        *complete_known(ctx, parameter, incomplete),
+    ]
+
+
+def complete_known(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the models whose shapes are recorded."""
     from localllm.session import model_names
 
-    known = [name for name in model_names() if name.startswith(incomplete)]
-    return [*complete_model(ctx, parameter, incomplete), *items(known)]
+    return items(name for name in model_names() if name.startswith(incomplete))
 
 
 def complete_hardware(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from localllm import __version__
+from localllm.cli.completers import complete_known
 from localllm.cli.options import (
     Option,
     complete_hardware,
@@ -21,11 +22,9 @@ from localllm.core.policy import Policy
 from localllm.errors import DoesNotFitError, UsageError
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from localllm.core.recommendation import Sort
 
-_SORTS = ("size", "speed", "context", "j-per-token")
+_SORTS: tuple[Sort, ...] = ("size", "speed", "context", "j-per-token")
 
 EXAMPLES = """\
 \b
@@ -54,19 +53,8 @@ def parse_gib(text: str) -> int:
         return parse_size(text)
 
 
-def complete_words(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer the names of known models."""
-    from click.shell_completion import CompletionItem
-
-    from localllm.session import model_names
-
-    return [CompletionItem(name) for name in model_names() if name.startswith(incomplete)]
-
-
 @click.command(cls=Remembering, epilog=EXAMPLES)
-@click.argument("words", metavar="[WORD]...", nargs=-1, shell_complete=complete_words)
+@click.argument("words", metavar="[WORD]...", nargs=-1, shell_complete=complete_known)
 @click.option(
     "--hardware",
     "names",

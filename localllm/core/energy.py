@@ -20,7 +20,7 @@ from localllm.core.board_power import (
 )
 from localllm.core.energy_constants import CONSTANTS
 from localllm.core.hardware import Device, Hardware
-from localllm.core.plan import DevicePower, PowerEstimate
+from localllm.core.plan import DevicePower, PowerEstimate, Scope
 from localllm.core.steps import Run, Step, Work
 
 __all__ = ["CapFactors", "check_power_limit", "power_estimate", "power_limited", "power_unknown"]
@@ -69,7 +69,7 @@ def power_estimate(
         rows, cpu = _one_package(rows, cpu)
     idle_w = _idle_elsewhere_w(hardware, run)
     limits = [row.limit_w or 0.0 for row in rows]
-    scope = _total(rows) if rows else cpu
+    name, scope = _scope(rows, cpu, boards, decode)
     low, high = (CONSTANTS["low"], CONSTANTS["high"]) if rows else (wall.CPU_LOW, wall.CPU_HIGH)
     wall_w = wall.socket_w(run.host, _total((*rows, cpu)).decode_w + idle_w)
     # The limit of a MIG slice's card is not known here, and others may use the rest of the card:
@@ -80,7 +80,7 @@ def power_estimate(
         board_w=scope.decode_w,
         j_per_token=scope.decode_w / decode.tok_s,
         basis=_basis(run, boards, power_limit_w),
-        scope="GPU boards" if rows else "CPU package",
+        scope=name,
         board_low_w=max(scope.decode_w * low, scope.idle_w),
         board_high_w=min(scope.decode_w * high, scope.limit_w or scope.decode_w),
         prefill_board_w=None if prefill is None else scope.prefill_w,
@@ -92,6 +92,19 @@ def power_estimate(
         cpu_w=cpu.decode_w if cpu.limit_w else None,
         wall_j_per_token=wall_w / decode.tok_s,
     )
+
+
+def _scope(
+    rows: tuple[DevicePower, ...], cpu: DevicePower, boards: list[Board], decode: Step
+) -> tuple[Scope, DevicePower]:
+    """Whose watts count: the boards', and the processors' where they compute a part of a token."""
+    if not rows:
+        return "CPU package", cpu
+    if any(board.kind == "unified" for board in boards):
+        return "whole chip", _total(rows)
+    if any(work.kind == "host" for work in decode.works) and cpu.limit_w:
+        return "GPU boards and CPU", _total((*rows, cpu))
+    return "GPU boards", _total(rows)
 
 
 def _total(rows: tuple[DevicePower, ...]) -> DevicePower:

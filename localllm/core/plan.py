@@ -97,16 +97,21 @@ class DevicePower:
     limit_w: float | None
 
 
+Scope = Literal["GPU boards", "GPU boards and CPU", "CPU package", "whole chip"]
+"""Whose watts a figure is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerEstimate:
     """Watts and joules per token, by scope. Always an estimate."""
 
     board_w: float
-    """Mean draw while decoding of the GPU boards together; without GPUs, of the processors."""
+    """Mean draw of ``scope`` while decoding: the GPU boards together, with the processors where
+    they compute a part of a token; without GPUs the processors; one chip where they share it."""
     j_per_token: float
     """``board_w`` over the decode speed: the same scope."""
     basis: str
-    scope: Literal["GPU boards", "CPU package"] = "GPU boards"
+    scope: Scope = "GPU boards"
     board_low_w: float | None = None
     board_high_w: float | None = None
     """80 % range of ``board_w``."""

@@ -153,9 +153,11 @@ def test_two_cards_of_a_layer_split_draw_more_than_one_and_less_than_two() -> No
 def test_a_partly_offloaded_card_draws_less_than_half_its_limit() -> None:
     # A tenth of the time on the card, the rest the CPU computes: TDP times time is twice too much.
     found = estimate(work("CUDA0", 6, 0.01), work("host", 5, 0.09), devices=(card(),))
-    assert 18 < found.board_w < 450 / 2
+    assert 18 < found.devices[0].decode_w < 450 / 2
     assert found.cpu_w is not None
     assert found.cpu_w > 0.5 * cpu_limit_w(host())
+    assert found.scope == "GPU boards and CPU"  # a token costs what both draw
+    assert found.board_w == pytest.approx(found.devices[0].decode_w + found.cpu_w)
 
 
 def test_offloading_looks_frugal_on_the_board_and_is_not_at_the_socket() -> None:
@@ -452,8 +454,12 @@ def test_the_range_is_never_inverted_under_any_cap(device: Device, works: tuple[
         prompt = step(work("CUDA0", 5, 0.05, compute_s=0.05, memory_s=0.0), n_tokens=512)
         found = estimate(*works, devices=(device,), prefill=prompt, power_limit_w=float(cap_w))
         assert found.board_low_w is not None and found.board_high_w is not None
-        assert board.idle_w <= found.board_low_w <= found.board_w <= found.board_high_w <= cap_w
-        assert found.prefill_board_w is not None and found.prefill_board_w <= cap_w
+        most = cap_w + (
+            found.devices[-1].limit_w or 0 if found.scope == "GPU boards and CPU" else 0
+        )
+        assert board.idle_w <= found.board_low_w <= found.board_w <= found.board_high_w <= most
+        assert found.devices[0].decode_w <= cap_w
+        assert found.prefill_board_w is not None and found.prefill_board_w <= most
 
 
 @pytest.mark.parametrize("device", [card(), hbm_card(), card(idle_power_w=None)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 KiB = 1024
 MiB = 1024**2
@@ -12,6 +13,20 @@ TiB = 1024**4
 
 _BINARY_STEPS = ((TiB, "TiB"), (GiB, "GiB"), (MiB, "MiB"), (KiB, "KiB"))
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_AMOUNT = re.compile(r"\s*(-?\d*\.?\d+(?:e[+-]?\d+)?)\s*([a-z/ ]*)", re.IGNORECASE)
+
+RATE_UNITS: Mapping[str, float] = dict.fromkeys(
+    ("", "tok/s", "t/s", "tokens/s", "token/s", "tok/sec", "tps", "tok", "tokens"), 1.0
+)
+"""What a speed may be written in, without spaces and in small letters, in tokens per second."""
+
+ENERGY_UNITS: Mapping[str, float] = {"": 1.0} | {
+    f"{joule}{token}": factor
+    for joule, factor in {"j": 1.0, "joule": 1.0, "joules": 1.0, "mj": 0.001}.items()
+    for token in ("", "/token", "/tok", "/t")
+}
+"""The same for an energy, in joules per token."""
+
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -72,3 +87,13 @@ def parse_bytes(text: str) -> int:
         raise ValueError(f"not a size: {text!r}")
     number, prefix, _ = match.groups()
     return round(float(number) * 1024.0 ** _POWERS[prefix.lower()])
+
+
+def parse_amount(text: str, units: Mapping[str, float]) -> float | None:
+    """Read a number and its unit, in what ``units`` are multiples of; None for anything else.
+
+    ``units``: factors by unit without spaces and in small letters, ``""`` for a bare number.
+    """
+    match = _AMOUNT.fullmatch(text)
+    factor = units.get("".join(match[2].lower().split())) if match else None
+    return float(match[1]) * factor if match and factor else None

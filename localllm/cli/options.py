@@ -13,25 +13,31 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from localllm.cli.amounts import (
+    parse_currency,
+    parse_energy,
+    parse_hour_price,
+    parse_kwh_price,
+    parse_power,
+    parse_rate,
+    prices_of,
+)
 from localllm.cli.completers import complete_hardware, complete_model, complete_plannable, items
 from localllm.cli.parse import (
     PREFERENCES,
-    parse_amount,
     parse_count,
-    parse_currency,
     parse_flash_attn,
     parse_headroom,
     parse_kv_type,
     parse_n_ctx,
     parse_n_gpu_layers,
     parse_preference,
-    parse_price,
     parse_quant,
     parse_size,
     parse_tensor_split,
     parse_whole,
 )
-from localllm.core.policy import KV_TYPES, Policy, Prices
+from localllm.core.policy import KV_TYPES, Policy
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -190,7 +196,7 @@ _PLANNING_OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]
     ),
     "n_ubatch": _planning_option(
         "-ub", "--ubatch", "--ubatch-size", "n_ubatch",
-        parse=parse_count, metavar="N", help="Tokens computed at once. [default: 512]",
+        parse=parse_count, metavar="N", help="Tokens computed at once. [default: chosen]",
     ),
     "n_batch": _planning_option(
         "-b", "--batch", "--batch-size", "n_batch",
@@ -224,29 +230,30 @@ _PLANNING_OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]]
     ),
     "min_tok_s": _planning_option(
         "--min-tok-s", "min_tok_s",
-        parse=parse_amount, metavar="N", help="Decode at least so fast, by the estimate.",
+        parse=parse_rate, metavar="N", help="Decode at least so fast, by the estimate.",
     ),
     "max_j_per_token": _planning_option(
         "--max-j-per-token", "max_j_per_token",
-        parse=parse_amount, metavar="J", help="Spend at most so much energy on a decoded token.",
+        parse=parse_energy, metavar="J", help="Spend at most so much energy on a decoded token.",
     ),
     "power_limit_w": _planning_option(
         "--power-limit", "power_limit_w",
-        parse=parse_amount, metavar="W",
+        parse=parse_power, metavar="W",
         help="Estimate with every GPU capped to this (nothing is set).",
     ),
     "price_kwh": _planning_option(
         "--price-kwh", "price_kwh",
-        parse=parse_price, metavar="PRICE", help="Price of electricity, for the cost of tokens.",
+        parse=parse_kwh_price, metavar="PRICE",
+        help="Price of electricity, for the cost of tokens: 0.30, 0.30EUR.",
     ),
     "price_hour": _planning_option(
         "--price-hour", "price_hour",
-        parse=parse_price, metavar="PRICE", help="Rent of the machine, electricity included.",
+        parse=parse_hour_price, metavar="PRICE", help="Rent of the machine, electricity included.",
     ),
     "currency": _planning_option(
         "--currency", "currency",
         parse=parse_currency, metavar="CODE", words=("USD", "EUR", "GBP"),
-        help="Currency of these prices. [default: USD]",
+        help="Currency of these prices. [default: as they are written, else USD]",
     ),
     "vram_headroom": _planning_option(
         "--vram-headroom", "vram_headroom",
@@ -301,10 +308,9 @@ def _policy(wishes: Mapping[str, Any]) -> Policy:
     """Return the policy; what was not given keeps the policy's own default."""
     given = {name: value for name, value in wishes.items() if value is not None}
     kv, headroom = given.pop("kv", None), given.pop("vram_headroom", None)
-    per_kwh, per_hour = given.pop("price_kwh", None), given.pop("price_hour", None)
-    currency = {"currency": given.pop("currency")} if "currency" in given else {}
-    if per_kwh is not None or per_hour is not None:
-        given["prices"] = Prices(per_kwh=per_kwh, per_hour=per_hour, **currency)
+    prices = prices_of(*(given.pop(name, None) for name in ("price_kwh", "price_hour", "currency")))
+    if prices is not None:
+        given["prices"] = prices
     if kv is not None:
         given = {"type_k": kv, "type_v": kv} | given
     if headroom is not None:

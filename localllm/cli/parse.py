@@ -5,7 +5,6 @@ Each raises ValueError with the sentence that follows the value in the error mes
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -19,10 +18,7 @@ ALL_LAYERS = 9999
 PREFERENCES: tuple[Preference, ...] = ("quality", "balanced", "speed", "context")
 
 _QUANT = re.compile(r"[A-Z][A-Z0-9_]{1,15}")
-_AMOUNT = re.compile(
-    r"(-?[0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*(?:[a-z]+(?:/[a-z]+)?)?", re.IGNORECASE
-)
-_COUNT = re.compile(r"(\d+)(k?)", re.IGNORECASE)
+_COUNT = re.compile(r"(\d{1,15})(k?)", re.IGNORECASE)
 _TRUE, _FALSE = ("on", "enabled", "true", "1"), ("off", "disabled", "false", "0")
 
 
@@ -30,13 +26,16 @@ def parse_count(text: str) -> int:
     """Read a positive number: ``8192``, or ``8k`` for 8 x 1,024."""
     match = _COUNT.fullmatch(text.strip())
     if match is None or int(match[1]) == 0:
-        raise ValueError("is not a number above 0")
+        raise ValueError("is not a whole number above 0")
     return int(match[1]) * (1024 if match[2] else 1)
 
 
 def parse_whole(text: str) -> int:
     """Read a number from 0: ``0``, ``4096``, ``4k``."""
-    return 0 if text.strip() == "0" else parse_count(text)
+    match = _COUNT.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("is not a whole number from 0 up")
+    return int(match[1]) * (1024 if match[2] else 1)
 
 
 def parse_wholes(text: str) -> tuple[int, ...]:
@@ -124,37 +123,6 @@ def parse_preference(text: str) -> Preference:
         if word == preference:
             return preference
     raise ValueError(f"is no preference: choose {_listed(PREFERENCES)}")
-
-
-def parse_amount(text: str) -> float:
-    """Read a number above 0, with its unit behind it or not: ``20``, ``20 tok/s``, ``300W``."""
-    amount = _number(text)
-    if not amount > 0:
-        raise ValueError("is not a number above 0")
-    return amount
-
-
-def parse_price(text: str) -> float:
-    """Read a price from 0 up: ``0.30``."""
-    amount = _number(text)
-    if not amount >= 0:
-        raise ValueError("is not a price: give a number from 0 up, such as 0.30")
-    return amount
-
-
-def parse_currency(text: str) -> str:
-    """Read a currency: a code (``EUR``) or a sign."""
-    word = text.strip()
-    if not 0 < len(word) <= 4 or not word.isprintable() or any(c.isdigit() for c in word):
-        raise ValueError("is no currency: give a code such as EUR")
-    return word.upper()
-
-
-def _number(text: str) -> float:
-    """Read a finite number with a unit of letters behind it or not; NaN for anything else."""
-    match = _AMOUNT.fullmatch(text.strip())
-    amount = float(match[1]) if match else math.nan
-    return amount if math.isfinite(amount) else math.nan
 
 
 def parse_size(text: str) -> int:

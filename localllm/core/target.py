@@ -7,7 +7,6 @@ reaches the target is a step, and the first step is the least change.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,16 +18,12 @@ from localllm.core.preferences import merits
 from localllm.core.target_search import TargetSearch
 from localllm.core.target_values import Reach, Step, Target
 from localllm.errors import UsageError
-from localllm.units import format_bytes
+from localllm.units import ENERGY_UNITS, RATE_UNITS, format_bytes, parse_amount
 
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
 
 __all__ = ["Reach", "Step", "Target", "parse_target", "reach"]
-
-_AMOUNT = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z/ ]*)\s*", re.IGNORECASE)
-_RATES = frozenset({"", "tok/s", "t/s", "tokens/s", "token/s", "tok/sec", "tps", "tok", "tokens"})
-_ENERGIES = frozenset({"j/token", "j/tok", "j/t", "joule/token", "joules/token", "j"})
 
 
 def parse_target(text: str) -> Target:
@@ -36,17 +31,17 @@ def parse_target(text: str) -> Target:
 
     Raises UsageError with what is possible for anything else, and for what is not above 0.
     """
-    match = _AMOUNT.fullmatch(text)
-    unit = "".join(match[2].lower().split()) if match else ""
-    if match is None or unit not in _RATES | _ENERGIES:
+    energies = {unit: factor for unit, factor in ENERGY_UNITS.items() if unit}
+    tok_s, j_per_token = parse_amount(text, RATE_UNITS), parse_amount(text, energies)
+    amount = tok_s if j_per_token is None else j_per_token
+    if amount is None:
         raise UsageError(
             f'"{text[:40]}" is no target that can be planned for.',
             hint="Write a decode speed (20tok/s) or an energy per token (0.5J/token).",
         )
-    amount = float(match[1])
     if not (math.isfinite(amount) and amount > 0):
         raise UsageError(f'"{text[:40]}" is not above 0.', hint="Write 20tok/s or 0.5J/token.")
-    return Target(j_per_token=amount) if unit in _ENERGIES else Target(tok_s=amount)
+    return Target(tok_s=tok_s, j_per_token=j_per_token)
 
 
 def reach(

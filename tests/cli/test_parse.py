@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from localllm.cli import parse
+from localllm.cli import amounts, parse
 from localllm.units import GiB, MiB
 
 
@@ -18,7 +18,21 @@ from localllm.units import GiB, MiB
         (parse.parse_n_ctx, "8K", 8192),
         (parse.parse_n_ctx, "MAX", "max"),
         (parse.parse_whole, "0", 0),
+        (parse.parse_whole, "00", 0),
         (parse.parse_wholes, "0,512,4k", (0, 512, 4096)),
+        (amounts.parse_rate, "20", 20.0),
+        (amounts.parse_rate, "20 tok/s", 20.0),
+        (amounts.parse_energy, ".5J/token", 0.5),
+        (amounts.parse_energy, "500 mJ / token", 0.5),
+        (amounts.parse_power, "300W", 300.0),
+        (amounts.parse_power, "0.3 kW", 300.0),
+        (amounts.parse_kwh_price, "0", (0.0, None)),
+        (amounts.parse_kwh_price, "0.30", (0.3, None)),
+        (amounts.parse_kwh_price, "€0.30", (0.3, "EUR")),
+        (amounts.parse_kwh_price, "0.30 eur/kWh", (0.3, "EUR")),
+        (amounts.parse_hour_price, "USD 2/h", (2.0, "USD")),
+        (amounts.parse_currency, "chf", "CHF"),
+        (amounts.parse_currency, "$", "USD"),
         (parse.parse_pair, "512,128", (512, 128)),
         (parse.parse_n_gpu_layers, "0", 0),
         (parse.parse_n_gpu_layers, "99", 99),
@@ -55,7 +69,22 @@ def test_what_is_understood(read: Callable[[str], object], text: str, value: obj
         (parse.parse_n_ctx, "4.5k"),
         (parse.parse_count, ""),
         (parse.parse_count, "9" * 5000),
+        (parse.parse_whole, "-4"),
         (parse.parse_wholes, "512,"),
+        (amounts.parse_rate, "0"),
+        (amounts.parse_rate, "20J/token"),
+        (amounts.parse_rate, "20 tok/min"),
+        (amounts.parse_energy, "0.5W"),
+        (amounts.parse_energy, "1e999"),
+        (amounts.parse_power, "300tok/s"),
+        (amounts.parse_power, "1MW"),
+        (amounts.parse_kwh_price, "30ct"),
+        (amounts.parse_kwh_price, "0.3kWh"),
+        (amounts.parse_kwh_price, "0.3EUR/h"),
+        (amounts.parse_kwh_price, "$0.3EUR"),
+        (amounts.parse_hour_price, "1/kWh"),
+        (amounts.parse_hour_price, "-1"),
+        (amounts.parse_hour_price, "inf"),
         (parse.parse_pair, "512"),
         (parse.parse_pair, "1,2,3"),
         (parse.parse_n_gpu_layers, "-3"),

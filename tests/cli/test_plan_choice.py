@@ -212,6 +212,12 @@ def test_an_open_quantisation_gives_way_to_a_target(localllm: Command, laptop: s
         (("--power-limit", "none"), "above 0"),
         (("--price-kwh", "-0.3"), "from 0 up"),
         (("--price-hour", "nan"), "from 0 up"),
+        (("--price-kwh", "30ct"), "0.30EUR"),
+        (("--price-kwh", "0.3EUR", "--price-hour", "$1"), "EUR and USD"),
+        (("--power-limit", "300J"), "0.3kW"),
+        (("--min-tok-s", "20J/token"), "20tok/s"),
+        (("--max-j-per-token", "20tok/s"), "0.5J/token"),
+        (("--depth", "-4"), "from 0 up"),
         (("--currency", "1"), "EUR"),
         (("--quant", "Q9_K"), "Q4_K_M"),
         (("--quant", "!"), "Q4_K_M"),
@@ -232,5 +238,7 @@ def test_prices_and_a_power_limit_reach_the_plan(localllm: Command) -> None:
     speed, cost = plan["speed"]["tg_tok_s"], plan["cost"]
     assert cost["currency"] == "EUR"
     assert cost["per_million_tokens"] == pytest.approx(0.75 / 3600 / speed * 1e6)
+    assert document(localllm, *arguments, "--price-hour", "0.75 EUR/h")["cost"] == cost
     capped = document(localllm, *arguments, "--power-limit", "200W")
     assert capped["power"]["board_w"] <= 200 < plan["power"]["board_w"]
+    assert document(localllm, *arguments, "--power-limit", "0.2kW")["power"] == capped["power"]

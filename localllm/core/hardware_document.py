@@ -2,13 +2,14 @@
 
 The fields are those of the dataclasses in ``core/hardware.py``, so a new field needs no line here.
 A reader ignores what it does not know and gives what an older document lacks its default: the
-document only grows.
+document only grows. What no machine can have (a link of generation 9, 0 GB/s, two devices of one
+name) is refused with its place: a plan for it would be a plan for nothing.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,6 +21,22 @@ SCHEMA = "localllm.hardware/1"
 T = TypeVar("T")
 
 _LARGEST = 2**63 - 1
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "n_threads_logical": (1, 2**16),
+    "n_cores_physical": (1, 2**16),
+    "n_cores_performance": (1, 2**16),
+    "pcie_gen": (0, 8),  # 0: a link that is down; the profiles know 5, the standard's drafts 8
+    "pcie_gen_max": (0, 8),
+    "pcie_width": (0, 32),
+    "pcie_width_max": (0, 32),
+    "alignment_bytes": (1, 2**30),
+    "cpu_quota": (1e-4, 2**16),
+}
+_RATE_UNITS = ("_gb_s", "_tflops", "_tops", "_w")
+_RATE_RANGE = (0.01, 1e6)
+"""A rate or a power outside is a mistake of units; one that is not known is null."""
+_RESERVED_NAME = "host"
+"""The planner's own name for CPU and RAM."""
 _HINT = "Save the machine again with: localllm hardware --json > machine.json"
 
 
@@ -37,7 +54,21 @@ def hardware_from_document(document: object) -> Hardware:
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
         _refuse_schema(schema)
-    return _read_dataclass(Hardware, document, "")
+    hardware = _read_dataclass(Hardware, document, "")
+    _check_names([device.name for device in hardware.devices])
+    return hardware
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise IntegrityError unless every device can be told from the others and from the host."""
+    for index, name in enumerate(names):
+        first = names.index(name)
+        if name.strip().lower() == _RESERVED_NAME or first != index:
+            why = f"that of devices[{first}]" if first != index else "reserved for CPU and RAM"
+            raise IntegrityError(
+                f"devices[{index}].name of the saved machine is {why}: {_shown(name)}.",
+                hint="Give every device a name of its own, such as CUDA0 and CUDA1.",
+            )
 
 
 def _refuse_schema(schema: object) -> None:
@@ -75,9 +106,23 @@ def _read_dataclass(kind: type[T], value: object, place: str) -> T:
         where = f"{place}.{field.name}".lstrip(".")
         if field.name in value:
             arguments[field.name] = _read(hints[field.name], value[field.name], where)
+            _check_range(field.name, arguments[field.name], where)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise IntegrityError(f"The saved machine lacks {where}.", hint=_HINT)
     return kind(**arguments)
+
+
+def _check_range(name: str, value: object, place: str) -> None:
+    limits = _RATE_RANGE if name.endswith(_RATE_UNITS) else _RANGES.get(name)
+    if limits is None or not isinstance(value, int | float):
+        return
+    least, most = limits
+    if not least <= value <= most:
+        raise IntegrityError(
+            f"{place} of the saved machine is out of range: {_shown(value)} is not within "
+            f"{least:g} to {most:g}.",
+            hint="What is not known is null. " + _HINT,
+        )
 
 
 def _read(kind: Any, value: object, place: str) -> Any:

@@ -152,9 +152,9 @@ def _read_card(
         unknown["power_limit_w"] = _ASLEEP
     else:
         limit_uw = None if hwmon is None else read_int(hwmon / "power1_cap")
-        if limit_uw is None:
+        if not limit_uw:  # a virtual machine's card may give 0
             unknown["power_limit_w"] = "amdgpu gives no power1_cap"
-        limit_w = None if limit_uw is None else limit_uw / 1e6
+        limit_w = limit_uw / 1e6 if limit_uw else None
     link = _Link() if asleep else _link(folder)
     for key in ("pcie_gen", "pcie_gen_max", "pcie_width", "pcie_width_max"):
         if getattr(link, key) is None:

@@ -58,6 +58,8 @@ def read_device(session: Nvml, handle: Any, index: int, host: Host) -> Device:
     if bandwidth is None:
         unknown.setdefault("memory_bandwidth_gb_s", "the driver gives a clock or a width of 0")
     limit_mw = read("power_limit_w", api.nvmlDeviceGetEnforcedPowerLimit)
+    if limit_mw == 0:
+        unknown["power_limit_w"] = "the driver gives a limit of 0"
     return Device(
         name=f"nvidia{index}",
         description=name or product,
@@ -77,7 +79,7 @@ def read_device(session: Nvml, handle: Any, index: int, host: Host) -> Device:
         pcie_gen_max=read("pcie_gen_max", api.nvmlDeviceGetMaxPcieLinkGeneration),
         pcie_width=read("pcie_width", api.nvmlDeviceGetCurrPcieLinkWidth),
         pcie_width_max=read("pcie_width_max", api.nvmlDeviceGetMaxPcieLinkWidth),
-        power_limit_w=None if limit_mw is None else limit_mw / 1000,
+        power_limit_w=limit_mw / 1000 if limit_mw else None,
         mig="enabled" if mode and mode[0] == api.NVML_DEVICE_MIG_ENABLE else None,
         unknown=unknown,
     )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -26,6 +26,18 @@ DEVICE = Device(
 HARDWARE = Hardware(
     name="m", source="this machine", host=HOST, devices=(DEVICE,), notes=("a note",)
 )
+POSSIBLE: dict[str, list[int | float]] = {
+    "n_threads_logical": [1, 384],
+    "n_cores_physical": [1, 192],
+    "n_cores_performance": [1, 8],
+    "pcie_gen": [0, 3, 8],
+    "pcie_gen_max": [1, 7],
+    "pcie_width": [0, 1, 32],
+    "pcie_width_max": [4, 16],
+    "alignment_bytes": [1, 128, 4096],
+    "cpu_quota": [0.001, 1.5, 384.0],
+}
+"""Values of the fields that cannot have any."""
 
 
 def through_json(hardware: Hardware) -> Any:
@@ -52,13 +64,20 @@ def made_up(kind: Any, rng: random.Random) -> Any:
     if kind is int:
         return rng.choice([0, 1, 2**40, 2**63 - 1])
     if kind is float:
-        return rng.choice([0.0, 0.1, 1008.0, 1e9])
+        return rng.choice([0.01, 0.1, 1008.0, 1e6])
     return {made_up(str, rng): made_up(str, rng) for _ in range(rng.randrange(3))}
 
 
 def made_up_dataclass(kind: Any, rng: random.Random) -> Any:
     hints = get_type_hints(kind)
-    return kind(**{field.name: made_up(hints[field.name], rng) for field in fields(kind)})
+    values = {field.name: made_up(hints[field.name], rng) for field in fields(kind)}
+    for name, choices in POSSIBLE.items():
+        if values.get(name) is not None:
+            values[name] = rng.choice(choices)
+    if kind is Hardware:
+        devices = enumerate(values["devices"])
+        values["devices"] = tuple(replace(d, name=f"{d.name}{i}") for i, d in devices)
+    return kind(**values)
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -138,6 +157,27 @@ FAULTS: list[tuple[tuple[str | int, ...], object, str]] = [
     (("devices", 0, "memory_bandwidth_gb_s"), float("nan"), "out of range: nan"),
     (("devices", 0, "memory_bandwidth_gb_s"), float("inf"), "out of range: inf"),
     (("devices", 0, "memory_bandwidth_gb_s"), 10**5000, "out of range: a number of thousands"),
+    (("devices", 0, "memory_bandwidth_gb_s"), 0, r"out of range: 0.0 is not within 0.01 to 1e\+06"),
+    (("devices", 0, "memory_bandwidth_gb_s"), 2e9, r"devices\[0\].memory_bandwidth_gb_s of the"),
+    (("devices", 0, "fp32_tflops"), 0.001, "fp32_tflops of .* out of range"),
+    (("devices", 0, "fp16_tflops"), 1.0e13, "fp16_tflops of .* out of range"),  # FLOPS
+    (("devices", 0, "int8_tops"), float("inf"), "int8_tops of .* out of range: inf"),
+    (("devices", 0, "nvlink_gb_s"), 0.0, "nvlink_gb_s of .* out of range"),
+    (("devices", 0, "power_limit_w"), 0, "power_limit_w of .* out of range"),
+    (("devices", 0, "power_limit_w"), float("nan"), "power_limit_w of .* out of range: nan"),
+    (("devices", 0, "idle_power_w"), 1e7, "idle_power_w of .* out of range"),
+    (("devices", 0, "pcie_gen"), 9, "pcie_gen of .* out of range: 9 is not within 0 to 8"),
+    (("devices", 0, "pcie_gen_max"), 16, "pcie_gen_max of .* out of range"),
+    (("devices", 0, "pcie_width"), 33, "pcie_width of .* out of range: 33 is not within 0 to 32"),
+    (("devices", 0, "pcie_width_max"), 64, "pcie_width_max of .* out of range"),
+    (("devices", 0, "alignment_bytes"), 0, "alignment_bytes of .* out of range"),
+    (("devices", 0, "name"), "host", r"devices\[0\]\.name of .* is reserved for CPU and RAM"),
+    (("devices", 0, "name"), "Host", "reserved for CPU and RAM: 'Host'"),
+    (("host", "n_threads_logical"), 0, r"host\.n_threads_logical of .* out of range: 0"),
+    (("host", "n_cores_physical"), 0, "n_cores_physical of .* out of range: 0"),
+    (("host", "memory_bandwidth_gb_s"), 0.0, r"host\.memory_bandwidth_gb_s of .* out of range"),
+    (("host", "power_limit_w"), 0.0, r"host\.power_limit_w of .* out of range"),
+    (("host", "cpu_quota"), 0, r"host\.cpu_quota of .* out of range"),
 ]
 
 
@@ -155,6 +195,14 @@ def test_a_field_of_the_wrong_type_or_range_is_refused_with_its_place(
         hardware_from_document(document)
 
     assert len(caught.value.message) < 200
+
+
+def test_two_devices_of_one_name_are_refused_with_the_second_ones_place() -> None:
+    document = through_json(HARDWARE)
+    document["devices"] = [*document["devices"] * 2]
+
+    with pytest.raises(IntegrityError, match=r"devices\[1\].name of .* that of devices\[0\]"):
+        hardware_from_document(document)
 
 
 @pytest.mark.parametrize("field", ["name", "source", "host"])

@@ -7,6 +7,8 @@ import pytest
 
 from localllm.core.hardware import Device, Host
 from localllm.probes.amd import KfdNode, arch_name, memory_bandwidth_gb_s, probe_amd
+from localllm.probes.product_facts import with_product_facts
+from localllm.probes.profiles import load_profile
 from localllm.units import GiB, MiB
 from tests.probes.trees import Files, plant
 
@@ -86,6 +88,29 @@ def test_a_card_is_read_from_three_drivers_files(tower: Path) -> None:
     assert device.power_limit_w == 339.0
     assert device.memory_bandwidth_gb_s == pytest.approx(959, rel=0.001)
     assert device.unknown == {"driver": "the kernel's own amdgpu has no version"}
+
+
+def test_a_power_limit_of_0_is_not_known_rather_than_none(tower: Path) -> None:
+    plant(tower, {f"/{RX_7900_XTX}/hwmon/hwmon4/power1_cap": 0})
+
+    device = only(tower)
+
+    assert device.power_limit_w is None
+    assert device.unknown["power_limit_w"] == "amdgpu gives no power1_cap"
+
+
+def test_the_rest_of_what_a_card_is_comes_from_its_profile(tower: Path) -> None:
+    known = load_profile("rx-7900-xtx").hardware.devices[0]
+
+    (device,) = with_product_facts((only(tower),), HOST)
+
+    assert device.memory_bandwidth_gb_s == pytest.approx(959, rel=0.001), "the probe's own"
+    assert device.memory_bandwidth_basis == "memory clock x bus width"
+    assert (device.memory_type, device.fp32_tflops, device.int8_tops) == (
+        known.memory_type,
+        known.fp32_tflops,
+        known.int8_tops,
+    )
 
 
 def test_the_link_that_counts_is_the_slots_and_not_the_one_inside_the_card(tower: Path) -> None:

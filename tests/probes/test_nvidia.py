@@ -65,6 +65,15 @@ def test_every_field_that_the_driver_tells_is_read(driver: FakeDriver, machine: 
     }
 
 
+def test_a_power_limit_of_0_is_not_known_rather_than_none(
+    driver: FakeDriver, machine: Path
+) -> None:
+    device = only_device(driver.detect(Scenario(gpus=(rtx_4090(power_limit_mw=0),)), root=machine))
+
+    assert device["power_limit_w"] is None
+    assert device["unknown"] == {"power_limit_w": "the driver gives a limit of 0"}
+
+
 def test_nvml_is_opened_once_and_always_closed(driver: FakeDriver, machine: Path) -> None:
     driver.detect(Scenario(gpus=(rtx_4090(), rtx_3090())), root=machine)
 

@@ -15,7 +15,7 @@ from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
-from localllm.planning import Plannable, model_variants
+from localllm.planning import Plannable, leaves_open, model_variants
 
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
@@ -96,14 +96,14 @@ def decide(
 ) -> Decided:
     """Choose what the person left open of a model found by its name.
 
-    A known model's bare name leaves the quantisation open. Where that is fixed the cache is chosen
-    as well only for a stated preference or wish. A ``target`` counts as a wish where the
+    A known model's bare name leaves quantisation and cache open. Where the former is fixed the
+    latter is chosen only for a stated preference or wish. A ``target`` counts as a wish where the
     quantisation is open and something reaches it. Raises UsageError for an unknown quantisation,
     and what ``choose`` does.
     """
     variants = model_variants(name, found, quant=policy.quant)
     choice = table = None
-    if len(variants) > 1 or _states_a_wish(policy):
+    if len(variants) > 1 or leaves_open(name, found, policy):
         from localllm.core.choice import Chooser
 
         chooser = Chooser(variants)
@@ -195,11 +195,6 @@ def _machines() -> tuple[Hardware, ...]:
     return tuple(named_hardware((name,)) for name in profile_names() if "-mig-" not in name)
 
 
-def _states_a_wish(policy: Policy) -> bool:
-    wishes = (policy.min_tok_s, policy.max_j_per_token)
-    return policy.prefer != "balanced" or wishes != (None, None)
-
-
 def _to_plan(asked: Policy, best: Option) -> Policy:
     """The policy to plan an option with. What the planner decides alike is left to its own words:
     the batch, and a context by default or ``max``.
@@ -217,4 +212,6 @@ def _in_quant(found: Plannable, chosen: ModelSpec) -> Plannable:
         return found
     if isinstance(found, KnownModel):
         return found.with_quant(chosen.quant)
-    return AsIf(spec=chosen, own_quant=found.spec.quant)
+    # The flags of the plan must not name the file: it is in another quantisation.
+    as_if = f"{chosen.name}-{chosen.quant}.gguf"
+    return AsIf(spec=replace(chosen, source=as_if), own_quant=found.spec.quant)

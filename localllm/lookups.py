@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
+from localllm.core.policy import Policy
 from localllm.errors import UsageError
 from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import Plannable
@@ -59,6 +60,13 @@ def model_variants(
     from localllm.planning import model_variants as variants
 
     return variants(name, found, quant=quant)
+
+
+def leaves_open(name: str, found: Plannable, policy: Policy) -> bool:
+    """Whether quantisation and cache of a model found by its name are to be chosen."""
+    from localllm.planning import leaves_open as is_open
+
+    return is_open(name, found, policy)
 
 
 def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
@@ -113,11 +121,6 @@ def hardware_named(*names: str) -> Hardware:
     from localllm.probes.named import named_hardware
 
     return named_hardware([part for name in names for part in _parts(name)])
-
-
-def machine_named(name: str) -> Hardware:
-    """Return one machine by one name. Raises what ``hardware_named`` does."""
-    return hardware_named(name)
 
 
 def _parts(name: str) -> tuple[str, ...]:

@@ -157,6 +157,20 @@ class Planner:
             return make(model.spec, hardware, policy, engine=engine)
 
 
+def leaves_open(name: str, model: Plannable, policy: Policy) -> bool:
+    """Whether quantisation and cache are to be chosen: a bare known name, or a stated wish.
+
+    Where the person named a quantisation, and where it is a file's, the cache is f16 unless they
+    say otherwise.
+    """
+    from localllm.hub.known import known_name
+
+    wishes = (policy.min_tok_s, policy.max_j_per_token)
+    if policy.prefer != "balanced" or wishes != (None, None):
+        return True
+    return policy.quant is None and model.recorded and known_name(name) is not None
+
+
 def model_variants(
     name: str, model: Plannable, *, quant: str | None = None
 ) -> tuple[ModelSpec, ...]:

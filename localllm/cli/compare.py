@@ -119,6 +119,8 @@ def compare(
         found = session.resolve_for_plan(model)
         line.draw("planning each machine")
         models = session.model_variants(model, found, quant=quant)
+        if not session.leaves_open(model, found, replace(policy, quant=quant)):
+            policy = replace(policy, type_k=policy.type_k or "f16", type_v=policy.type_v or "f16")
         machines = [*_machines(names)]
         asked = Asked(
             name=model,
@@ -163,7 +165,7 @@ def _machines(names: Sequence[str]) -> Iterator[Machine]:
         with session.Session() as here:
             yield Machine(label=THIS_MACHINE, hardware=here.hardware, calibration=here.calibration)
     for name in [one for text in names for one in _split(text)] or DEFAULT_MACHINES:
-        hardware = session.machine_named(name)
+        hardware = session.hardware_named(name)
         yield Machine(label=hardware.name, hardware=hardware)
 
 

@@ -18,7 +18,7 @@ from localllm.core.estimate import N_PROMPT
 from localllm.core.hardware import THIS_MACHINE
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.text import printable
-from localllm.units import format_bytes, format_count
+from localllm.units import format_bytes, format_count, format_rate
 
 _ROOMY_COLUMNS = 96
 
@@ -211,10 +211,13 @@ def _speed(plan: Plan) -> Iterator[str]:
     speed = plan.speed
     if speed is None:
         return
-    line = f"{speed.tg_tok_s:.3g} tok/s ({speed.tg_low:.3g} to {speed.tg_high:.3g})"
+    low, high = format_rate(speed.tg_low), format_rate(speed.tg_high)
+    line = f"{format_rate(speed.tg_tok_s)} tok/s ({low} to {high})"
     if speed.pp_tok_s is not None:
         long = f" of {speed.n_prompt:,} tokens" if speed.n_prompt > N_PROMPT else ""
-        line += f", prompt{long} {speed.pp_tok_s:,.0f} tok/s"
+        line += f", prompt{long} {format_rate(speed.pp_tok_s)} tok/s"
+        if speed.pp_low is not None and speed.pp_high is not None:
+            line += f" ({format_rate(speed.pp_low)} to {format_rate(speed.pp_high)})"
     if speed.at_depth:
         line += f", {speed.at_depth:,} tokens into the context"
     yield f"{line}; bound by {speed.bound_by} (estimate: {speed.basis})."
@@ -223,11 +226,11 @@ def _speed(plan: Plan) -> Iterator[str]:
 def _power(plan: Plan, *, explain: bool) -> Iterator[str]:
     power, cost = plan.power, plan.cost
     if power is not None:
-        line = f"{power.board_w:.0f} W"
+        line = f"{power.board_w:,.0f} W"
         if power.board_low_w is not None and power.board_high_w is not None:
             line += f" ({power.board_low_w:.0f} to {power.board_high_w:.0f})"
         yield (
-            f"{line} on the {power.scope} while decoding, {power.j_per_token:.3g} J per token "
+            f"{line} on the {power.scope} while decoding, {format_rate(power.j_per_token)} J per token "
             f"(estimate)."
         )
         several = sum(row.kind == "gpu" for row in plan.devices) > 1

@@ -1,13 +1,14 @@
 """What a choice is ranked by: a total order for each preference, in plain sentences.
 
 ``balanced`` (the default), in one sentence: *localllm takes the quantisation and KV cache with the
-least loss that still decode at 10 tokens/s at the context you ask for, counting losses too small to
-notice as equal so that the faster wins; where nothing is that fast, it takes the fastest whose loss
-is not large.*
+least loss that still decode at 10 tokens/s at the context you ask for, or else as fast as a person
+reads (5.5), counting losses too small to notice as equal so that the faster wins; where nothing is
+that fast, it takes the fastest whose loss is not large.*
 
 - ``quality``: what decodes at all (1 token/s) first, then the least loss, then the faster.
 - ``balanced``: what loses little enough and is usable first, by least loss, then speed; then what
-  loses little enough, by speed; what loses much comes last, usable first, by least loss.
+  reads along, in the same way; then what loses little enough, by speed; what loses much comes last,
+  usable first, by least loss.
 - ``speed``: the fastest of what does not lose much; what does comes after, by least loss.
 - ``context``: the longest context of what reads along and does not lose much, then as ``balanced``.
 
@@ -156,8 +157,9 @@ def least_n_ctx(model: ModelSpec, policy: Policy) -> int:
 
 def _balanced(it: Merits, policy: Policy) -> Rank:
     usable = it.tok_s >= usable_tok_s(policy)
-    if it.bearable and usable:
-        return (2, -max(it.kld, UNNOTICED_KLD), it.speed_step, -it.kld, *_last(it))
+    if it.bearable and (usable or it.reads_along):
+        tier = 3 if usable else 2
+        return (tier, -max(it.kld, UNNOTICED_KLD), it.speed_step, -it.kld, *_last(it))
     if it.bearable:
         return (1, it.speed_step, -it.kld, *_last(it))
     return (0, usable, -it.kld, it.speed_step, *_last(it))

@@ -97,9 +97,9 @@ RAM        0   282       0      24      161      256 60,717   61,440
 CUDA0 ╱╱███████▓▓▒░┈····························· of 24.0 GiB (╱ 1.00 GiB used)
 RAM   ╱╱╱█▒░┈···································· of 64.0 GiB (╱ 4.00 GiB used)
 
-Speed  132 tok/s (115 to 151), prompt 5,656 tok/s; bound by VRAM bandwidth
-       (estimate: formula).
-Power  315 W (211 to 413) on the GPU boards while decoding, 2.4 J per token
+Speed  132 tok/s (115 to 151), prompt 5,660 tok/s (3,810 to 10,500); bound by
+       VRAM bandwidth (estimate: formula).
+Power  315 W (211 to 413) on the GPU boards while decoding, 2.40 J per token
        (estimate).
 Why    All 33 layers lie on CUDA0.
 Next   16.6 GiB on CUDA0: then a layer goes to RAM.
@@ -204,7 +204,8 @@ def test_estimates_are_shown_when_there_are_any() -> None:
     text = " ".join(printed(plan).split())
     assert "[exact]" in text
     assert (
-        "Speed 128 tok/s (101 to 140), prompt 5,210 tok/s, 4,096 tokens into the context; "
+        "Speed 128 tok/s (101 to 140), prompt 5,210 tok/s (4,000 to 6,000), 4,096 tokens into "
+        "the context; "
         "bound by memory bandwidth (estimate: roofline). "
         "Power 310 W on the GPU boards while decoding, 2.41 J per token (estimate). Why"
     ) in text

@@ -122,10 +122,7 @@ def notes(entries: Sequence[Entry]) -> Iterator[str]:
     much = [e for e in entries if e.option and e.fits and grade(e.option.loss.kld) == "large"]
     for entry in much:
         assert entry.option is not None
-        yield (
-            f"{entry.machine.label}: {entry.option.model.quant} loses much, "
-            f"{describe_loss(entry.option.loss)}; a smaller model in more bits answers better."
-        )
+        yield f"{entry.machine.label}: {_loses_much(entry.option)}."
     options = [entry.option for entry in entries if entry.option and entry.fits]
     if any("ncmoe" in gpu_layers(option) for option in options):
         yield "ncmoe N: the experts of N layers stay in RAM."
@@ -136,6 +133,19 @@ def notes(entries: Sequence[Entry]) -> Iterator[str]:
     if without:
         where = "any of them" if len(without) == len(options) else ", ".join(without)
         yield f"W and J/token are not estimated for {where}: the draw of its devices is not known."
+
+
+def _loses_much(option: Option) -> str:
+    """What loses: a cache has a cure of its own."""
+    loss = option.loss
+    much = f"loses much, {describe_loss(loss)}"
+    by_cache = f"the {kv_types(option)} KV cache at {option.n_ctx:,} tokens"
+    if grade(loss.weights_kld) == "large":
+        return f"{option.model.quant} {much}; a smaller model in more bits answers better"
+    if grade(loss.kv_kld) == "large" or loss.kv_kld > loss.weights_kld:
+        return f"{by_cache} {much}; "
+            "--kv q8_0 loses less, and so does a shorter context (-c)"
+    return f"{option.model.quant} with {by_cache} {much}; --kv q8_0 loses less"
 
 
 def command_line(command: Sequence[str]) -> str:

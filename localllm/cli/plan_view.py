@@ -230,8 +230,8 @@ def _power(plan: Plan, *, explain: bool) -> Iterator[str]:
         if power.board_low_w is not None and power.board_high_w is not None:
             line += f" ({power.board_low_w:.0f} to {power.board_high_w:.0f})"
         yield (
-            f"{line} on the {power.scope} while decoding, {format_rate(power.j_per_token)} J per token "
-            f"(estimate)."
+            f"{line} on the {power.scope} while decoding, {format_rate(power.j_per_token)} J per "
+            f"token (estimate)."
         )
         several = sum(row.kind == "gpu" for row in plan.devices) > 1
         if power.circuit is not None and (several or explain):

@@ -22,7 +22,7 @@ from localllm.core.policy import Policy
 from localllm.errors import DoesNotFitError, UsageError
 
 if TYPE_CHECKING:
-    from localllm.core.recommendation import Sort
+    from localllm.core.recommendation import Sort, Wish
 
 _SORTS: tuple[Sort, ...] = ("size", "speed", "context", "j-per-token")
 
@@ -164,5 +164,24 @@ def recommend(
     if not found.rows:
         raise DoesNotFitError(
             f"No known model runs well on {hardware.name} as asked.",
-            hint="Ask for less: --min-tok-s 5, a smaller --ctx, or --kv q8_0.",
+            hint=_ask_for_less(policy, wish),
         )
+
+
+def _ask_for_less(policy: Policy, wish: Wish) -> str:
+    """What was asked for comes first: it is what may stand in the way."""
+    asked = [
+        (wish.max_file_bytes, "a larger --max-gib"),
+        (policy.max_j_per_token, "a larger --max-j-per-token"),
+        (policy.quant, "another --quant"),
+        (policy.power_limit_w, "a higher --power-limit"),
+        (policy.n_ctx, "a smaller --ctx"),
+    ]
+    ways = [words for value, words in asked if value is not None]
+    if wish.max_file_bytes is None:
+        least = policy.min_tok_s
+        slower = "--min-tok-s 5" if least is None or least > 5 else "a lower --min-tok-s"
+        ways += [slower, "--kv q8_0"] if policy.type_k is None else [slower]
+    if len(ways) > 1:
+        ways[-1] = f"or {ways[-1]}"
+    return f"Ask for less: {', '.join(ways)}."

@@ -15,7 +15,7 @@ from localllm.core.preferences import (
     usable_tok_s,
 )
 from localllm.core.quality import grade
-from localllm.units import format_bytes
+from localllm.units import format_bytes, format_rate
 
 
 class Other(NamedTuple):
@@ -68,8 +68,8 @@ def _merit(it: Merits, policy: Policy) -> str:
     if policy.prefer == "quality":
         least = running_tok_s(policy)
         if it.tok_s >= least:
-            return f"the least loss that decodes at {least:g} tok/s or more here"
-        return f"the least loss that fits here, though below {least:g} tok/s"
+            return f"the least loss that decodes at {format_rate(least)} tok/s or more here"
+        return f"the least loss that fits here, though below {format_rate(least)} tok/s"
     if policy.prefer == "context" and it.reads_along:
         return (
             f"the longest context, {it.n_ctx:,} tokens, at reading speed and without a large loss"
@@ -82,10 +82,10 @@ def _merit(it: Merits, policy: Policy) -> str:
         return "the fastest here whose loss is not large"
     usable = usable_tok_s(policy)
     if it.tok_s < usable:
-        return f"the fastest whose loss is not large, as none of those decodes at {usable:g} tok/s"
+        return f"the fastest whose loss is not large, as none of those decodes at {format_rate(usable)} tok/s"
     if it.kld <= UNNOTICED_KLD:
         return "the fastest of those whose loss is too small to notice"
-    return f"the best quality that decodes at {usable:g} tok/s or more here"
+    return f"the best quality that decodes at {format_rate(usable)} tok/s or more here"
 
 
 def _contrast(it: Merits, policy: Policy, better: Other | None) -> str:
@@ -96,8 +96,20 @@ def _contrast(it: Merits, policy: Policy, better: Other | None) -> str:
         return f"; {label(better.policy)} does not fit"
     by_speed = policy.prefer == "balanced" and it.kld > UNNOTICED_KLD
     if by_speed or policy.prefer == "quality":
-        return f"; {label(better.policy)} would do {better.merits.tok_s:.3g}"
+        return f"; {label(better.policy)} would {_would(better.merits, policy)}"
     return ""
+
+
+def _would(other: Merits, policy: Policy) -> str:
+    """The figure that a better quantisation fails by: its energy where that is above the wish."""
+    slow = policy.min_tok_s is not None and other.tok_s < policy.min_tok_s
+    most = policy.max_j_per_token
+    if most is not None and not slow:
+        if other.j_per_token is None:
+            return f"decode at {format_rate(other.tok_s)} tok/s, for how many joules is not known"
+        if other.j_per_token > most:
+            return f"take {format_rate(other.j_per_token)} J per token"
+    return f"decode at {format_rate(other.tok_s)} tok/s"
 
 
 def unmet(options: Sequence[Option], policy: Policy) -> str:
@@ -106,25 +118,27 @@ def unmet(options: Sequence[Option], policy: Policy) -> str:
     wish, fastest = policy.min_tok_s, max(options, key=lambda option: option.tok_s)
     if wish is not None and fastest.tok_s < wish:
         words.append(
-            f"Nothing here decodes at {wish:g} tok/s: {label(fastest.policy)} comes nearest with "
-            f"{fastest.tok_s:.3g}{_at_what_loss(fastest)}."
+            f"Nothing here decodes at {format_rate(wish)} tok/s: {label(fastest.policy)} comes nearest with "
+            f"{format_rate(fastest.tok_s)} tok/s{_at_what_loss(fastest)}."
         )
     most = policy.max_j_per_token
     known = [(o.power.j_per_token, o) for o in options if o.power is not None]
     if most is not None and not known:
         words.append(
-            f"Whether anything here does with {most:g} J per token is not known: nobody says what "
+            f"Whether anything here does with {format_rate(most)} J per token is not known: nobody says what "
             f"this hardware draws."
         )
     elif most is not None:
         least, thriftiest = min(known, key=lambda pair: pair[0])
         if least > most:
             words.append(
-                f"Nothing here does with {most:g} J per token: {label(thriftiest.policy)} comes "
-                f"nearest with {least:.3g}{_at_what_loss(thriftiest)}."
+                f"Nothing here does with {format_rate(most)} J per token: {label(thriftiest.policy)} comes "
+                f"nearest with {format_rate(least)} J{_at_what_loss(thriftiest)}."
             )
     if not words and wish is not None and most is not None:
-        words.append(f"Nothing here both decodes at {wish:g} tok/s and takes {most:g} J per token.")
+        words.append(
+            f"Nothing here both decodes at {format_rate(wish)} tok/s and takes {format_rate(most)} J per token."
+        )
     return " ".join(words)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from localllm.core.board_power import check_power_limit
 from localllm.core.calibration import Calibration
 from localllm.core.choice import Choice, Chooser, Option
 from localllm.core.comparison import option_document
@@ -122,6 +123,7 @@ def recommend(
             f'"{policy.quant}" is no quantisation that llama.cpp makes.',
             hint=f"Known are {', '.join(DEFAULT_TYPES)}.",
         )
+    check_power_limit(policy.power_limit_w, hardware.usable_devices, hardware.host)
     search = _Search(hardware, policy, wish, calibration)
     by_size = sorted(known, key=lambda model: (-model.n_params, model.name))
     last = 0

@@ -56,8 +56,9 @@ def format_duration(seconds: float) -> str:
 def format_count(n: int) -> str:
     """Return a number of parameters or tokens: ``"8.03 B"``, ``"1.24 M"``, ``"512"``."""
     for step, name in ((10**12, "T"), (10**9, "B"), (10**6, "M")):
-        if n >= step:
-            return f"{n / step:.3g} {name}"
+        value = float(f"{n / step:.3g}")
+        if value >= 1:
+            return f"{value:.3g} {name}" if value < 1000 else f"{value:,.0f} {name}"
     return f"{n:,}"
 
 
@@ -69,6 +70,12 @@ def format_rate(value: float, *, digits: int = 3) -> str:
     rounded = float(f"{value:.{digits}g}")
     magnitude = math.floor(math.log10(abs(rounded))) if rounded else 0
     return f"{rounded:,.{min(max(digits - 1 - magnitude, 0), 6)}f}"
+
+
+def format_stated(value: float) -> str:
+    """Return a figure as a person would state it, without an exponent: ``"20"``, ``"0.5"``."""
+    text = f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.6f}"
+    return text.rstrip("0").rstrip(".")
 
 
 def format_range(low: float, high: float) -> str:

@@ -143,8 +143,7 @@ def _loses_much(option: Option) -> str:
     if grade(loss.weights_kld) == "large":
         return f"{option.model.quant} {much}; a smaller model in more bits answers better"
     if grade(loss.kv_kld) == "large" or loss.kv_kld > loss.weights_kld:
-        return f"{by_cache} {much}; "
-            "--kv q8_0 loses less, and so does a shorter context (-c)"
+        return f"{by_cache} {much}; --kv q8_0 loses less, and so does a shorter context (-c)"
     return f"{option.model.quant} with {by_cache} {much}; --kv q8_0 loses less"
 
 

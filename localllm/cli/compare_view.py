@@ -25,6 +25,7 @@ from localllm.cli.folding import Column, fold, markdown, markdown_text, table
 from localllm.cli.plot_axis import Range
 from localllm.core.comparison import Entry
 from localllm.core.text import printable
+from localllm.units import format_stated
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,13 +90,13 @@ def _costs(asked: Asked, entries: Sequence[Entry]) -> Iterator[str]:
         return
     if prices.per_hour is not None:
         yield (
-            f"Cost: of a million generated tokens, at a rent of {prices.per_hour:g} "
+            f"Cost: of a million generated tokens, at a rent of {format_stated(prices.per_hour)} "
             f"{prices.currency} per hour for each machine."
         )
     elif prices.per_kwh is not None:
         yield (
             "Cost: electricity of a million generated tokens, by the estimated draw at the "
-            f"socket and {prices.per_kwh:g} {prices.currency} per kWh."
+            f"socket and {format_stated(prices.per_kwh)} {prices.currency} per kWh."
         )
 
 

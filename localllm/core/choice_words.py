@@ -15,7 +15,7 @@ from localllm.core.preferences import (
     usable_tok_s,
 )
 from localllm.core.quality import grade
-from localllm.units import format_bytes, format_rate
+from localllm.units import format_bytes, format_rate, format_stated
 
 
 class Other(NamedTuple):
@@ -68,8 +68,8 @@ def _merit(it: Merits, policy: Policy) -> str:
     if policy.prefer == "quality":
         least = running_tok_s(policy)
         if it.tok_s >= least:
-            return f"the least loss that decodes at {format_rate(least)} tok/s or more here"
-        return f"the least loss that fits here, though below {format_rate(least)} tok/s"
+            return f"the least loss that decodes at {format_stated(least)} tok/s or more here"
+        return f"the least loss that fits here, though below {format_stated(least)} tok/s"
     if policy.prefer == "context" and it.reads_along:
         return (
             f"the longest context, {it.n_ctx:,} tokens, at reading speed and without a large loss"
@@ -82,10 +82,11 @@ def _merit(it: Merits, policy: Policy) -> str:
         return "the fastest here whose loss is not large"
     usable = usable_tok_s(policy)
     if it.tok_s < usable:
-        return f"the fastest whose loss is not large, as none of those decodes at {format_rate(usable)} tok/s"
+        least = format_stated(usable)
+        return f"the fastest whose loss is not large, as none of those decodes at {least} tok/s"
     if it.kld <= UNNOTICED_KLD:
         return "the fastest of those whose loss is too small to notice"
-    return f"the best quality that decodes at {format_rate(usable)} tok/s or more here"
+    return f"the best quality that decodes at {format_stated(usable)} tok/s or more here"
 
 
 def _contrast(it: Merits, policy: Policy, better: Other | None) -> str:
@@ -118,26 +119,28 @@ def unmet(options: Sequence[Option], policy: Policy) -> str:
     wish, fastest = policy.min_tok_s, max(options, key=lambda option: option.tok_s)
     if wish is not None and fastest.tok_s < wish:
         words.append(
-            f"Nothing here decodes at {format_rate(wish)} tok/s: {label(fastest.policy)} comes nearest with "
-            f"{format_rate(fastest.tok_s)} tok/s{_at_what_loss(fastest)}."
+            f"Nothing here decodes at {format_stated(wish)} tok/s: {label(fastest.policy)} "
+            f"comes nearest with {format_rate(fastest.tok_s)} tok/s{_at_what_loss(fastest)}."
         )
     most = policy.max_j_per_token
     known = [(o.power.j_per_token, o) for o in options if o.power is not None]
     if most is not None and not known:
         words.append(
-            f"Whether anything here does with {format_rate(most)} J per token is not known: nobody says what "
-            f"this hardware draws."
+            f"Whether anything here does with {format_stated(most)} J per token is not known: "
+            f"nobody says what this hardware draws."
         )
     elif most is not None:
         least, thriftiest = min(known, key=lambda pair: pair[0])
         if least > most:
             words.append(
-                f"Nothing here does with {format_rate(most)} J per token: {label(thriftiest.policy)} comes "
-                f"nearest with {format_rate(least)} J{_at_what_loss(thriftiest)}."
+                f"Nothing here does with {format_stated(most)} J per token: "
+                f"{label(thriftiest.policy)} comes nearest with {format_rate(least)} J"
+                f"{_at_what_loss(thriftiest)}."
             )
     if not words and wish is not None and most is not None:
         words.append(
-            f"Nothing here both decodes at {format_rate(wish)} tok/s and takes {format_rate(most)} J per token."
+            f"Nothing here both decodes at {format_stated(wish)} tok/s and takes "
+            f"{format_stated(most)} J per token."
         )
     return " ".join(words)
 

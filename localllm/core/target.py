@@ -18,7 +18,14 @@ from localllm.core.preferences import merits
 from localllm.core.target_search import TargetSearch
 from localllm.core.target_values import Reach, Step, Target
 from localllm.errors import UsageError
-from localllm.units import ENERGY_UNITS, RATE_UNITS, format_bytes, parse_amount
+from localllm.units import (
+    ENERGY_UNITS,
+    RATE_UNITS,
+    format_bytes,
+    format_rate,
+    format_stated,
+    parse_amount,
+)
 
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
@@ -99,7 +106,12 @@ def _missing(now: Option, target: Target) -> str:
         where += f", with the experts of {n_experts} of {model.n_layer} layers in RAM"
     if target.tok_s is not None:
         times = target.tok_s / it.tok_s
-        return f"{it.tok_s:.3g} of {target}: {times:.2g} times as fast is wanted; {where}."
+        return (
+            f"{format_rate(it.tok_s)} of {target}: {format_rate(times, digits=2)} times as fast is "
+            f"wanted; {where}."
+        )
     if it.j_per_token is None:
         return "What this hardware draws is not known, so nor is the energy of a token."
-    return f"{it.j_per_token:.3g} J/token, and {target.j_per_token:g} are wanted; {where}."
+    assert target.j_per_token is not None
+    wanted = format_stated(target.j_per_token)
+    return f"{format_rate(it.j_per_token)} J/token, and {wanted} are wanted; {where}."

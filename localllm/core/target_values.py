@@ -11,6 +11,7 @@ from typing import Literal
 from localllm.core.hardware import Hardware
 from localllm.core.option import Option
 from localllm.core.policy import Policy
+from localllm.units import format_stated
 
 StepKind = Literal["settings", "quantisation", "cards", "RAM", "machine"]
 
@@ -25,8 +26,9 @@ class Target:
     def __str__(self) -> str:
         """Return it as a person would write it: ``20 tok/s``."""
         if self.tok_s is not None:
-            return f"{self.tok_s:g} tok/s"
-        return f"{self.j_per_token:g} J/token"
+            return f"{format_stated(self.tok_s)} tok/s"
+        assert self.j_per_token is not None
+        return f"{format_stated(self.j_per_token)} J/token"
 
     def wished_of(self, policy: Policy) -> Policy:
         """Return a policy with the target among its wishes."""

@@ -143,3 +143,17 @@ def test_the_command_is_listed(localllm: Command) -> None:
     assert "  recommend " in page
     assert "  compare " in page
     assert cli.get_command(cli.make_context("localllm", [], resilient_parsing=True), "recommend")
+
+
+def test_a_power_limit_that_the_card_cannot_take_is_refused(localllm: Command) -> None:
+    card = ("--hardware", "h100-sxm5-80gb")
+    outcome = localllm("recommend", "qwen2.5-0.5b", *card, "--power-limit", "150")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "150 W is too low" in outcome.err
+
+
+def test_what_was_asked_for_is_what_to_ask_less_of(localllm: Command) -> None:
+    outcome = localllm("recommend", "qwen2.5-0.5b", *ON_A_CARD, "--max-gib", "0.001")
+    assert outcome.code == 3
+    assert "a larger --max-gib" in outcome.err
+    assert "--ctx" not in outcome.err

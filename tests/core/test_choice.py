@@ -222,7 +222,7 @@ def test_a_wish_that_nothing_reaches_says_what_comes_nearest() -> None:
 def test_a_reason_names_what_the_next_better_would_do() -> None:
     choice = _balanced_at_ten()
     assert choice.reason.startswith("Q4_K_M: the best quality that decodes at 10 tok/s or more")
-    assert "; Q6_K would do " in choice.reason
+    assert "; Q6_K would decode at " in choice.reason
 
 
 def _balanced_at_ten() -> Choice:

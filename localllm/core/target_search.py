@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 from localllm.core.choice import Chooser
 from localllm.core.choice_words import label
 from localllm.core.counterfactuals import FIXED, another
+from localllm.core.groups import read_speed
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
+from localllm.core.model_bounds import Bounds, least_bytes
 from localllm.core.option import Option
 from localllm.core.policy import Policy
 from localllm.core.preferences import merits
-from localllm.core.quality import describe_loss
-from localllm.core.rates import bandwidth, host_bandwidth
-from localllm.core.target_values import Step, StepKind
-from localllm.core.traffic import experts_touched, traffic_of
+from localllm.core.quality import describe_loss, fragility, grade, loss_of
+from localllm.core.rates import host_bandwidth
+from localllm.core.target_values import Step
 from localllm.errors import UsageError
 from localllm.units import format_bytes
 
@@ -38,7 +39,14 @@ MOST_TIMES_RAM = 4.0
 DESKTOP_RAM_BYTES_PER_S = 150e9
 """Beyond two channels of the fastest DDR5: a workstation or a server."""
 
-_MOST_MACHINES = 48
+_CACHE_GAIN = 1.5
+"""So many times as fast a denser cache may make a model at most, by room for its weights."""
+
+_CACHE_SHARE = 0.5
+"""Of the weights, at most so much may be short where a denser cache could still make room."""
+
+_LOOKED_INTO = 4
+"""Machines of which each quantisation is tried to find the nearest."""
 
 _RELEASED = FIXED | {"n_threads": "the threads left to the planner"}
 
@@ -64,37 +72,74 @@ class TargetSearch:
         self._now = now
         self._wish = replace(wish, quant=None)
         self._one = Chooser([now.model])
+        self._traits = fragility(now.model)
+        self._choosers: dict[str, Chooser] = {}
+        self._rough: dict[tuple[str, str], Option | None] = {}
 
     def meets(self, option: Option) -> bool:
         """Whether an option fits and reaches the target, by the estimate."""
         return option.fits and merits(option, self._wish).meets(self._wish)
 
     def steps(self, machines: Sequence[Hardware]) -> Iterator[Step]:
-        """Yield what reaches the target, what takes least from the person first."""
-        yield from self._settings()
-        yield from self._smaller()
-        yield from self._cards()
-        yield from self._faster_ram()
-        yield from self._machines(machines)
+        """Yield what reaches the target, what takes least from the person first.
+
+        What costs a large loss comes last: bought with answers, no change is a small one.
+        """
+        found = [
+            *self._settings(),
+            *self._smaller(),
+            *self._cards(),
+            *self._faster_ram(),
+            *self._machines(machines),
+        ]
+        yield from sorted(found, key=self._loses_much)
+
+    def _loses_much(self, step: Step) -> bool:
+        """Whether a change brings a large loss that is not there now."""
+        then, now = step.option.loss.kld, self._now.loss.kld
+        return grade(then) == "large" and then > now
 
     def nearest(self, machines: Sequence[Hardware]) -> Step | None:
-        """Return what comes nearest of all: any quantisation here, and the fastest machines."""
-        fast = sorted(machines, key=_bandwidth, reverse=True)[:8]
-        wish = replace(self._wish, prefer="speed", type_k=None, type_v=None)
-        chooser = Chooser(self._models)
-        tried: list[Step] = []
-        for hardware in (self._hardware, *fast):
-            here = hardware is self._hardware
-            option = self._chosen(chooser, wish, hardware, elsewhere=not here)
+        """Return what comes nearest of all: any quantisation, here and on any machine.
+
+        Each machine is estimated with the densest quantisation without a large loss; of those that
+        come out best every one is looked into.
+        """
+        wish = replace(self._open(), prefer="speed", type_k=None, type_v=None)
+        here = replace(self._wish, prefer="speed", type_k=None, type_v=None)
+        every, densest = Chooser(self._models), min(self._bearable(), key=_weights_bytes)
+        roughly: list[tuple[float, Hardware]] = []
+        for hardware in self._others(machines):
+            option = self._roughly(densest, hardware)
             if option is not None and option.fits:
-                where = "" if here else f" on {hardware.name}"
-                kind: StepKind = "quantisation" if here else "machine"
-                change = f"{label(option.policy)}{where}"
-                tried.append(Step(kind=kind, change=change, option=option, hardware=hardware))
-        if self._wish.max_j_per_token is not None:
-            known = [step for step in tried if step.option.power]
-            return min(known, key=lambda s: _joules(s.option), default=None)
-        return max(tried, key=lambda step: step.option.tok_s, default=None)
+                roughly.append((self._short_of(option), hardware))
+        best = [hardware for _, hardware in sorted(roughly, key=lambda pair: pair[0])]
+        tried: list[Step] = []
+        own = self._chosen(every, here, self._hardware)
+        if own is not None and own.fits:
+            change = label(own.policy)
+            tried.append(
+                Step(kind="quantisation", change=change, option=own, hardware=self._hardware)
+            )
+        for hardware in best[:_LOOKED_INTO]:
+            option = self._chosen(every, wish, hardware, elsewhere=True)
+            if option is not None and option.fits:
+                change = f"{label(option.policy)} on {hardware.name}"
+                tried.append(Step(kind="machine", change=change, option=option, hardware=hardware))
+        return min(tried, key=lambda step: self._short_of(step.option), default=None)
+
+    def _short_of(self, option: Option) -> float:
+        """What an option is compared by where none reaches the target: less is nearer."""
+        if self._wish.max_j_per_token is not None and self._wish.min_tok_s is None:
+            return _joules(option)
+        return -option.tok_s
+
+    def _bearable(self) -> list[ModelSpec]:
+        """The models whose loss is not large; else the least lossy there is."""
+        bearable = [
+            m for m in self._models if grade(loss_of(self._traits, m.quant, n_ctx=1).kld) != "large"
+        ]
+        return bearable or [max(self._models, key=_weights_bytes)]
 
     def _settings(self) -> Iterator[Step]:
         """Another cache; else what the person fixed left to the planner, as little as will do."""
@@ -187,32 +232,93 @@ class TargetSearch:
             )
 
     def _machines(self, machines: Sequence[Hardware]) -> Iterator[Step]:
-        """The smallest machine that will do: by memory of its GPUs, then by their bandwidth."""
-        least = (self._wish.min_tok_s or 0.0) * self._touched_bytes()
-        able = [m for m in machines if _bandwidth(m) >= least and m.name != self._hardware.name]
+        """The smallest machine that will do, without a greater loss; else with what it takes.
+
+        A machine alone is to be the change: another quantisation comes with it only where the
+        present one loses much, or where nothing reaches the target with it; a large loss comes
+        last of all.
+        """
+        now = self._now.loss
+        kept = [self._now.model]
+        if grade(now.kld) == "large":
+            kept += [m for m in self._models if _weights_bytes(m) > _weights_bytes(kept[0])]
+        for models in (kept, self._bearable(), self._models):
+            if step := self._smallest(machines, models):
+                yield step
+                return
+
+    def _smallest(self, machines: Sequence[Hardware], models: Sequence[ModelSpec]) -> Step | None:
+        """The first of the machines by size that reaches the target with one of some models."""
+        wish, chooser = replace(self._open(), prefer="quality"), Chooser(models)
+        smallest = min(models, key=_weights_bytes)
+        for hardware in sorted(self._others(machines), key=_size):
+            if not self._may_reach(Bounds(hardware, wish), smallest):
+                continue
+            if self._too_hungry(smallest, hardware):
+                continue
+            quick = self._roughly(smallest, hardware)
+            if quick is None or not self._is_near(quick):
+                continue
+            option = self._chosen(chooser, wish, hardware, elsewhere=True)
+            if option is not None and self.meets(option):
+                change = f"{hardware.name}, {label(option.policy)}"
+                return Step(kind="machine", change=change, option=option, hardware=hardware)
+        return None
+
+    def _others(self, machines: Sequence[Hardware]) -> list[Hardware]:
+        """Machines that one may change to: no laptop is what a desktop lacks."""
+        portable = _is_laptop(self._hardware)
+        return [m for m in machines if m.name != self._hardware.name and portable >= _is_laptop(m)]
+
+    def _open(self) -> Policy:
+        """The wish for another machine: what was fixed for this one says nothing there."""
         wish = self._wish
         for name in _RELEASED:
             wish = replace(wish, **{name: None})  # type: ignore[arg-type]  # None is open
-        for hardware in sorted(able, key=_size)[:_MOST_MACHINES]:
-            found = self._found(wish, hardware, elsewhere=True)
-            if found is not None:
-                yield Step(
-                    kind="machine",
-                    change=f"{hardware.name}, {label(found.policy)}",
-                    option=found,
-                    hardware=hardware,
-                )
-                return
+        return wish
 
-    def _touched_bytes(self) -> float:
-        """Bytes of weights that a token needs: no place reads more than its bandwidth of them."""
-        traffic = traffic_of(self._now.model)
-        total = 0.0
-        for layer, count in traffic.layers(range(len(traffic.kind_of) + 1)):
-            total += count * sum(n_bytes for n_bytes, _ in layer.dense.values())
-            experts = sum(n_bytes for n_bytes, _ in layer.experts.values())
-            total += count * experts_touched(layer, 1) * experts
-        return total
+    def _roughly(self, model: ModelSpec, hardware: Hardware) -> Option | None:
+        """A model on another machine with one cache, which is a fraction of the work."""
+        key = hardware.name, model.quant
+        if key not in self._rough:
+            wish = self._open()
+            wish = replace(wish, type_k=_one(wish.type_k), type_v=_one(wish.type_v))
+            chooser = self._choosers.setdefault(model.quant, Chooser([model]))
+            self._rough[key] = self._chosen(chooser, wish, hardware, elsewhere=True)
+        return self._rough[key]
+
+    def _too_hungry(self, model: ModelSpec, hardware: Hardware) -> bool:
+        """Whether the present model's energy on a machine rules a smaller one out.
+
+        On a GPU that holds both, energy falls no faster than the bytes do, but for what an estimate
+        is off by.
+        """
+        most, known = (
+            self._wish.max_j_per_token,
+            self._rough.get((hardware.name, self._now.model.quant)),
+        )
+        if most is None or known is None or not (known.fits and known.solution.whole):
+            return False
+        share = min(_weights_bytes(model) / _weights_bytes(known.model), 1.0)
+        return _joules(known) * share > most * _CACHE_GAIN
+
+    def _is_near(self, option: Option) -> bool:
+        """Whether another cache might bring an option to the target."""
+        it = merits(option, self._wish)
+        if not it.fits:
+            return it.missing_bytes <= _CACHE_SHARE * _weights_bytes(option.model)
+        least, most = self._wish.min_tok_s, self._wish.max_j_per_token
+        if least is not None and it.tok_s * _CACHE_GAIN < least:
+            return False
+        known = it.j_per_token is not None
+        return most is None or (known and (it.j_per_token or 0.0) <= most * _CACHE_GAIN)
+
+    def _may_reach(self, bounds: Bounds, model: ModelSpec) -> bool:
+        """Whether weights fit into all memory, and are read fast enough by the bound."""
+        if least_bytes(model, model.quant) > bounds.room_bytes:
+            return False
+        fastest = bounds.fastest(model, self._traits, model.quant)
+        return fastest >= (self._wish.min_tok_s or 0.0)
 
     def _with_cache(self, found: Option) -> str:
         """The cache of an option, where it is another one than now."""
@@ -267,18 +373,25 @@ def _weights_bytes(model: ModelSpec) -> int:
     return sum(tensor.n_bytes for tensor in model.tensors)
 
 
-def _bandwidth(hardware: Hardware) -> float:
-    """Of the fastest memory of a machine."""
-    places = [bandwidth(device) for device in hardware.usable_devices]
-    return max([*places, host_bandwidth(hardware.host)])
+def _one(cache: str | None) -> str:
+    """A cache as it was asked for, where that is one; else the usual one."""
+    return "f16" if cache in (None, "auto") else str(cache)
+
+
+def _is_laptop(hardware: Hardware) -> bool:
+    """Whether a machine is one to carry; by its name or its graphics', as nothing else says so."""
+    names = (hardware.name, *(device.description for device in hardware.usable_devices))
+    return any("laptop" in name.lower() for name in names)
 
 
 def _size(hardware: Hardware) -> tuple[bool, int, float]:
-    """What a machine costs, roughly: memory of its GPUs, then bandwidth; servers last."""
+    """What a machine costs, roughly: memory of its GPUs, then how fast it reads; servers last."""
     gpus = hardware.usable_devices
     shared = any(device.unified for device in gpus)
-    server = not shared and host_bandwidth(hardware.host) > DESKTOP_RAM_BYTES_PER_S
-    return server, sum(device.total_bytes or 0 for device in gpus), _bandwidth(hardware)
+    ram = host_bandwidth(hardware.host)
+    server = not shared and ram > DESKTOP_RAM_BYTES_PER_S
+    fastest = max((read_speed(device) for device in gpus), default=ram)
+    return server, sum(device.total_bytes or 0 for device in gpus), fastest
 
 
 def _joules(option: Option) -> float:

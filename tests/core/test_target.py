@@ -14,6 +14,7 @@ from localllm.core.fingerprint import model_key, placement_key
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.policy import Policy
+from localllm.core.quality import grade
 from localllm.core.requantise import requantised
 from localllm.core.target import Reach, Target, parse_target, reach
 from localllm.errors import UsageError
@@ -157,7 +158,7 @@ def test_what_nothing_reaches_says_what_comes_nearest() -> None:
     assert found.steps == ()
     assert found.nearest is not None
     assert found.nearest.hardware.name == "large"
-    assert f"{found.now.tok_s:.3g} of 100000 tok/s" in found.missing
+    assert f"{found.now.tok_s:.3g} of 100,000 tok/s" in found.missing
 
 
 def test_energy_is_a_target_as_well() -> None:
@@ -254,3 +255,70 @@ def test_faster_ram_is_named_by_its_peak_where_the_present_one_was_measured() ->
         assert f"RAM of {math.ceil(enough)} GB/s instead of 35" in step.change
         by_basis.append(enough)
     assert by_basis[0] == pytest.approx(by_basis[1])
+
+
+def test_no_large_machine_hides_the_smaller_ones() -> None:
+    """Sixty small cards that cannot do it come before the one that can; it is found."""
+    base = gpu(free=4 * GiB, bandwidth_gb_s=100.0)
+    slow = [replace(machine(base), name=f"slow-{n}") for n in range(60)]
+    found = reach(
+        offered(),
+        NO_GPU,
+        Policy(),
+        Target(tok_s=100.0),
+        now=now_in("Q4_K_M", NO_GPU),
+        machines=(LARGE, *slow, SMALL),
+    )
+    (step,) = (step for step in found.steps if step.kind == "machine")
+    assert step.hardware.name == "small"
+    assert step.option.model.quant == "Q4_K_M"
+
+
+def test_a_laptop_is_not_what_a_desktop_lacks() -> None:
+    portable = replace(SMALL, name="small-laptop")
+    now = now_in("Q4_K_M", NO_GPU)
+    target = Target(tok_s=100.0)
+    for here, name in ((NO_GPU, "large"), (replace(NO_GPU, name="laptop"), "small-laptop")):
+        found = reach(offered(), here, Policy(), target, now=now, machines=(LARGE, portable))
+        (step,) = (step for step in found.steps if step.kind == "machine")
+        assert step.hardware.name == name
+
+
+def test_a_large_loss_is_never_the_least_change_where_another_will_do() -> None:
+    mixed = False
+    offer = (*offered(), requantised(offered()[1], "IQ2_XXS"))
+    for hardware in (PARTLY, NO_GPU):
+        for times in (1.2, 1.8, 2.5):
+            wish = times * now_in("Q4_K_M", hardware).tok_s
+            losses = [
+                grade(step.option.loss.kld) == "large"
+                for step in reach(
+                    offer,
+                    hardware,
+                    Policy(),
+                    Target(tok_s=wish),
+                    now=now_in("Q4_K_M", hardware),
+                    machines=(LARGE, SMALL),
+                ).steps
+            ]
+            assert losses == sorted(losses)
+            mixed = mixed or len(set(losses)) == 2
+    assert mixed
+
+
+def test_the_nearest_is_the_fastest_by_estimate_not_by_bandwidth() -> None:
+    """What is read in no time is bound by launches, which more bandwidth does not shorten."""
+    card = gpu(free=24 * GiB, bandwidth_gb_s=900.0)
+    wide = gpu(free=24 * GiB, bandwidth_gb_s=910.0)
+    machines = (
+        replace(machine(replace(wide, fp32_tflops=0.5)), name="wide"),
+        replace(machine(replace(card, fp32_tflops=80.0)), name="quick"),
+    )
+    now = now_in("Q4_K_M", NO_GPU)
+    found = reach(offered(), NO_GPU, Policy(), Target(tok_s=1e6), now=now, machines=machines)
+    assert found.nearest is not None
+    best = max(
+        Chooser(offered()).choose(m, Policy(prefer="speed"), alternatives=False).best.tok_s
+        for m in machines
+    )
+    assert found.nearest.option.tok_s == best

@@ -242,12 +242,15 @@ class TargetSearch:
         kept = [self._now.model]
         if grade(now.kld) == "large":
             kept += [m for m in self._models if _weights_bytes(m) > _weights_bytes(kept[0])]
-        for models in (kept, self._bearable(), self._models):
-            if step := self._smallest(machines, models):
+        passes = ((kept, False), (self._bearable(), False), (self._models, True))
+        for models, at_any_loss in passes:
+            if step := self._smallest(machines, models, at_any_loss=at_any_loss):
                 yield step
                 return
 
-    def _smallest(self, machines: Sequence[Hardware], models: Sequence[ModelSpec]) -> Step | None:
+    def _smallest(
+        self, machines: Sequence[Hardware], models: Sequence[ModelSpec], *, at_any_loss: bool
+    ) -> Step | None:
         """The first of the machines by size that reaches the target with one of some models."""
         wish, chooser = replace(self._open(), prefer="quality"), Chooser(models)
         smallest = min(models, key=_weights_bytes)
@@ -262,7 +265,9 @@ class TargetSearch:
             option = self._chosen(chooser, wish, hardware, elsewhere=True)
             if option is not None and self.meets(option):
                 change = f"{hardware.name}, {label(option.policy)}"
-                return Step(kind="machine", change=change, option=option, hardware=hardware)
+                step = Step(kind="machine", change=change, option=option, hardware=hardware)
+                if at_any_loss or not self._loses_much(step):
+                    return step
         return None
 
     def _others(self, machines: Sequence[Hardware]) -> list[Hardware]:

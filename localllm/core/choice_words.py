@@ -82,8 +82,8 @@ def _merit(it: Merits, policy: Policy) -> str:
         return "the fastest here whose loss is not large"
     usable = usable_tok_s(policy)
     if it.tok_s < usable:
-        wished = format_stated(usable)
-        return f"the fastest whose loss is not large, as none of those decodes at {wished} tok/s"
+        asked = format_stated(usable)
+        return f"the fastest whose loss is not large, as none of those decodes at {asked} tok/s"
     if it.kld <= UNNOTICED_KLD:
         return "the fastest of those whose loss is too small to notice"
     return f"the best quality that decodes at {format_stated(usable)} tok/s or more here"

@@ -337,3 +337,14 @@ def test_what_fits_comes_before_what_does_not_and_then_what_lacks_least() -> Non
 
 def _merits(option: Option) -> Merits:
     return merits(option.tok_s, option.loss.kld, n_ctx=option.n_ctx)
+
+
+def test_what_fails_by_its_energy_is_named_with_joules() -> None:
+    hardware = MACHINES["whole"]
+    models = offered("dense")
+    options = choose(models, hardware, Policy()).alternatives
+    known = [o for o in options if o.power is not None]
+    assert len(known) > 1
+    least, most = sorted(o.power.j_per_token for o in known if o.power)[:2]
+    reason = choose(models, hardware, Policy(max_j_per_token=(least + most) / 2)).reason
+    assert "J per token" in reason

@@ -38,8 +38,8 @@ RUN_NOISE = 0.05
 TOKEN_NOISE = 0.4
 """The same for a single token. A run of n has it over sqrt(n): 10 % of 16 tokens, 4 % of 128."""
 
-NARROWEST = math.log(1.05)
-"""Half a range is never less than 5 %: the next run's own noise."""
+NARROWEST = math.log(1.08)
+"""Half a range is never less than 8 %: the next run's own noise."""
 
 BELIEVABLE = math.log(2.5)
 """A ratio so far from 1, in either direction, counts half; five times off counts a hundredth. Only
@@ -126,7 +126,7 @@ class Calibration:
     ) -> SpeedEstimate:
         """Return the estimate moved; the very same one where there is nothing to move it by.
 
-        The range is never wider than before and never less than 5 % either way; ``basis`` says how
+        The range is never wider than before and never less than 8 % either way; ``basis`` says how
         many measurements of the place took part, or of all places where it has none; ``decode``
         and ``prefill`` stay the formula's.
         """

@@ -7,6 +7,7 @@ the planner can plan, with llama.cpp's allocator where there is a header to ask 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -149,6 +150,7 @@ def reach(
     target: Target,
     *,
     calibration: Calibration | None = None,
+    on_machine: Callable[[str], None] | None = None,
 ) -> Reach:
     """Say what a decided plan lacks for a target, and what would reach it, see ``core/target``."""
     from localllm.core.target import reach as reached_by
@@ -163,6 +165,7 @@ def reach(
         now=now,
         machines=_machines(),
         calibration=calibration,
+        on_machine=on_machine,
     )
 
 

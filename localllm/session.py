@@ -6,7 +6,7 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -187,11 +187,27 @@ class Session:
                 return plainer.explained(other)
         return decided.explained(made)
 
-    def reach(self, name: str, found: Plannable, decided: Decided, target: Target) -> Reach:
+    def reach(
+        self,
+        name: str,
+        found: Plannable,
+        decided: Decided,
+        target: Target,
+        *,
+        on_machine: Callable[[str], None] | None = None,
+    ) -> Reach:
         """Say what a decided plan lacks for a target, and what would reach it."""
-        from localllm.choosing import reach
+        from localllm import choosing
 
-        return reach(name, found, self.hardware, decided, target, calibration=self.calibration)
+        return choosing.reach(
+            name,
+            found,
+            self.hardware,
+            decided,
+            target,
+            calibration=self.calibration,
+            on_machine=on_machine,
+        )
 
     @property
     def calibration(self) -> Calibration | None:

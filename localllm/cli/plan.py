@@ -118,17 +118,27 @@ def plan(
         open_session.prepare_plans()
         with LiveLine() as line:
             found = session.resolve_for_plan(model, on_reading=_progress(line))
-        decided = open_session.decide(
-            model, found, policy, alternatives=alternatives, target=target
-        )
-        made = open_session.plan_decided(decided)
-        reach = open_session.reach(model, found, decided, target) if target else None
+            if alternatives:
+                line.draw("planning every quantisation and cache")
+            decided = open_session.decide(
+                model, found, policy, alternatives=alternatives, target=target
+            )
+            made = open_session.plan_decided(decided)
+            reach = None
+            if target:
+                reach = open_session.reach(
+                    model,
+                    found,
+                    decided,
+                    target,
+                    on_machine=lambda name: line.draw(f"looking for {want}: {name}"),
+                )
     if as_json:
         emit_json(_document(made, decided, reach))
     else:
         _show(made, decided, reach, explain=explain)
     if made.verdict != "fits":
-        raise does_not_fit(made)
+        raise _would_fit(made, reach) if reach and reach.steps else does_not_fit(made)
     if made.refusal is not None:
         raise EngineError(
             f"It fits, but the installed llama.cpp would not run it ({made.refusal.rstrip('.')}).",
@@ -173,6 +183,14 @@ def _show(made: Plan, decided: Decided, reach: Reach | None, *, explain: bool) -
         )
     if reach is not None:
         view.print_reach(console, reach)
+
+
+def _would_fit(made: Plan, reach: Reach) -> DoesNotFitError:
+    """The error that ends a plan which does not fit, where a target's steps make it fit."""
+    return DoesNotFitError(
+        does_not_fit(made).message,
+        hint=f"This fits and reaches {reach.target}: {reach.steps[0].change}.",
+    )
 
 
 def _does_not_reach(made: Plan, reach: Reach) -> DoesNotFitError:

@@ -83,6 +83,11 @@ def _merit(it: Merits, policy: Policy) -> str:
     usable = usable_tok_s(policy)
     if it.tok_s < usable:
         asked = format_stated(usable)
+        if it.reads_along:
+            return (
+                f"the best quality that decodes at reading speed, as none without a large loss "
+                f"reaches {asked} tok/s"
+            )
         return f"the fastest whose loss is not large, as none of those decodes at {asked} tok/s"
     if it.kld <= UNNOTICED_KLD:
         return "the fastest of those whose loss is too small to notice"

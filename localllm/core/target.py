@@ -7,7 +7,7 @@ reaches the target is a step, and the first step is the least change.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from localllm.core.hardware import Hardware
@@ -60,14 +60,16 @@ def reach(
     now: Option,
     machines: Sequence[Hardware] = (),
     calibration: Calibration | None = None,
+    on_machine: Callable[[str], None] | None = None,
 ) -> Reach:
     """Say what is missing for a target, and which changes reach it.
 
     ``models``: one model in the quantisations on offer; ``now``: what would be run without the
     target; ``machines``: others to look at; ``calibration``: what was measured on
-    ``hardware``.
+    ``hardware``; ``on_machine`` is told which machine is looked at.
     """
-    search = TargetSearch(models, hardware, target.wished_of(policy), now, calibration)
+    wish = target.wished_of(policy)
+    search = TargetSearch(models, hardware, wish, now, calibration, on_machine)
     if search.meets(now):
         return Reach(
             target=target,

@@ -7,7 +7,7 @@ without a search.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -54,11 +54,14 @@ class MachineSearch:
         wish: Policy,
         now: Option,
         calibration: Calibration | None = None,
+        on_machine: Callable[[str], None] | None = None,
     ) -> None:
         """Take a policy that has the target among its wishes, and what would be run now.
 
-        ``calibration``: what was measured on ``hardware``, and moved ``now``.
+        ``calibration``: what was measured on ``hardware``, and moved ``now``; ``on_machine`` is
+        told the name of each machine that is looked at.
         """
+        self._on_machine = on_machine or (lambda _name: None)
         self._models = models
         self._hardware = hardware
         self._calibration = calibration
@@ -89,6 +92,7 @@ class MachineSearch:
         every, densest = Chooser(self._models), min(self._bearable(), key=weights_bytes)
         roughly: list[tuple[float, Hardware]] = []
         for hardware in self._others(machines):
+            self._on_machine(hardware.name)
             option = self._roughly(densest, hardware)
             if option is not None and option.fits:
                 roughly.append((self._short_of(option), hardware))
@@ -144,6 +148,7 @@ class MachineSearch:
         wish, chooser = replace(self._open(), prefer="quality"), Chooser(models)
         smallest = min(models, key=weights_bytes)
         for hardware in sorted(self._others(machines), key=_size):
+            self._on_machine(hardware.name)
             if not self._may_reach(Bounds(hardware, wish), smallest):
                 continue
             if self._too_hungry(smallest, hardware):

@@ -110,7 +110,7 @@ def test_measurements_narrow_the_range_but_never_below_the_noise_of_a_run() -> N
     before = width(ESTIMATE)
     after = [width(moved(*[seen(1.1)] * n)) for n in (1, 2, 5, 20, 500)]
     assert all(narrow <= wide for wide, narrow in zip([before, *after], after, strict=False))
-    assert after[-1] >= 2 * math.log(1.05) - 1e-9
+    assert after[-1] >= 2 * math.log(1.08) - 1e-9
     others = width(moved(*[seen(1.1, model_key="qwen")] * 20))
     assert after[0] < others < before
 

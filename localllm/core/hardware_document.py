@@ -66,7 +66,7 @@ def _check_names(names: Sequence[str]) -> None:
         if name.strip().lower() == _RESERVED_NAME or first != index:
             why = f"that of devices[{first}]" if first != index else "reserved for CPU and RAM"
             raise IntegrityError(
-                f"devices[{index}].name of the saved machine is {why}: {_shown(name)}.",
+                f"The saved machine's devices[{index}].name is {why}: {_shown(name)}.",
                 hint="Give every device a name of its own, such as CUDA0 and CUDA1.",
             )
 

@@ -126,7 +126,7 @@ def test_a_wish_for_speed_is_met_or_said_to_be_unmet(localllm: Command, laptop: 
     assert met["speed"]["tg_tok_s"] >= 30
     assert met["choice"]["unmet"] is None
     unmet = document(localllm, "llama-3-8b", "--hardware", laptop, "--min-tok-s", "9000")
-    assert "Nothing here decodes at 9000 tok/s" in unmet["choice"]["unmet"]
+    assert "Nothing here decodes at 9,000 tok/s" in unmet["choice"]["unmet"]
     assert unmet["choice"]["unmet"] in unmet["reasons"]
 
 

@@ -65,8 +65,9 @@ def _check_names(names: Sequence[str]) -> None:
         first = names.index(name)
         if name.strip().lower() == _RESERVED_NAME or first != index:
             why = f"that of devices[{first}]" if first != index else "reserved for CPU and RAM"
+            place = f"devices[{index}].name"
             raise IntegrityError(
-                f"The saved machine's devices[{index}].name is {why}: {_shown(name)}.",
+                f"{place} of the saved machine is {why}: {_shown(name)}.",
                 hint="Give every device a name of its own, such as CUDA0 and CUDA1.",
             )
 

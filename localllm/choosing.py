@@ -180,10 +180,7 @@ def _on_offer(name: str, found: Plannable) -> tuple[ModelSpec, ...]:
 
 def _as_it_is(decided: Decided, hardware: Hardware, calibration: Calibration | None) -> Option:
     """The option that a plan without a choice stands for."""
-    policy = decided.policy
-    fixed = replace(
-        policy, quant=None, type_k=policy.type_k or "f16", type_v=policy.type_v or "f16"
-    )
+    fixed = replace(decided.policy.with_usual_kv(), quant=None)
     from localllm.core.choice import Chooser
 
     chooser = Chooser([decided.model.spec])

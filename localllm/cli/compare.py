@@ -11,12 +11,19 @@ import click
 from localllm import __version__
 from localllm.cli.options import (
     Option,
-    complete_hardware,
     complete_plannable,
+    hardware_option,
     json_option,
+    markdown_option,
     planning_options,
 )
-from localllm.cli.output import LiveLine, emit_json, stdout_console, unicode_output
+from localllm.cli.output import (
+    LiveLine,
+    check_one_format,
+    emit_json,
+    stdout_console,
+    unicode_output,
+)
 from localllm.cli.remembering import Remembering, command_line
 from localllm.core.policy import Policy
 from localllm.errors import DoesNotFitError, UsageError
@@ -55,20 +62,13 @@ Exit code 3 says that it fits none of the machines.
 
 @click.command(cls=Remembering, epilog=EXAMPLES)
 @click.argument("model", metavar="MODEL", shell_complete=complete_plannable)
-@click.option(
-    "--hardware",
-    "names",
-    cls=Option,
-    multiple=True,
-    metavar="NAME|FILE",
-    envvar="LOCALLLM_HARDWARE",
-    shell_complete=complete_hardware,
+@hardware_option(
     help="A machine to compare; repeat it for more. A profile (rtx-4090, 2x rtx-4090), parts "
     "joined by + (rtx-4090+epyc-9654), or a file that localllm hardware --json wrote. Commas "
     "separate machines too. "
     "[default: this machine, " + ", ".join(DEFAULT_MACHINES) + "]",
 )
-@click.option("--markdown", "as_markdown", is_flag=True, cls=Option, help="Print a GitHub table.")
+@markdown_option
 @click.option(
     "--plot",
     "picture",
@@ -107,8 +107,7 @@ def compare(
     every = quant == "ALL"
     if picture is not None:
         check_target(picture)
-    if as_json and as_markdown:
-        raise UsageError("--json and --markdown are two kinds of output.", hint="Give one of them.")
+    check_one_format(as_json=as_json, as_markdown=as_markdown)
     if every and picture is not None:
         raise UsageError(
             "--plot draws one bar per machine, and --quant all has many.",
@@ -120,7 +119,7 @@ def compare(
         line.draw("planning each machine")
         models = session.model_variants(model, found, quant=quant)
         if not session.leaves_open(model, found, replace(policy, quant=quant)):
-            policy = replace(policy, type_k=policy.type_k or "f16", type_v=policy.type_v or "f16")
+            policy = policy.with_usual_kv()
         machines = [*_machines(names)]
         asked = Asked(
             name=model,

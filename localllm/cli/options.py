@@ -50,7 +50,9 @@ __all__ = [
     "complete_hardware",
     "complete_model",
     "complete_plannable",
+    "hardware_option",
     "json_option",
+    "markdown_option",
     "model_argument",
     "planning_options",
     "planning_options_without",
@@ -324,6 +326,27 @@ def json_option(function: Function) -> Function:
     return click.option(
         "--json", "as_json", is_flag=True, cls=Option, help="Print JSON on standard output."
     )(function)
+
+
+def markdown_option(function: Function) -> Function:
+    """Add ``--markdown``; the command receives ``as_markdown``."""
+    return click.option(
+        "--markdown", "as_markdown", is_flag=True, cls=Option, help="Print a GitHub table."
+    )(function)
+
+
+def hardware_option(*, help: str) -> Callable[[Function], Function]:
+    """Declare ``--hardware``, which repeats; the command receives ``names``."""
+    return click.option(
+        "--hardware",
+        "names",
+        cls=Option,
+        multiple=True,
+        metavar="NAME|FILE",
+        envvar="LOCALLLM_HARDWARE",
+        shell_complete=complete_hardware,
+        help=help,
+    )
 
 
 def model_argument(function: Function) -> Function:

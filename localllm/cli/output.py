@@ -22,7 +22,7 @@ import click
 
 from localllm import errors
 from localllm.core.text import printable
-from localllm.errors import DoesNotFitError, EngineError, LocalLLMError
+from localllm.errors import DoesNotFitError, EngineError, LocalLLMError, UsageError
 from localllm.units import format_bytes
 
 if TYPE_CHECKING:
@@ -60,6 +60,12 @@ def emit_json(document: object) -> None:
 def emit_json_line(document: object) -> None:
     """Print one JSON document on one line, and send it on at once."""
     result(json.dumps(document, ensure_ascii=True, allow_nan=False))
+
+
+def check_one_format(*, as_json: bool, as_markdown: bool) -> None:
+    """Raise UsageError where two kinds of output are asked for at once."""
+    if as_json and as_markdown:
+        raise UsageError("--json and --markdown are two kinds of output.", hint="Give one of them.")
 
 
 def result(text: str) -> None:

@@ -10,8 +10,8 @@ import click
 from localllm.cli.options import (
     Command,
     Option,
-    complete_hardware,
     complete_plannable,
+    hardware_option,
     json_option,
     planning_options,
     value_option,
@@ -53,14 +53,7 @@ would refuse to run it; the plan is printed all the same.
 
 @click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("model", metavar="MODEL", shell_complete=complete_plannable)
-@click.option(
-    "--hardware",
-    "names",
-    cls=Option,
-    multiple=True,
-    metavar="NAME|FILE",
-    envvar="LOCALLLM_HARDWARE",
-    shell_complete=complete_hardware,
+@hardware_option(
     help="Plan for another machine: a profile (rtx-4090, 2x rtx-4090; repeat it to combine them), "
     "or a file that localllm hardware --json wrote there. [default: this machine]",
 )

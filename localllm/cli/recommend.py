@@ -10,16 +10,17 @@ from localllm import __version__
 from localllm.cli.completers import complete_known
 from localllm.cli.options import (
     Option,
-    complete_hardware,
+    hardware_option,
     json_option,
+    markdown_option,
     planning_options,
     value_option,
 )
-from localllm.cli.output import LiveLine, emit_json, stdout_console
+from localllm.cli.output import LiveLine, check_one_format, emit_json, stdout_console
 from localllm.cli.parse import parse_count, parse_size
 from localllm.cli.remembering import Remembering, command_line
 from localllm.core.policy import Policy
-from localllm.errors import DoesNotFitError, UsageError
+from localllm.errors import DoesNotFitError
 
 if TYPE_CHECKING:
     from localllm.core.recommendation import Sort, Wish
@@ -55,14 +56,7 @@ def parse_gib(text: str) -> int:
 
 @click.command(cls=Remembering, epilog=EXAMPLES)
 @click.argument("words", metavar="[WORD]...", nargs=-1, shell_complete=complete_known)
-@click.option(
-    "--hardware",
-    "names",
-    cls=Option,
-    multiple=True,
-    metavar="NAME|FILE",
-    envvar="LOCALLLM_HARDWARE",
-    shell_complete=complete_hardware,
+@hardware_option(
     help="Look for another machine: a profile (rtx-4090, 2x rtx-4090; repeat it to combine them), "
     "or a file that localllm hardware --json wrote there. [default: this machine]",
 )
@@ -88,7 +82,7 @@ def parse_gib(text: str) -> int:
     metavar="N",
     help="Only files of at most so many GiB.",
 )
-@click.option("--markdown", "as_markdown", is_flag=True, cls=Option, help="Print a GitHub table.")
+@markdown_option
 @json_option
 @planning_options
 @click.pass_context
@@ -115,8 +109,7 @@ def recommend(
     from localllm.core.recommendation import Wish, recommendation_document
     from localllm.core.recommendation import recommend as search
 
-    if as_json and as_markdown:
-        raise UsageError("--json and --markdown are two kinds of output.", hint="Give one of them.")
+    check_one_format(as_json=as_json, as_markdown=as_markdown)
     if sort == "context" and policy.prefer == "balanced":
         policy = replace(policy, prefer="context")
     usual: Sort = policy.prefer if policy.prefer in ("speed", "context") else "size"

@@ -104,12 +104,7 @@ def compare_each(
     With one KV type and one batch for all, f16 and llama.cpp's own where none was asked for, so
     that cells can be compared.
     """
-    alike = replace(
-        policy,
-        type_k=policy.type_k or "f16",
-        type_v=policy.type_v or "f16",
-        n_ubatch=policy.n_ubatch or DEFAULT_N_UBATCH,
-    )
+    alike = replace(policy.with_usual_kv(), n_ubatch=policy.n_ubatch or DEFAULT_N_UBATCH)
     return tuple(compare([model], machines, alike, chooser=chooser) for model in models)
 
 

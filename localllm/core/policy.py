@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from localllm.units import MiB
 
@@ -70,3 +70,7 @@ class Policy:
     power_limit_w: float | None = None
     """Every GPU capped to this."""
     prices: Prices | None = None
+
+    def with_usual_kv(self) -> Self:
+        """Return the same with llama.cpp's own KV types, f16, where none was asked for."""
+        return replace(self, type_k=self.type_k or "f16", type_v=self.type_v or "f16")

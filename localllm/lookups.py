@@ -5,20 +5,17 @@ Each is one door to an adapter, imported when it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.core.hardware import Hardware
-from localllm.core.model import ModelSpec
-from localllm.core.policy import Policy
 from localllm.errors import UsageError
 from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import Plannable
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
     from localllm.core.generation import EngineInfo
-    from localllm.core.recommendation import Known
     from localllm.records.conversations import Conversation, ConversationStore
     from localllm.records.entries import Transcript
 
@@ -53,29 +50,6 @@ def model_names() -> tuple[str, ...]:
     return known_names()
 
 
-def model_variants(
-    name: str, found: Plannable, *, quant: str | None = None
-) -> tuple[ModelSpec, ...]:
-    """Return a found model in the quantisations that a choice is between, see ``planning``."""
-    from localllm.planning import model_variants as variants
-
-    return variants(name, found, quant=quant)
-
-
-def leaves_open(name: str, found: Plannable, policy: Policy) -> bool:
-    """Whether quantisation and cache of a model found by its name are to be chosen."""
-    from localllm.planning import leaves_open as is_open
-
-    return is_open(name, found, policy)
-
-
-def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
-    """Return the recorded models whose names hold every word, see ``planning``."""
-    from localllm.planning import known_models as known
-
-    return known(words)
-
-
 def engine_info() -> EngineInfo:
     """Return what the installed llama.cpp is and which devices it has.
 
@@ -103,13 +77,6 @@ def detect_hardware(*, measure_bandwidth: bool = False, wake_gpus: bool = False)
         except EngineError:
             devices = None
     return detect(devices, measure_bandwidth=measure_bandwidth, wake_gpus=wake_gpus)
-
-
-def measure_host_bandwidth() -> float:
-    """Return the host's memory bandwidth in GB/s, measured in about a second."""
-    from localllm.probes.bandwidth import measure_bandwidth_gb_s
-
-    return measure_bandwidth_gb_s()
 
 
 def hardware_named(*names: str) -> Hardware:

@@ -22,18 +22,21 @@ from localllm.lookups import (
     hardware_named,
     hardware_names,
     input_history_path,
-    known_models,
-    leaves_open,
-    measure_host_bandwidth,
     model_names,
-    model_variants,
     read_conversation,
     resolve_for_plan,
     resolve_model,
     save_conversation,
 )
 from localllm.own_runs import OwnRuns, own_measurements
-from localllm.planning import BasisWish, Plannable, Planner
+from localllm.planning import (
+    BasisWish,
+    Plannable,
+    Planner,
+    known_models,
+    leaves_open,
+    model_variants,
+)
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
     from localllm.choosing import Decided
@@ -77,7 +80,6 @@ __all__ = [
     "input_history_path",
     "known_models",
     "leaves_open",
-    "measure_host_bandwidth",
     "model_names",
     "model_variants",
     "own_measurements",

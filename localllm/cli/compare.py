@@ -122,7 +122,6 @@ def compare(
             policy = policy.with_usual_kv()
         machines = [*_machines(names)]
         asked = Asked(
-            name=model,
             title=models[0].name,
             n_params=models[0].n_params,
             depth=policy.depth,

@@ -10,7 +10,7 @@ from localllm.cli.folding import Column, markdown_text
 from localllm.core.comparison import Entry, Shortage
 from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.option import Option
-from localllm.core.policy import Prices
+from localllm.core.policy import Prices, kv_label
 from localllm.core.quality import describe_loss, grade
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count, format_range, format_rate
@@ -26,8 +26,6 @@ FOLDING = ("loss", "prompt tok/s", "context", "W", "J/token", "KV", "cost", "qua
 class Asked:
     """What the rows have in common: whose they are, and how they were asked for."""
 
-    name: str
-    """The model, as it was asked for."""
     title: str
     n_params: int
     depth: int
@@ -50,9 +48,9 @@ def columns(entries: Sequence[Entry]) -> list[Column]:
         Column(heading="machine", cells=tuple(e.machine.label for e in entries), bold=True),
         Column(heading="fits", cells=tuple("yes" if e.fits else "no" for e in entries)),
         Column(heading="quant", cells=cells(lambda o: o.model.quant), folds=FOLDING.index("quant")),
-        column("loss", lambda o: grade(o.loss.kld) if o.loss.kld else "none", fold="loss"),
+        column("loss", loss_word, fold="loss"),
         column("layers", gpu_layers),
-        column("context", lambda o: f"{o.solution.settings.shape.n_ctx:,}", fold="context"),
+        column("context", lambda o: f"{o.n_ctx:,}", fold="context"),
         column("KV", kv_types, fold="KV"),
         Column(heading="tok/s (80 %)", cells=tuple(map(_decode_or_why_not, entries)), right=True),
         column("prompt tok/s", prompt, fold="prompt tok/s"),
@@ -72,10 +70,15 @@ def gpu_layers(option: Option) -> str:
     return f"{text} ncmoe {n_host}" if n_host else text
 
 
+def loss_word(option: Option) -> str:
+    """How much quality a choice costs, in a word."""
+    return grade(option.loss.kld) if option.loss.kld else "none"
+
+
 def kv_types(option: Option) -> str:
     """The cache's type, or both."""
     shape = option.solution.settings.shape
-    return shape.type_k if shape.type_k == shape.type_v else f"{shape.type_k}/{shape.type_v}"
+    return kv_label(shape.type_k, shape.type_v)
 
 
 def decode(option: Option) -> str:

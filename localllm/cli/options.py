@@ -63,7 +63,6 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
-Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
 
 class Option(click.Option):
@@ -114,10 +113,9 @@ def value_option(
     metavar: str,
     help: str,
     words: Sequence[str] = (),
-    complete: Completer | None = None,
     group: str = "Options",
 ) -> Callable[[Function], Function]:
-    """Declare an option whose text ``parse`` reads; ``words`` or ``complete`` serve the shell.
+    """Declare an option whose text ``parse`` reads; ``words`` serve the shell.
 
     The environment twin is ``LOCALLLM_`` and the long name. A bad value ends in exit code 2 with
     the option's name, or the variable's where it came from the environment.
@@ -149,7 +147,7 @@ def value_option(
         metavar=metavar,
         help=help,
         envvar=variable,
-        shell_complete=complete or complete_words,
+        shell_complete=complete_words,
     )
 
 

@@ -17,6 +17,7 @@ from localllm.cli.plan_speed import speed_lines, time_table
 from localllm.core.estimate import N_PROMPT
 from localllm.core.hardware import THIS_MACHINE
 from localllm.core.plan import DeviceMemory, Plan
+from localllm.core.policy import kv_label
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count, format_rate
 
@@ -72,8 +73,7 @@ def summary(plan: Plan) -> str:
         where = f"{layers} on {', '.join(holding)}"
     else:
         where = f"{plan.n_layer_total} layers on the CPU, {plan.n_threads} threads"
-    kv = plan.type_k if plan.type_k == plan.type_v else f"{plan.type_k}/{plan.type_v}"
-    return f"{where}, context {plan.n_ctx:,}, KV {kv}"
+    return f"{where}, context {plan.n_ctx:,}, KV {kv_label(plan.type_k, plan.type_v)}"
 
 
 def _title(plan: Plan) -> Text:

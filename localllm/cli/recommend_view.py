@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from localllm.cli.compare_cells import (
+    command_line,
     decode,
     describe,
     gpu_layers,
     joules,
     kv_types,
+    loss_word,
     prompt,
 )
 from localllm.cli.folding import Column, fold, markdown, markdown_text, table
 from localllm.core.choice import Option
 from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.policy import Policy
-from localllm.core.quality import grade
 from localllm.core.recommendation import Recommendation, Row, Sort, Wish, least_tok_s
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count, format_rate
@@ -64,7 +64,7 @@ def print_recommendation(
         console.print(Text("The plan behind each row:", style="bold"))
         for command in commands:
             # Never wrapped by us: a terminal's own wrapping leaves one line to copy.
-            console.print(Text(printable(shlex.join(command))), soft_wrap=True)
+            console.print(Text(command_line(command)), soft_wrap=True)
         console.print()
     console.print(Text(_others(found)))
     if found.rows:
@@ -91,10 +91,10 @@ def as_markdown(
         lines += [f"- {markdown_text(line)}" for line in _same_shape(found.rows)]
     lines += [f"- {_others(found)}"]
     lines += ["", f"{_estimates(version)} Made with:", "", "```sh"]
-    lines += [printable(shlex.join(command)), "```"]
+    lines += [command_line(command), "```"]
     if commands:
         lines += ["", "The plan behind each row:", "", "```sh"]
-        lines += [*(printable(shlex.join(each)) for each in commands), "```"]
+        lines += [*(command_line(each) for each in commands), "```"]
     return "\n".join(lines) + "\n"
 
 
@@ -117,7 +117,7 @@ def columns(rows: Sequence[Row], sort: Sort) -> list[Column]:
         Column(heading="params", cells=tuple(_params(row) for row in rows), right=True),
         *_active(rows),
         column("quant", lambda o: o.model.quant, right=False, folds=False),
-        column("loss", lambda o: grade(o.loss.kld) if o.loss.kld else "none"),
+        column("loss", loss_word),
         column("file", lambda o: format_bytes(o.model.file_bytes)),
         column("layers", gpu_layers, folds=False),
         column("context", lambda o: f"{o.n_ctx:,}"),

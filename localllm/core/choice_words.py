@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from localllm.core.option import Option
-from localllm.core.policy import Policy
+from localllm.core.policy import Policy, kv_label
 from localllm.core.preferences import (
     UNNOTICED_KLD,
     Merits,
@@ -30,8 +30,7 @@ def label(policy: Policy) -> str:
     type_k, type_v = policy.type_k, policy.type_v
     if type_k == type_v == "f16":
         return str(policy.quant)
-    kv = type_k if type_k == type_v else f"{type_k}/{type_v}"
-    return f"{policy.quant} with a {kv} KV cache"
+    return f"{policy.quant} with a {kv_label(type_k, type_v)} KV cache"
 
 
 def reason(best: Option, policy: Policy, *, better: Other | None, only_quant: bool = False) -> str:

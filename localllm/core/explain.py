@@ -11,7 +11,7 @@ from localllm.core.hardware import Hardware
 from localllm.core.memory import N_CTX_PADDING
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Cliff, DeviceMemory
-from localllm.core.policy import KV_CHOICES, Policy
+from localllm.core.policy import KV_CHOICES, Policy, kv_label
 from localllm.core.settings import BASE_N_CTX, DEFAULT_N_UBATCH
 from localllm.core.solution import Solution
 from localllm.core.split import budget_bytes
@@ -28,7 +28,7 @@ def reasons(
         *_context_reasons(model, policy, solution),
         *_batch_reasons(policy, solution),
         *_kv_reasons(policy, solution),
-        *_host_reasons(hardware, policy, solution),
+        *_host_reasons(policy, solution),
         *_thread_reasons(hardware, policy),
     )
 
@@ -213,14 +213,14 @@ def _kv_reasons(policy: Policy, solution: Solution) -> Iterator[str]:
     if "auto" not in (policy.type_k, policy.type_v):
         return
     shape = solution.settings.shape
-    kv = shape.type_k if shape.type_k == shape.type_v else f"{shape.type_k}/{shape.type_v}"
+    kv = kv_label(shape.type_k, shape.type_v)
     if kv == "f16":
         yield "KV cache in f16: a coarser one would put nothing more on a GPU."
     else:
         yield f"KV cache in {kv}: the best type that leaves as much as possible on the GPUs."
 
 
-def _host_reasons(hardware: Hardware, policy: Policy, solution: Solution) -> Iterator[str]:
+def _host_reasons(policy: Policy, solution: Solution) -> Iterator[str]:
     host = solution.rows[-1]
     if host.shared_bytes:
         yield (

@@ -10,11 +10,10 @@ import math
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.policy import Policy
-from localllm.core.pricing import constant_name
+from localllm.core.pricing import read_s_per_byte
 from localllm.core.quality import Fragility
 from localllm.core.quants import OFFERED, QUANTS
-from localllm.core.rates import Rates, device_rates, host_rates
-from localllm.core.speed_constants import CONSTANTS
+from localllm.core.rates import device_rates, host_rates
 
 BYTES_MARGIN = 0.85
 """Of a quantisation's usual bits per weight: a model may have up to so many fewer."""
@@ -41,9 +40,9 @@ class Bounds:
         """``measured``: own measurements move the estimates, by any factor: no speed is a bound."""
         host, devices = hardware.host, hardware.usable_devices
         threads = policy.n_threads or host.n_threads_default
-        self._host_s_per_byte = _seconds_per_byte(host_rates(host, threads))
+        self._host_s_per_byte = read_s_per_byte(host_rates(host, threads))
         self._gpu_s_per_byte = min(
-            (_seconds_per_byte(device_rates(d)) for d in devices), default=math.inf
+            (read_s_per_byte(device_rates(d)) for d in devices), default=math.inf
         )
         self._measured = measured
         own = sum(d.free_bytes or d.total_bytes or 0 for d in devices if not d.unified)
@@ -70,10 +69,3 @@ class Bounds:
         quickest = min(self._gpu_s_per_byte, self._host_s_per_byte)
         seconds = spilled * self._host_s_per_byte + (active - spilled) * quickest
         return 1 / seconds if seconds else math.inf
-
-
-def _seconds_per_byte(rates: Rates) -> float:
-    """What the speed formulas take for a byte of weights at least."""
-    keys = [f"decode {name}" for name in rates.classes]
-    name = constant_name(CONSTANTS, keys, "weights")
-    return CONSTANTS[name] / rates.bandwidth if name else 0.0

@@ -17,6 +17,11 @@ KV_CHOICES = ("f16", "q8_0", "q4_0")
 """What ``auto`` chooses from, the best quality first."""
 
 
+def kv_label(type_k: str | None, type_v: str | None) -> str:
+    """Return the cache's type, or both: ``"q8_0"``, ``"q8_0/f16"``."""
+    return f"{type_k}" if type_k == type_v else f"{type_k}/{type_v}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """What running costs; None where nobody said."""

@@ -47,10 +47,6 @@ With the matrix of 10 million tokens where there is such a row: publishers use o
 The F16 logits that they are compared with were stored in 16 bits, which alone reads as 0.00055.
 """
 
-SAME_TOP_P = {"F16": 0.99739, "Q8_0": 0.97674, "Q6_K": 0.96031}
-"""Share of tokens whose likeliest next token stays: the README's two comparison tables. (It has
-Q4_K_M at 0.91901 and Q2_K at 0.71138, but both without an importance matrix.)"""
-
 F16_OF_BF16 = (1.000404, 0.00002515)
 """Perplexity ratio and KL divergence of an F16 file of a BF16 model: the README's "BF16 vs. FP16"
 table."""

@@ -30,7 +30,6 @@ from localllm.core.quality_facts import (
     BITS_SOURCE,
     F16_OF_BF16,
     GAUSSIAN_ERROR,
-    SAME_TOP_P,
     SCOREBOARD,
     SCOREBOARD_SOURCE,
 )
@@ -70,27 +69,21 @@ class Quant:
     """Perplexity over that of F16."""
     mean_kld: float
     """Mean KL divergence from F16, in nats."""
-    imatrix: bool
-    """The figures are with an importance matrix, as publishers use one."""
     measured: bool
     """False: interpolated from the error of the type's values."""
     source: str
-    same_top_p: float | None = None
-    """Share of tokens whose likeliest next token stays the same, where measured."""
 
 
 def _measured(name: str) -> Quant:
-    ppl, mean_kld, imatrix = SCOREBOARD[name]
+    ppl, mean_kld, _with_imatrix = SCOREBOARD[name]
     bits = BITS.get(name)
     return Quant(
         name=name,
         bits_per_weight=bits or BITS_BY_RECIPE[name],
         ppl_ratio=ppl / BASE_PPL,
         mean_kld=mean_kld,
-        imatrix=imatrix,
         measured=True,
         source=SCOREBOARD_SOURCE if bits is None else f"{SCOREBOARD_SOURCE}; {BITS_SOURCE}",
-        same_top_p=SAME_TOP_P.get(name),
     )
 
 
@@ -100,10 +93,8 @@ def _wide(name: str, ppl_ratio: float, mean_kld: float) -> Quant:
         bits_per_weight=BITS_BY_RECIPE[name],
         ppl_ratio=ppl_ratio,
         mean_kld=mean_kld,
-        imatrix=False,
         measured=True,
         source='llama.cpp tools/perplexity/README.md, "BF16 vs. FP16", 83330d8c',
-        same_top_p=SAME_TOP_P.get(name),
     )
 
 
@@ -119,7 +110,6 @@ def _interpolated(name: str) -> Quant:
         bits_per_weight=BITS_BY_RECIPE[name],
         ppl_ratio=math.exp(mean_kld),
         mean_kld=mean_kld,
-        imatrix=False,
         measured=False,
         source=f"the error of {name.lower()} against that of q4_0, all matrices in it",
     )

@@ -280,9 +280,8 @@ class _Search:
 
     def _runs_well(self, option: Option) -> bool:
         """Whether it is fast and frugal enough, at a loss that is not large."""
-        most = self._policy.max_j_per_token
-        frugal = most is None or (option.power is not None and option.power.j_per_token <= most)
-        return option.tok_s >= self._least_tok_s and frugal and option.loss.kld < LARGE_KLD
+        it = merits(option, self._policy)
+        return it.tok_s >= self._least_tok_s and it.meets(self._policy) and it.bearable
 
     def _fitting(self, spec: ModelSpec, traits: Fragility) -> list[str]:
         """Quantisations on offer whose weights may fit into all memory together."""

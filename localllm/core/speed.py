@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from localllm.core import rates
+from localllm.core.attention_kernels import OFFLOAD_MIN_BATCH
 from localllm.core.hardware import Device
 from localllm.core.pricing import Constants, Terms, priced
 from localllm.core.speed_constants import CONSTANTS
@@ -27,9 +28,6 @@ from localllm.core.traffic import (
     kv_row_bytes,
 )
 from localllm.core.traits import device_traits
-
-STREAMED_FROM_TOKENS = 32
-"""Batches of so many tokens copy host weights to a GPU (``GGML_OP_OFFLOAD_MIN_BATCH``)."""
 
 FEW_TOKENS = 8
 """Batches of so many tokens take the kernels of one (``MMVQ_MAX_BATCH_SIZE``, ``ggml-cuda``): what
@@ -126,7 +124,7 @@ def step_terms(traffic: Traffic, run: Run, *, n_tokens: int, depth: int) -> list
     the first GPU, where its backend does so, and with them the cache of their layers: attention is
     computed between them.
     """
-    on_devices, on_host = _shares(traffic, run, streams=n_tokens >= STREAMED_FROM_TOKENS)
+    on_devices, on_host = _shares(traffic, run, streams=n_tokens >= OFFLOAD_MIN_BATCH)
     places = [
         _terms(share, run, device=device, n_tokens=n_tokens, depth=depth)
         for device, share in zip(run.devices, on_devices, strict=True)

@@ -9,22 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from localllm.core.choice import Chooser
 from localllm.core.choice_words import label
 from localllm.core.counterfactuals import another
 from localllm.core.hardware import Hardware
 from localllm.core.option import Option
-from localllm.core.policy import Policy
+from localllm.core.policy import Policy, kv_label
 from localllm.core.quality import describe_loss
 from localllm.core.rates import host_bandwidth
 from localllm.core.target_machines import RELEASED, MachineSearch, joules, weights_bytes
 from localllm.core.target_values import Step
 from localllm.units import format_bytes
-
-if TYPE_CHECKING:
-    pass
 
 MOST_CARDS = 8
 """What the largest common servers hold."""
@@ -169,8 +165,8 @@ class TargetSearch(MachineSearch):
 def _cache_change(now: Option, found: Option) -> str:
     if (now.policy.type_k, now.policy.type_v) != (found.policy.type_k, found.policy.type_v):
         type_k, type_v = found.policy.type_k, found.policy.type_v
-        kv = type_k if type_k == type_v else f"{type_k}/{type_v}"
-        return f"a {kv} KV cache (--kv {type_k})" if type_k == type_v else f"a {kv} KV cache"
+        flag = f" (--kv {type_k})" if type_k == type_v else ""
+        return f"a {kv_label(type_k, type_v)} KV cache{flag}"
     return "the settings that the planner would choose"
 
 

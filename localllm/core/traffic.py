@@ -64,8 +64,6 @@ class Traffic:
     kind_of: tuple[int, ...]
     """Per block: which kind it is. MTP blocks, which no token passes through, are None's: -1."""
     output: LayerTraffic
-    n_vocab: int
-    n_embd: int
 
     def layers(self, blocks: Iterable[int]) -> list[tuple[LayerTraffic, int]]:
         """Return the kinds among some blocks, the output layer being the last, and how many."""
@@ -110,8 +108,6 @@ def traffic_of(model: ModelSpec) -> Traffic:
             n_matrices=sum(len(tensor.shape) > 1 for tensor in output),
             is_output=True,
         ),
-        n_vocab=model.n_vocab,
-        n_embd=model.n_embd,
     )
 
 

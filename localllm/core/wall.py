@@ -124,15 +124,20 @@ def cpu_limit_w(host: Host) -> float:
     if host.power_limit_w is not None:
         return host.power_limit_w
     kind = platform(host)
-    cores = host.n_cores_physical or max(host.n_threads_logical // 2, 1)
+    cores = _cores(host)
     return min(max(kind.core_w * cores, kind.least_w), kind.most_w)
+
+
+def _cores(host: Host) -> int:
+    """Physical cores; where nobody told them, two threads are taken for one."""
+    return host.n_cores_physical or max(host.n_threads_logical // 2, 1)
 
 
 def cpu_source(host: Host) -> str:
     """Say where the processors' limit comes from."""
     if host.power_limit_w is not None:
         return f"{host.power_limit_w:g} W as stated"
-    cores = host.n_cores_physical or max(host.n_threads_logical // 2, 1)
+    cores = _cores(host)
     return f"{cpu_limit_w(host):.0f} W assumed for {cores} cores of a {platform(host).kind}"
 
 

@@ -41,13 +41,6 @@ class Bandwidth:
     n_threads: int
 
 
-def measure_bandwidth_gb_s() -> float:
-    """Return this host's memory bandwidth in GB/s, with the threads that decoding would use."""
-    from localllm.probes.host import probe_host
-
-    return measure_bandwidth(probe_host().host).gb_s
-
-
 def measure_bandwidth(host: Host) -> Bandwidth:
     """Return the host's memory bandwidth; its buffers take at most an eighth of what is available.
 

@@ -5,7 +5,6 @@ The one place that knows the plan, the store and the setting that switches it of
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -68,6 +67,8 @@ def own_observations(
 
 
 def _engine_version() -> str | None:
+    import importlib.metadata  # 15 ms, which a plan need not wait for
+
     try:
         return importlib.metadata.version("llama-cpp-python")
     except importlib.metadata.PackageNotFoundError:

@@ -15,33 +15,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from _fit.facts import facts_of_public_rows, load_facts  # noqa: E402  (after the path)
+from _fit.facts import Kind, facts_of_public_rows, load_facts  # noqa: E402  (after the path)
 from _fit.fitting import Row, fitted, left_out_errors, rows_of  # noqa: E402  (after the path)
 from _fit.parameters import PRIORS  # noqa: E402  (after the path)
-from _fit.report import coverage, spreads, table  # noqa: E402  (after the path)
+from _fit.report import coverage, in_range, regime_of, spreads, table  # noqa: E402  (after the path)
 from _fit.write import constants_module  # noqa: E402  (after the path)
 
 from localllm.core.speed_constants import CONSTANTS, SPREADS  # noqa: E402  (after the path)
 
 ROOT = Path(__file__).resolve().parents[1]
-FACTS = ROOT / "scripts" / "facts" / "throughput.jsonl"
 MODULE = ROOT / "localllm" / "core" / "speed_constants.py"
-KINDS = (
-    "one GPU",
-    "several GPUs",
-    "CPU only",
-    "dense offload",
-    "expert offload",
-    "Apple",
-    "AMD",
-)
+KINDS: tuple[str, ...] = get_args(Kind)
 
 
 def main() -> int:
@@ -53,7 +44,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.check:
         return check(args.check, worst=args.worst)
-    facts, left_out = load_facts(FACTS)
+    facts, left_out = load_facts()
     rows = rows_of(fact for fact in facts if fact.bound is None)
     print(f"{len(rows)} measurements, {len(left_out)} records of the table left out")
     judged = left_out_errors(rows)
@@ -62,7 +53,7 @@ def main() -> int:
     constants = fitted(rows)
     own = [(row, row.error(constants)) for row in rows]
     print("\nwith every source in the fit:")
-    print(table(own, _by_phase))
+    print(table(own, regime_of))
     print(table(own, lambda r: f"{r.fact.phase} {r.fact.kind}"))
     if args.write:
         MODULE.write_text(constants_module(constants, spreads(judged, KINDS), n_rows=len(rows)))
@@ -84,7 +75,7 @@ def check(path: Path, *, worst: int) -> int:
     for reason, n in reasons.most_common():
         print(f"  {n:>5}  {reason}")
     judged = [(row, row.error(in_use)) for row in rows]
-    report(judged, [(row, _in_range(row, error)) for row, error in judged], worst=worst)
+    report(judged, [(row, in_range(row, error, SPREADS)) for row, error in judged], worst=worst)
     return 0
 
 
@@ -93,15 +84,9 @@ def _of_old_times() -> dict[str, float]:
 
     From our own table; the file that is checked has no part in it.
     """
-    facts, _ = load_facts(FACTS)
+    facts, _ = load_facts()
     constants = fitted(rows_of(fact for fact in facts if fact.bound is None))
     return {name: value for name, value in constants.items() if name[0].isdigit()}
-
-
-def _in_range(row: Row, error: float) -> bool:
-    regime = "decode" if row.fact.phase == "tg" else "prefill"
-    low, high = SPREADS[f"{regime} {row.fact.kind}"]
-    return low <= math.exp(-error) <= high
 
 
 def report(judged: list[tuple[Row, float]], covered: list[tuple[Row, bool]], *, worst: int) -> None:
@@ -111,7 +96,7 @@ def report(judged: list[tuple[Row, float]], covered: list[tuple[Row, bool]], *, 
         held = [(row, c) for row, c in covered if row.fact.tier in tiers]
         if some:
             print(f"\n{words}: absolute error of tokens/s, and rows inside the 80 % range")
-            print(table(some, _by_phase, covered=held))
+            print(table(some, regime_of, covered=held))
             print(table(some, lambda r: f"{r.fact.phase} {r.fact.kind}", covered=held))
     for row, error in sorted(judged, key=lambda pair: -abs(pair[1]))[:worst]:
         fact = row.fact
@@ -121,10 +106,6 @@ def report(judged: list[tuple[Row, float]], covered: list[tuple[Row, bool]], *, 
             f"{fact.tier} {fact.era} | {fact.model.name} {fact.model.quant} | {gpus[:60]} | "
             f"{fact.tok_s:.4g} tok/s | {fact.group}"
         )
-
-
-def _by_phase(row: Row) -> str:
-    return "decode" if row.fact.phase == "tg" else "prefill"
 
 
 if __name__ == "__main__":

@@ -61,18 +61,6 @@ def toy_gpt_oss_model(models_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_lfm2_model(models_dir: Path) -> Path:
-    """Short convolutions beside attention: its memory cannot be cut back to a prefix."""
-    return make_model(models_dir / "toy-lfm2.gguf", shapes.TOY_LFM2, quant="F16", sparse=False)
-
-
-@pytest.fixture(scope="session")
-def toy_mamba_model(models_dir: Path) -> Path:
-    """A state and no KV cache."""
-    return make_model(models_dir / "toy-mamba.gguf", shapes.TOY_MAMBA, quant="F16", sparse=False)
-
-
-@pytest.fixture(scope="session")
 def llama_3_8b(models_dir: Path) -> Path:
     """Llama 3 8B at Q4_K_M with a 128,256-token vocabulary; its weights are a hole in the file."""
     return make_model(models_dir / "llama-3-8b-q4_k_m.gguf", shapes.LLAMA_3_8B)

@@ -66,16 +66,10 @@ class Fact:
     """``2024`` until mid December 2024, ``2025``, ``2026``: of the llama.cpp that ran."""
     bound: str | None
     """``lower``: the true rate is at least that. Never to be fitted."""
-    power_cap_w: float | None
-    n_batch: int
     n_slots: int
     """Sequences that the server opened (``--parallel``): more than one slow a single stream."""
     gpus: tuple[str, ...]
     """Profiles of the GPUs."""
-    host_known: bool
-    """The row tells the processor or the memory; else the host is that of the GPU's profile."""
-    driver: str | None
-    """Under the backend, where it is told: ``vulkan_radv``, ``vulkan_amdvlk``, ``rocm-7_2_3``."""
     quant_told: str | None
     """The publisher's own mixture (``UD-Q4_K_XL``) that the model's quantisation stands for."""
 
@@ -150,12 +144,8 @@ def fact_of(record: Mapping[str, Any]) -> Fact | str:
         tok_s=float(record["tok_s"]),
         era=record["era"],
         bound=record.get("bound"),
-        power_cap_w=record.get("power_cap_w"),
-        n_batch=int(record.get("n_batch", 2048)),
         n_slots=int(record.get("n_slots", 1)),
         gpus=tuple(record.get("gpus", ())),
-        host_known="host" in record,
-        driver=record.get("driver"),
         quant_told=record.get("quant_told"),
     )
     return _impossible(fact) or fact

@@ -14,7 +14,6 @@ from localllm.core.hardware import Host
 
 _WORDS = {"single": 1, "dual": 2, "quad": 4, "hexa": 6, "six": 6, "octa": 8, "eight": 8}
 _MEMORY = re.compile(r"(lp)?ddr([345])(x?)(?:[- @]*(\d{4,5}))?", re.IGNORECASE)
-_AVX512 = ("avx512f", "avx512bw", "avx512_vbmi", "avx512_vnni", "avx512_bf16")
 
 
 def read_host(told: str) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from _fit.fitting import Row
@@ -21,6 +21,17 @@ FEWEST_SOURCES = 3.0
 
 Judged = Sequence[tuple[Row, float]]
 """Rows, each with the logarithm of predicted over measured."""
+
+
+def regime_of(row: Row) -> str:
+    """Return ``decode`` or ``prefill``."""
+    return "decode" if row.fact.phase == "tg" else "prefill"
+
+
+def in_range(row: Row, error: float, ranges: Mapping[str, tuple[float, float]]) -> bool:
+    """Whether the measured rate lies in the range that is stated for its class."""
+    low, high = ranges[f"{regime_of(row)} {row.fact.kind}"]
+    return low <= math.exp(-error) <= high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +114,7 @@ def coverage(judged: Judged, kinds: Sequence[str]) -> list[tuple[Row, bool]]:
         ranges = spreads(others, kinds)
         for row, error in judged:
             if row.fact.group == group:
-                regime = "decode" if row.fact.phase == "tg" else "prefill"
-                low, high = ranges[f"{regime} {row.fact.kind}"]
-                inside.append((row, low <= math.exp(-error) <= high))
+                inside.append((row, in_range(row, error, ranges)))
     return inside
 
 

@@ -13,7 +13,6 @@ from localllm.core.breakdown import MemoryModel
 from localllm.core.choice import Choice, Chooser, Option, choose, rank
 from localllm.core.choice_words import label
 from localllm.core.estimate import Estimator
-from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.planner import solve
 from localllm.core.policy import KV_CHOICES, Policy, Preference
@@ -30,7 +29,7 @@ from localllm.core.requantise import requantised
 from localllm.core.solution import Solution
 from localllm.errors import UsageError
 from localllm.units import GiB
-from tests.support.specs import gpu, host, llama, llama_3_8b, machine
+from tests.support.specs import gpu, host, llama, llama_3_8b, machine, slow_ram
 
 QUANTS = ("Q8_0", "Q6_K", "Q4_K_M", "IQ2_XXS")
 PREFERENCES: tuple[Preference, ...] = ("balanced", "quality", "speed", "context")
@@ -56,11 +55,6 @@ def mixture() -> ModelSpec:
 def offered(name: str) -> tuple[ModelSpec, ...]:
     model = {"dense": dense, "mixture": mixture}[name]()
     return tuple(requantised(model, quant) for quant in QUANTS)
-
-
-def slow_ram(*devices: object, ram: int = 30 * GiB, bandwidth_gb_s: float = 12.0) -> Hardware:
-    base = machine(*devices, ram=ram)  # type: ignore[arg-type]  # devices
-    return replace(base, host=replace(base.host, memory_bandwidth_gb_s=bandwidth_gb_s))
 
 
 MACHINES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
@@ -19,6 +19,7 @@ from localllm.core.requantise import requantised
 from localllm.core.target import Reach, Target, parse_target, reach
 from localllm.errors import UsageError
 from localllm.units import GiB
+from tests.support import specs
 from tests.support.specs import gpu, llama, machine
 
 
@@ -28,11 +29,7 @@ def offered() -> tuple[ModelSpec, ...]:
     return tuple(requantised(model, quant) for quant in ("Q8_0", "Q4_K_M", "IQ3_XXS"))
 
 
-def slow_ram(*devices: object, ram: int = 30 * GiB) -> Hardware:
-    base = machine(*devices, ram=ram)  # type: ignore[arg-type]  # devices
-    return replace(base, host=replace(base.host, memory_bandwidth_gb_s=30.0))
-
-
+slow_ram = partial(specs.slow_ram, bandwidth_gb_s=30.0)
 PARTLY = slow_ram(gpu(free=2 * GiB, bandwidth_gb_s=300.0))
 NO_GPU = slow_ram()
 LARGE = replace(machine(gpu(free=24 * GiB)), name="large")

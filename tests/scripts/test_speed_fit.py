@@ -41,7 +41,7 @@ Judged = list[tuple[Row, float]]
 
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
-    facts, _ = load_facts(fit_speed.FACTS)
+    facts, _ = load_facts()
     return rows_of(fact for fact in facts if fact.bound is None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from localllm.core.ggml import row_bytes
@@ -154,3 +155,9 @@ def gpu(name: str = "CUDA0", *, free: int = 23 * GiB, bandwidth_gb_s: float = 10
 def machine(*devices: Device, ram: int = 60 * GiB) -> Hardware:
     """A machine with these GPUs."""
     return Hardware(name="test", source="test", host=host(available=ram), devices=devices)
+
+
+def slow_ram(*devices: Device, ram: int = 30 * GiB, bandwidth_gb_s: float = 12.0) -> Hardware:
+    """A machine with these GPUs whose memory is slow."""
+    base = machine(*devices, ram=ram)
+    return replace(base, host=replace(base.host, memory_bandwidth_gb_s=bandwidth_gb_s))

@@ -32,7 +32,7 @@ from localllm.records.state import private_dir
 try:
     import fcntl
 except ImportError:  # Windows: two chats in one file are then not refused
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # asked for before it is used
 
 
 class Conversation:

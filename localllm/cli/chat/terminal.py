@@ -16,7 +16,7 @@ from localllm.core.text import printable
 try:
     import termios
 except ImportError:  # Windows: typed text then shows within an answer
-    termios = None  # type: ignore[assignment]
+    termios = None  # type: ignore[assignment]  # asked for before it is used
 
 _JOINERS = re.compile("([\u200c\u200d]+)")
 """Joiners belong to emoji and to several scripts, and cannot move the cursor."""

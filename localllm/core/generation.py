@@ -199,12 +199,24 @@ class RunStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """When the phases of an answer were, by ``time.monotonic``, which all processes share."""
+
+    prompt_began_s: float
+    prompt_ended_s: float
+    first_token_s: float
+    """When the first token was drawn; equal to ``prompt_ended_s`` where there was none."""
+    last_token_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """The answer is complete. The engine is ready for the next request."""
 
     reason: FinishReason
     stats: RunStats
     stop_string: str | None = None
+    timeline: Timeline | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,11 +228,22 @@ class BenchSample:
     """From 1; 0 is the warm-up, which does not count."""
     ns: int
     """Wall time in nanoseconds."""
+    began_s: float = 0.0
+    """When it began, by ``time.monotonic``; it ended ``ns`` later. 0: not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchDone:
     """All bench tests have run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved:
+    """The proof run held: a short prompt, then one that fills the context."""
+
+    n_tokens: int
+    """Tokens of the long prompt."""
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +281,7 @@ Event = (
     | Finished
     | BenchSample
     | BenchDone
+    | Proved
     | Failed
     | Died
 )
@@ -266,7 +290,7 @@ Event = (
 class Engine(Protocol):
     """One llama.cpp process with at most one model. Iterators end after a terminal event.
 
-    Terminal events are ``Loaded``, ``Finished``, ``BenchDone``, ``Failed`` and ``Died``.
+    Terminal events are ``Loaded``, ``Finished``, ``BenchDone``, ``Proved``, ``Failed``, ``Died``.
     Closing an iterator early cancels its request. One request runs at a time.
     """
 
@@ -281,6 +305,9 @@ class Engine(Protocol):
 
     def bench(self, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
         """Run bench tests on the loaded model."""
+
+    def prove(self) -> Iterator[Event]:
+        """Fill the context once, with progress, and forget it again."""
 
     def cancel(self) -> None:
         """Ask the running request to stop; safe from any thread, at any time."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from localllm.core.hardware import Device, Host
 from localllm.probes.found import Found
-from localllm.probes.pci import AMD, link_generation, link_width, normal_pci_id
-from localllm.probes.sysfiles import folders, read_int, read_text, to_int
+from localllm.system.pci import AMD, link_generation, link_width, normal_pci_id
+from localllm.system.sysfiles import folders, read_int, read_text, to_int
 
 _ASLEEP = "the GPU sleeps; reading it would wake it"
 

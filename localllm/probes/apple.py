@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Mapping
 
 from localllm.core.hardware import Device, Host
-from localllm.probes.sysfiles import to_int
+from localllm.system.sysfiles import to_int
 from localllm.units import GiB, MiB
 
 _SYSCTL_TIMEOUT_S = 2.0

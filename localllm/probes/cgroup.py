@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from localllm.probes.sysfiles import read_int, read_text
+from localllm.system.sysfiles import read_int, read_text
 
 _V1_UNLIMITED = 1 << 60
 """v1 writes "no limit" as 2^63 rounded down to a page; nobody limits memory to an exbibyte."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from localllm.probes.sysfiles import parse_cpu_list, read_int, read_text
+from localllm.system.sysfiles import parse_cpu_list, read_int, read_text
 
 _ISA_BY_FLAG = {
     # x86: what ggml-cpu selects kernels by (its cmake lists them as GGML_SSE42 ... GGML_AMX_BF16).

@@ -12,7 +12,7 @@ from pathlib import Path
 from localllm.core.hardware import Host
 from localllm.probes import apple, cgroup
 from localllm.probes.cpu import Cpu, linux_cpu
-from localllm.probes.sysfiles import read_text
+from localllm.system.sysfiles import read_text
 from localllm.units import format_bytes
 
 _NOT_MEASURED = "not measured; it is measured on request"

@@ -18,9 +18,9 @@ from localllm.probes.found import Found
 from localllm.probes.host import probe_host
 from localllm.probes.merge import merge
 from localllm.probes.nvidia import probe_nvidia, sleeping_gpus
-from localllm.probes.pci import AMD, NVIDIA, displays
-from localllm.probes.sysfiles import folders
 from localllm.probes.visible import hides_all_cuda
+from localllm.system.pci import AMD, NVIDIA, displays
+from localllm.system.sysfiles import folders
 
 if TYPE_CHECKING:
     from localllm.core.generation import EngineDevice

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm.core.hardware import Backend, Device
-from localllm.probes.pci import normal_pci_id
 from localllm.probes.visible import CUDA_VARIABLE, cuda_visibility, variable_for
+from localllm.system.pci import normal_pci_id
 
 if TYPE_CHECKING:
     from localllm.core.generation import EngineDevice

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from localllm.core.hardware import Device
-from localllm.probes import nvml
-from localllm.probes.nvml import Nvml
+from localllm.system import nvml
+from localllm.system.nvml import Nvml
 from localllm.units import GiB, MiB
 
 _PROFILE = re.compile(r"\bMIG ((?:\d+c\.)?\d+g\.\d+gb\S*)")

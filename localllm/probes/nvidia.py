@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from localllm.core.hardware import Device, Host
-from localllm.probes import mig, nvml
+from localllm.probes import mig
 from localllm.probes.found import Found
 from localllm.probes.nvidia_device import read_device, who_holds_it
-from localllm.probes.nvml import Nvml, NvmlUnavailable, nvml_session
-from localllm.probes.pci import (
+from localllm.system import nvml
+from localllm.system.nvml import Nvml, NvmlUnavailable, nvml_session
+from localllm.system.pci import (
     NVIDIA,
     PciDisplay,
     displays,
@@ -21,7 +22,7 @@ from localllm.probes.pci import (
     link_width,
     normal_pci_id,
 )
-from localllm.probes.sysfiles import folders, read_text
+from localllm.system.sysfiles import folders, read_text
 
 _ASLEEP = "the GPU sleeps; reading it would wake it"
 

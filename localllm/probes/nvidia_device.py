@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from localllm.core.hardware import Device, Host
-from localllm.probes import nvml
-from localllm.probes.nvml import Nvml
-from localllm.probes.pci import normal_pci_id
-from localllm.probes.sysfiles import read_text
+from localllm.system import nvml
+from localllm.system.nvml import Nvml
+from localllm.system.pci import normal_pci_id
+from localllm.system.sysfiles import read_text
 from localllm.units import MiB, format_bytes
 
 _CORES_PER_MULTIPROCESSOR = {

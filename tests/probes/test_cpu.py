@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from localllm.probes.cpu import linux_cpu, numa_nodes
-from localllm.probes.sysfiles import parse_cpu_list
+from localllm.system.sysfiles import parse_cpu_list
 from tests.probes.trees import Files, cpu_files, plant
 
 CPU = "/sys/devices/system/cpu"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm.probes.pci import NVIDIA, displays, link_generation, link_width, normal_pci_id
+from localllm.system.pci import NVIDIA, displays, link_generation, link_width, normal_pci_id
 from tests.probes.trees import pci_files, plant
 
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm.probes.sysfiles import folders, read_int, read_text
+from localllm.system.sysfiles import folders, read_int, read_text
 
 NVIDIA = 0x10DE
 AMD = 0x1002

@@ -1,0 +1,1 @@
+"""Power meters of this machine: one file for each kind, and the thread that reads them."""

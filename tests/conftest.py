@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.support import shapes
+from tests.support.fake_nvml import FakeDriver, build
 from tests.support.gguf_maker import make_model
 
 # Hundreds of Pythons are started from here: each would compile the whole package anew.
@@ -76,3 +78,27 @@ def llama_32_1b(models_dir: Path) -> Path:
 def toy_128k_model(models_dir: Path) -> Path:
     """A small model with random weights and a 128,256-token vocabulary."""
     return make_model(models_dir / "toy-128k.gguf", shapes.TOY_128K, quant="F16", sparse=False)
+
+
+@pytest.fixture(scope="session")
+def fake_nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a compiled ``libnvidia-ml.so.1`` that answers what a test wants."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler (cc) to build the fake NVML with")
+    return build(tmp_path_factory.mktemp("fake-nvml"))
+
+
+@pytest.fixture
+def driver(fake_nvml_library: Path, tmp_path: Path) -> FakeDriver:
+    """The fake NVIDIA driver with files of its own for one test."""
+    folder = tmp_path / "driver"
+    folder.mkdir()
+    return FakeDriver(library=fake_nvml_library, folder=folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The root of an empty machine: ``/proc`` and ``/sys`` as a test plants them."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder

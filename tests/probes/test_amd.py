@@ -10,7 +10,7 @@ from localllm.probes.amd import KfdNode, arch_name, memory_bandwidth_gb_s, probe
 from localllm.probes.product_facts import with_product_facts
 from localllm.probes.profiles import load_profile
 from localllm.units import GiB, MiB
-from tests.probes.trees import Files, plant
+from tests.support.trees import Files, plant
 
 HOST = Host(cpu="x", os="linux", machine="x86_64", total_bytes=64 * GiB, available_bytes=48 * GiB)
 SLOT = "sys/devices/pci0000:00/0000:00:01.1"

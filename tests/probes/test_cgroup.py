@@ -6,7 +6,7 @@ import pytest
 
 from localllm.probes.cgroup import cpu_quota, memory_limits, swap_limit_bytes, tightest
 from localllm.units import GiB, MiB
-from tests.probes.trees import Files, plant
+from tests.support.trees import Files, plant
 
 V1_UNLIMITED = 9223372036854771712
 V2 = "/sys/fs/cgroup"

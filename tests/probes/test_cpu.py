@@ -6,7 +6,7 @@ import pytest
 
 from localllm.probes.cpu import linux_cpu, numa_nodes
 from localllm.system.sysfiles import parse_cpu_list
-from tests.probes.trees import Files, cpu_files, plant
+from tests.support.trees import Files, cpu_files, plant
 
 CPU = "/sys/devices/system/cpu"
 

@@ -9,7 +9,7 @@ import pytest
 from localllm.core.hardware import Host
 from localllm.probes.host import linux_host, parse_meminfo, probe_host
 from localllm.units import GiB
-from tests.probes.trees import AVAILABLE_BYTES, TOTAL_BYTES, Files, cpu_files, plant
+from tests.support.trees import AVAILABLE_BYTES, TOTAL_BYTES, Files, cpu_files, plant
 
 V2 = "/sys/fs/cgroup"
 

@@ -10,8 +10,8 @@ from localllm.core.generation import EngineDevice
 from localllm.core.hardware import Device, Host
 from localllm.probes.machine import accelerators_present, detect, gpu_sleeps, machine_name
 from localllm.units import GiB
-from tests.probes.trees import TOTAL_BYTES, Files, cpu_files, pci_files, plant
 from tests.support.fake_nvml import FakeDriver, Scenario, rtx_3090, rtx_4090
+from tests.support.trees import TOTAL_BYTES, Files, cpu_files, pci_files, plant
 
 CPU_ONLY: list[dict[str, Any]] = [
     {"name": "CPU", "description": "x", "type": "cpu", "total_bytes": 1, "free_bytes": 1}

@@ -7,8 +7,8 @@ import pytest
 
 from localllm.probes.mig import profile_name
 from localllm.units import GiB, MiB
-from tests.probes.trees import cpu_files, plant
 from tests.support.fake_nvml import FakeDriver, Scenario, Values, a100_with_mig, rtx_4090
+from tests.support.trees import cpu_files, plant
 
 SLICE_1G = "MIG-11111111-aaaa-5555-9999-000000000001"
 SLICE_3G = "MIG-22222222-aaaa-5555-9999-000000000002"

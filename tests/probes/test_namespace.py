@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from localllm.units import GiB, MiB
-from tests.probes.trees import Files, plant
+from tests.support.trees import Files, plant
 
 CHECKOUT = Path(__file__).parents[2]
 DETECT = """

@@ -8,7 +8,6 @@ import pytest
 
 from localllm.probes.nvidia_device import memory_bandwidth_gb_s
 from localllm.units import MiB
-from tests.probes.trees import pci_files, plant
 from tests.support.fake_nvml import (
     FakeDriver,
     Scenario,
@@ -18,6 +17,7 @@ from tests.support.fake_nvml import (
     rtx_3090,
     rtx_4090,
 )
+from tests.support.trees import pci_files, plant
 
 PCI_4090 = "0000:c1:00.0"
 PCI_3090 = "0000:21:00.0"

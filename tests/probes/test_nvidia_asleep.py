@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from localllm.units import MiB
-from tests.probes.trees import pci_files, plant
 from tests.support.fake_nvml import FakeDriver, Scenario, only_device, rtx_4090
+from tests.support.trees import pci_files, plant
 
 
 @pytest.fixture

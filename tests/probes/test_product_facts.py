@@ -13,8 +13,8 @@ from localllm.probes.product_facts import product_words, with_product_facts
 from localllm.probes.profiles import load_profile
 from localllm.probes.saved import load_hardware
 from localllm.units import GiB
-from tests.probes.trees import cpu_files, plant
 from tests.support.fake_nvml import FakeDriver, Scenario, rtx_4090
+from tests.support.trees import cpu_files, plant
 
 NEVER_PROBED: dict[str, Any] = dict.fromkeys(
     (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from localllm.system.pci import NVIDIA, displays, link_generation, link_width, normal_pci_id
-from tests.probes.trees import pci_files, plant
+from tests.support.trees import pci_files, plant
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ class Trace:
     readings: tuple[Reading, ...]
     lost: str | None = None
     """Why there are no more: ``the GPU is lost: reset it, or restart the machine``."""
+    slept_s: tuple[float, ...] = ()
+    """When the machine was found to have been suspended: no window may hold such a moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

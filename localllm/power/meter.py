@@ -29,7 +29,7 @@ class Meter(Protocol):
         ...
 
     def read(self) -> Reading | None:
-        """Look once; None where this one reading failed. Raises MeterLost when there are no more."""
+        """Look once; None where this reading failed. Raises MeterLost when there are no more."""
         ...
 
     def close(self) -> None:

@@ -17,9 +17,9 @@ from localllm.core.generation import BenchDone, BenchSample, BenchTest
 from localllm.engine.llama import C
 from localllm.engine.loop import Engine
 from localllm.engine.memory import ABORTED, DECODED
-from localllm.engine.refusals import Cancelled
+from localllm.engine.refusals import Cancelled, undecoded
 from localllm.engine.wire import Wire
-from localllm.errors import EngineError, UsageError
+from localllm.errors import UsageError
 
 
 def run(engine: Engine, tests: Sequence[BenchTest], wire: Wire) -> BenchDone:
@@ -63,13 +63,14 @@ class _Bench:
             self._measure(repetition, self._draw(test.n_prompt), self._draw(test.n_gen))
 
     def _measure(self, repetition: int, prompt: list[int], generated: list[int]) -> None:
-        began = time.perf_counter_ns()
+        began_ns = time.monotonic_ns()
         if prompt:
             self._prompt(prompt)
         if generated:
             self._generate(generated)
-        ns = time.perf_counter_ns() - began
-        self._wire.emit(BenchSample(test=self._test, repetition=repetition, ns=ns))
+        ns = time.monotonic_ns() - began_ns
+        sample = BenchSample(test=self._test, repetition=repetition, ns=ns, began_s=began_ns / 1e9)
+        self._wire.emit(sample)
 
     def _draw(self, n_tokens: int) -> list[int]:
         """Return random tokens, the first of them BOS where the model wants one."""
@@ -103,4 +104,4 @@ class _Bench:
         if code == ABORTED or self._wire.cancelled:
             raise Cancelled("The benchmark was cancelled.")
         if code != DECODED:
-            raise EngineError(f"llama.cpp could not evaluate the tokens (llama_decode: {code}).")
+            raise undecoded(code)

@@ -35,6 +35,7 @@ from localllm.engine.protocol import (
     Hello,
     LoadRequest,
     ProtocolError,
+    ProveRequest,
     Request,
     encode_request,
 )
@@ -100,6 +101,10 @@ class EngineClient:
     def bench(self, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
         """Run bench tests on the loaded model."""
         return self._run("bench", BenchRequest(tests=tests))
+
+    def prove(self) -> Iterator[Event]:
+        """Fill the context once, with progress, and forget it again."""
+        return self._run("prompt", ProveRequest())
 
     def cancel(self) -> None:
         """Ask the running request to stop; safe from any thread, and from a signal handler."""

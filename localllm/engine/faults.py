@@ -65,7 +65,7 @@ def _echo(talker: Talker, tokens: tuple[int, ...], wire: Wire) -> Finished:
         max_tokens=None,
         stop=(),
         separator=talker.separator(""),
-        began_s=time.perf_counter(),
+        began_s=time.monotonic(),
     )
     answer = Answer(talker.engine, task, wire)
     for token in tokens:

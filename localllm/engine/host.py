@@ -21,7 +21,7 @@ from localllm.core.generation import (
     Loaded,
     LoadProgress,
 )
-from localllm.engine import bench, faults
+from localllm.engine import bench, faults, prove
 from localllm.engine.breakdown import Unreadable, memory_breakdown
 from localllm.engine.llama import AbortFlag, C, Log, device_props, devices, ggml
 from localllm.engine.loading import LoadedModel, load
@@ -30,6 +30,7 @@ from localllm.engine.protocol import (
     FaultRequest,
     InfoRequest,
     LoadRequest,
+    ProveRequest,
     Request,
 )
 from localllm.engine.talker import Talker
@@ -76,6 +77,8 @@ class Host:
                 return self._ready().complete(request)
             case BenchRequest():
                 return bench.run(self._ready().engine, request.tests, self._wire)
+            case ProveRequest():
+                return prove.run(self._ready().engine, self._wire)
             case InfoRequest():
                 return _info()
             case FaultRequest():

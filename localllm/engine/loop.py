@@ -21,16 +21,17 @@ from localllm.core.generation import (
     RunStats,
     Sampling,
     TextDelta,
+    Timeline,
 )
 from localllm.engine.llama import C
-from localllm.engine.memory import ABORTED, DECODED, FULL, ContextMemory
+from localllm.engine.memory import ABORTED, DECODED, ContextMemory
 from localllm.engine.reasoning import Segment, Separator
-from localllm.engine.refusals import PromptTooLong
+from localllm.engine.refusals import PromptTooLong, undecoded
 from localllm.engine.sampling import sampler_chain, seed_of
 from localllm.engine.text import StopStrings, Utf8
 from localllm.engine.vocab import Vocab
 from localllm.engine.wire import Wire
-from localllm.errors import EngineError, UsageError
+from localllm.errors import UsageError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,7 +56,7 @@ class Task:
     stop: tuple[str, ...]
     separator: Separator
     began_s: float
-    """``time.perf_counter`` when the request arrived."""
+    """``time.monotonic`` when the request arrived."""
     n_keep: Callable[[], int] | None = None
     """How many tokens survive a context shift; None: do not shift."""
 
@@ -82,7 +83,12 @@ def generate(engine: Engine, task: Task, wire: Wire) -> Finished:
     answer.flush()
     if answer.stops.hit is not None:
         reason = "stop_string"
-    return Finished(reason=reason, stats=answer.stats(seed), stop_string=answer.stops.hit)
+    return Finished(
+        reason=reason,
+        stats=answer.stats(seed),
+        stop_string=answer.stops.hit,
+        timeline=answer.timeline(),
+    )
 
 
 def check_prompt(prompt: list[int], n_ctx: int) -> None:
@@ -106,22 +112,30 @@ class Answer:
         self.stops = StopStrings(task.stop)
         self._n_cached = 0
         self._n_gen = 0
-        self._prompt_s = self._tg_s = self._ttft_s = 0.0
+        self._prompt_s = self._tg_s = 0.0
+        self._prompt_began_s = self._prompt_ended_s = task.began_s
+        self._first_token_s = 0.0
 
     def read_prompt(self) -> None:
         """Decode what the cache does not hold yet, in chunks, so that a cancel is heard."""
         memory, prompt, wire = self._engine.memory, self._task.prompt, self._wire
         n_done = self._n_cached = memory.keep_common_prefix(prompt)
-        began = time.perf_counter()
-        while n_done < len(prompt):
-            wire.emit(PromptProgress(n_done=n_done, n_total=len(prompt), n_cached=self._n_cached))
-            if wire.cancelled:
-                raise _Interrupted
-            chunk = prompt[n_done : n_done + self._engine.chunk_at(n_done)]
-            self._expect(memory.decode(chunk))
-            n_done += len(chunk)
-        C.llama_synchronize(self._engine.context)
-        self._prompt_s = time.perf_counter() - began
+        self._prompt_began_s = time.monotonic()
+        try:
+            while n_done < len(prompt):
+                progress = PromptProgress(
+                    n_done=n_done, n_total=len(prompt), n_cached=self._n_cached
+                )
+                wire.emit(progress)
+                if wire.cancelled:
+                    raise _Interrupted
+                chunk = prompt[n_done : n_done + self._engine.chunk_at(n_done)]
+                self._expect(memory.decode(chunk))
+                n_done += len(chunk)
+            C.llama_synchronize(self._engine.context)
+        finally:
+            self._prompt_ended_s = time.monotonic()
+        self._prompt_s = self._prompt_ended_s - self._prompt_began_s
         wire.emit(PromptProgress(n_done=n_done, n_total=n_done, n_cached=self._n_cached))
 
     def write(self, chain: int) -> FinishReason:
@@ -135,10 +149,9 @@ class Answer:
             return "length"
         while True:
             token = sample(chain, context, -1)
-            now = time.perf_counter()
+            now = time.monotonic()
             if self._n_gen == 0:
-                first_s = now
-                self._ttft_s = now - self._task.began_s
+                first_s = self._first_token_s = now
             if is_eog(vocab.pointer, token):
                 return "stop"
             self._n_gen += 1
@@ -173,12 +186,7 @@ class Answer:
             return
         if code == ABORTED:
             raise _Interrupted
-        if code == FULL:
-            raise EngineError(
-                "llama.cpp found no room in its KV cache.",
-                hint="Start a new conversation, or load the model with a larger --ctx.",
-            )
-        raise EngineError(f"llama.cpp could not evaluate the tokens (llama_decode: {code}).")
+        raise undecoded(code)
 
     def send(self, token: int) -> None:
         """Send a token's text as far as it is certain."""
@@ -220,8 +228,18 @@ class Answer:
             n_gen=self._n_gen,
             prompt_s=self._prompt_s,
             tg_s=self._tg_s,
-            ttft_s=self._ttft_s,
+            ttft_s=max(0.0, self._first_token_s - self._task.began_s),
             n_ctx=self._engine.memory.n_ctx,
             n_ctx_used=len(self._engine.memory.tokens),
             seed=seed,
+        )
+
+    def timeline(self) -> Timeline:
+        """Return when the phases were."""
+        first_s = self._first_token_s or self._prompt_ended_s
+        return Timeline(
+            prompt_began_s=self._prompt_began_s,
+            prompt_ended_s=self._prompt_ended_s,
+            first_token_s=first_s,
+            last_token_s=first_s + self._tg_s,
         )

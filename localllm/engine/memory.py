@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from localllm.engine.llama import C
 
-DECODED, FULL, ABORTED = 0, 1, 2
+DECODED, ABORTED = 0, 2
 """Return codes of ``llama_decode`` that are not errors."""
 
 

@@ -29,6 +29,7 @@ from localllm.core.generation import (
     Loaded,
     LoadProgress,
     PromptProgress,
+    Proved,
     TextDelta,
 )
 from localllm.core.plan import Plan, TensorOverride
@@ -80,6 +81,11 @@ class BenchRequest:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ProveRequest:
+    """Fill the context once, and forget it again."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InfoRequest:
     """Ask what llama.cpp is installed."""
 
@@ -107,7 +113,15 @@ class Beat:
     progress: int
 
 
-Request = LoadRequest | ChatRequest | CompletionRequest | BenchRequest | InfoRequest | FaultRequest
+Request = (
+    LoadRequest
+    | ChatRequest
+    | CompletionRequest
+    | BenchRequest
+    | ProveRequest
+    | InfoRequest
+    | FaultRequest
+)
 Reply = Event | EngineInfo | Hello | Beat
 
 REQUESTS: Mapping[str, type[Request]] = {
@@ -115,6 +129,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "chat": ChatRequest,
     "complete": CompletionRequest,
     "bench": BenchRequest,
+    "prove": ProveRequest,
     "info": InfoRequest,
     "fault": FaultRequest,
 }
@@ -128,6 +143,7 @@ EVENTS: Mapping[str, type[Reply]] = {
         Finished,
         BenchSample,
         BenchDone,
+        Proved,
         Failed,
         Died,
         EngineInfo,
@@ -135,7 +151,7 @@ EVENTS: Mapping[str, type[Reply]] = {
         Beat,
     )
 }
-TERMINAL = (Loaded, Finished, BenchDone, Failed, Died, EngineInfo)
+TERMINAL = (Loaded, Finished, BenchDone, Proved, Failed, Died, EngineInfo)
 """Events that end a request."""
 
 _OPS = {kind: op for op, kind in REQUESTS.items()}

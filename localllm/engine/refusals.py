@@ -7,6 +7,9 @@ from typing import ClassVar
 from localllm.core.generation import FailureCode
 from localllm.errors import EngineError, UsageError
 
+_NO_SLOT, _NOT_ALLOCATED = 1, -2
+"""``llama_decode``: no KV slot; a graph, an output buffer or a memory update without memory."""
+
 
 class Cancelled(EngineError):
     """The request was cancelled before it had an answer to end."""
@@ -30,3 +33,19 @@ class TemplateFailed(EngineError):
     """The model's chat template is broken, or hostile."""
 
     code: ClassVar[FailureCode] = "template"
+
+
+def undecoded(code: int) -> EngineError:
+    """Return what a return code of ``llama_decode`` means that is neither success nor abort."""
+    if code == _NO_SLOT:
+        return EngineError(
+            "llama.cpp found no room in its KV cache.",
+            hint="Start a new conversation, or load the model with a larger --ctx.",
+        )
+    if code == _NOT_ALLOCATED:
+        return OutOfMemory(
+            "llama.cpp could not allocate what evaluating the tokens takes.",
+            hint="Load the model with a smaller context (--ctx) or fewer GPU layers "
+            "(--n-gpu-layers).",
+        )
+    return EngineError(f"llama.cpp could not evaluate the tokens (llama_decode: {code}).")

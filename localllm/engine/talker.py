@@ -64,7 +64,7 @@ class Talker:
 
     def chat(self, request: ChatRequest) -> Finished:
         """Answer a conversation. Raises ``LocalLLMError``."""
-        began_s = time.perf_counter()
+        began_s = time.monotonic()
         sampling.check(request.sampling)
         rendered = self._renderer.chat(self._template, request)
         prompt = self.engine.vocab.tokenize_rendered(rendered)
@@ -85,7 +85,7 @@ class Talker:
 
     def complete(self, request: CompletionRequest) -> Finished:
         """Continue a text, in which markup is read as such. Raises ``LocalLLMError``."""
-        began_s = time.perf_counter()
+        began_s = time.monotonic()
         sampling.check(request.sampling)
         vocab = self.engine.vocab
         prompt = vocab.tokenize(request.prompt, special=True, add_special=True)

@@ -20,9 +20,11 @@ from localllm.core.generation import (
     LoadProgress,
     Message,
     PromptProgress,
+    Proved,
     RunStats,
     Sampling,
     TextDelta,
+    Timeline,
 )
 from localllm.core.plan import TensorOverride
 from localllm.engine.protocol import (
@@ -35,6 +37,7 @@ from localllm.engine.protocol import (
     InfoRequest,
     LoadRequest,
     ProtocolError,
+    ProveRequest,
     Reply,
     Request,
     decode_event,
@@ -56,6 +59,9 @@ STATS = RunStats(
     n_ctx_used=15,
     seed=2**32 - 2,
 )
+TIMELINE = Timeline(
+    prompt_began_s=1e6, prompt_ended_s=1e6 + 0.1, first_token_s=1e6 + 0.2, last_token_s=1e6 + 0.3
+)
 EXAMPLES: list[Reply] = [
     LoadProgress(fraction=0.5),
     Loaded(
@@ -76,8 +82,10 @@ EXAMPLES: list[Reply] = [
     PromptProgress(n_done=1, n_total=2, n_cached=0),
     TextDelta(text='"\n\\\u2028\U0001f600\x00', channel="reasoning", n_tokens=1, tg_s=0.0),
     Finished(reason="stop_string", stats=STATS, stop_string="###"),
-    BenchSample(test=TEST, repetition=0, ns=2**62),
+    Finished(reason="stop", stats=STATS, timeline=TIMELINE),
+    BenchSample(test=TEST, repetition=0, ns=2**62, began_s=1e6 + 1e-6),
     BenchDone(),
+    Proved(n_tokens=8191, seconds=0.25),
     Failed(error="UsageError", message="m", hint=None, code="prompt_too_long"),
     Died(
         message="m",
@@ -122,6 +130,7 @@ REQUEST_EXAMPLES: list[Request] = [
     ),
     CompletionRequest(prompt="p", max_tokens=0),
     BenchRequest(tests=(TEST,)),
+    ProveRequest(),
     InfoRequest(),
     FaultRequest(fault="abort", tokens=(1, 2)),
 ]

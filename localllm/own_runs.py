@@ -56,9 +56,9 @@ class OwnRuns:
 
         They are those of the session's beginning: estimates do not move while it lasts.
         """
-        if not self._is_read and hardware.source == THIS_MACHINE and _kept_any():
+        if not self._is_read and hardware.source == THIS_MACHINE:
             self._is_read = True
-            observed, problem = own_measurements(hardware)
+            observed, problem = own_measurements(hardware) if _kept_any() else ((), None)
             self._problem = self._problem or problem
             if observed:
                 from localllm.core.calibration import Calibration

@@ -51,7 +51,7 @@ _Z80 = 1.2816
 _SAME = math.log(1.5)
 """Ratios within this are alike enough to confirm each other."""
 _SCATTER_PRIOR = 3.0
-"""``RUN_NOISE`` weighs as much as so many runs that show the noise of this machine."""
+"""The usual noise weighs as much as so many runs, or repetitions, that show this machine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,9 @@ class Observation:
     n_tokens: int
     """How many tokens were timed, all repetitions together."""
     age_days: float
+    std_tok_s: float | None = None
+    """Sample standard deviation between repetitions; None for a single one."""
+    n_repetitions: int = 1
 
 
 class _Gauss(NamedTuple):
@@ -246,12 +249,28 @@ def _runs(observations: Sequence[Observation]) -> list[_Run]:
     return sorted(
         _Run(
             log_ratio,
-            math.hypot(RUN_NOISE, TOKEN_NOISE / math.sqrt(observation.n_tokens)),
+            math.hypot(RUN_NOISE, _own_noise(observation)),
             0.5 ** min(age / HALF_LIFE_DAYS, 64.0)
             / (1 + (log_ratio / BELIEVABLE) ** 8 / len(days[round(log_ratio / _SAME)]) ** 2),
         )
         for observation, log_ratio, age in zip(observations, ratios, ages, strict=True)
     )
+
+
+def _own_noise(observation: Observation) -> float:
+    """Return the standard deviation of a run's log speed that its few tokens are to blame for.
+
+    Repetitions show it: their scatter, as an error of their mean, is pooled with what a run of so
+    many tokens usually has, which weighs as ``_SCATTER_PRIOR`` repetitions do.
+    """
+    usual = TOKEN_NOISE / math.sqrt(observation.n_tokens)
+    std, n = observation.std_tok_s, observation.n_repetitions
+    if std is None or n < 2 or not (math.isfinite(std) and std >= 0):
+        return usual
+    seen = min(1.0, std / observation.measured_tok_s / math.sqrt(n))
+    freedom = n - 1
+    pooled = (_SCATTER_PRIOR * usual**2 + freedom * seen**2) / (_SCATTER_PRIOR + freedom)
+    return math.sqrt(pooled)
 
 
 def _group(runs: Sequence[_Run]) -> _Group:

@@ -221,6 +221,8 @@ def observations(
             measured_tok_s=one.measured_tok_s,
             n_tokens=one.n_tokens * one.n_repetitions,
             age_days=max(0.0, (now - datetime.fromisoformat(one.time)).total_seconds() / 86400),
+            std_tok_s=one.std_tok_s,
+            n_repetitions=one.n_repetitions,
         )
         for one in kept
         if one.machine == machine and one.formula == formula

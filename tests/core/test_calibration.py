@@ -183,6 +183,20 @@ def test_short_answers_say_less_than_long_runs() -> None:
     assert shift(seen(1.2, n_tokens=16)) < shift(seen(1.2, n_tokens=640))
 
 
+def test_repetitions_that_scatter_say_less_than_repetitions_that_agree() -> None:
+    """60 tok/s five times over: to 1 %, as usual for 320 tokens, and to 30 %."""
+    agreeing, scattered = (
+        shift(seen(1.2, n_tokens=320, std_tok_s=std, n_repetitions=5)) for std in (0.6, 18.0)
+    )
+    assert scattered < shift(seen(1.2, n_tokens=320)) < agreeing < 1.2
+    assert shift(seen(1.2, std_tok_s=0.6, n_repetitions=1)) == shift(seen(1.2))
+
+
+@pytest.mark.parametrize("std", [math.nan, math.inf, -1.0, None])
+def test_a_scatter_that_cannot_be_is_as_if_there_were_none(std: float | None) -> None:
+    assert shift(seen(1.2, std_tok_s=std, n_repetitions=5)) == shift(seen(1.2))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -202,7 +216,8 @@ def test_what_cannot_be_a_measurement_is_ignored(changes: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("pair", [(1e-300, 1e300), (1e300, 1e-300)])
 def test_absurd_figures_leave_a_speed(pair: tuple[float, float]) -> None:
-    after = moved(seen(1, predicted_tok_s=pair[0], measured_tok_s=pair[1]))
+    figures = {"predicted_tok_s": pair[0], "measured_tok_s": pair[1]}
+    after = moved(seen(1, **figures, std_tok_s=1e300, n_repetitions=3))
     assert after.tg_tok_s == pytest.approx(100, rel=1e-3)
 
 

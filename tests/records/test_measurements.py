@@ -22,8 +22,8 @@ from localllm.core.plan import Plan
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
 from localllm.core.prediction import predicted
-from localllm.records import measurements
 from localllm.records.keeping import keep_runs, own_observations
+from localllm.records.lines import MOST_BYTES, Bounds
 from localllm.records.measured import (
     Measurement,
     TimedRun,
@@ -136,11 +136,9 @@ def test_a_later_field_does_not_make_a_line_foreign() -> None:
     assert parse_line(json.dumps(fields).encode()) == one()
 
 
-def test_the_newest_stay_when_the_file_has_grown(
-    store: MeasurementStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measurements, "KEPT", 20)
-    monkeypatch.setattr(measurements, "MOST", 40)
+def test_the_newest_stay_when_the_file_has_grown(tmp_path: Path) -> None:
+    bounds = Bounds(kept=20, most=40, shortest_line=400)
+    store = MeasurementStore(tmp_path / "state" / "measurements.jsonl", bounds)
     most = 0
     for depth in range(100):
         store.keep([one(depth=depth)])
@@ -154,7 +152,7 @@ def test_the_newest_stay_when_the_file_has_grown(
 def test_a_monstrous_file_is_cut_back_to_what_can_be_read(store: MeasurementStore) -> None:
     store.path.parent.mkdir()
     with store.path.open("wb") as file:
-        file.truncate(measurements._MOST_BYTES + 1)  # a hole
+        file.truncate(MOST_BYTES + 1)  # a hole
     store.keep([one()])
     assert store.read() == (one(),)
     assert store.path.stat().st_size < 4096

@@ -8,30 +8,41 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+Failure = tuple[int, str]
+"""NVML's return code, and a reason for a person."""
+
+UNINITIALIZED = 1
 NOT_SUPPORTED = 3
+NO_PERMISSION = 4
 NOT_FOUND = 6
+DRIVER_NOT_LOADED = 9
 LIBRARY_NOT_FOUND = 12
+FUNCTION_NOT_FOUND = 13
 GPU_IS_LOST = 15
 RESET_REQUIRED = 16
+LIB_RM_VERSION_MISMATCH = 18
+ARGUMENT_VERSION_MISMATCH = 25
 
 REASONS = {
+    UNINITIALIZED: "NVML was closed while in use",
     NOT_SUPPORTED: "not supported by this GPU or driver",
-    4: "needs administrator rights",
+    NO_PERMISSION: "needs administrator rights",
     NOT_FOUND: "not found",
-    9: "the NVIDIA driver is not loaded",
+    DRIVER_NOT_LOADED: "the NVIDIA driver is not loaded",
     LIBRARY_NOT_FOUND: "no NVIDIA driver is installed (its library libnvidia-ml is not found)",
-    13: "the NVIDIA driver is older than this query",
+    FUNCTION_NOT_FOUND: "the NVIDIA driver is older than this query",
     GPU_IS_LOST: "the GPU is lost: reset it, or restart the machine",
     RESET_REQUIRED: "the GPU must be reset before it can be used again",
     17: "the operating system refused the query",
-    18: "the NVIDIA driver was updated while in use: restart the machine",
-    25: "the NVIDIA driver is older than this query",
+    LIB_RM_VERSION_MISMATCH: "the NVIDIA driver was updated while in use: restart the machine",
+    ARGUMENT_VERSION_MISMATCH: "the NVIDIA driver is older than this query",
 }
 
 _MORE_LIBRARIES = (
@@ -73,7 +84,7 @@ class Nvml:
 
     def attempt(
         self, function: Callable[..., T], *arguments: object
-    ) -> tuple[T | None, tuple[int, str] | None]:
+    ) -> tuple[T | None, Failure | None]:
         """Return a call's answer, or None with NVML's code and a reason."""
         try:
             return function(*arguments), None
@@ -83,6 +94,25 @@ class Nvml:
         except UnicodeDecodeError:
             # The binding decodes strict UTF-8; some boards hold other bytes in their name.
             return None, (-1, "the driver's answer is not readable text")
+
+    def field(self, handle: Any, field: int, scope: int = 0) -> int:
+        """Return one of NVML's numbered field values; each has a return code of its own.
+
+        ``scope`` is that of a power field: 0 the GPU, 1 its module. Raises the binding's error.
+        """
+        # The scope is always written: the binding takes a bare number to mean that of the GPU.
+        (answer,) = self.api.nvmlDeviceGetFieldValues(handle, [(field, scope)])
+        if answer.nvmlReturn != 0:
+            raise self.api.NVMLError(answer.nvmlReturn)
+        value = answer.value
+        by_type = {
+            self.api.NVML_VALUE_TYPE_UNSIGNED_INT: value.uiVal,
+            self.api.NVML_VALUE_TYPE_UNSIGNED_LONG: value.ulVal,
+            self.api.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: value.ullVal,
+        }
+        if answer.valueType not in by_type:
+            raise self.api.NVMLError(NOT_SUPPORTED)
+        return int(by_type[answer.valueType])
 
 
 def reason_of(code: int) -> str:
@@ -109,6 +139,33 @@ def nvml_session(root: Path) -> Iterator[Nvml]:
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
+
+
+class SharedNvml:
+    """One open NVML for several holders: the last to let go closes it.
+
+    Opening raises NvmlUnavailable; whoever opens holds a share.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Open NVML."""
+        self._stack = ExitStack()
+        self.session = self._stack.enter_context(nvml_session(root))
+        self._holders = 1
+        self._lock = Lock()
+
+    def hold(self) -> None:
+        """Take one more share."""
+        with self._lock:
+            self._holders += 1
+
+    def release(self) -> None:
+        """Give one share back; NVML is closed with the last."""
+        with self._lock:
+            self._holders -= 1
+            last = self._holders == 0
+        if last:
+            self._stack.close()
 
 
 def _init(api: Any, root: Path) -> None:

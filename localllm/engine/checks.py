@@ -6,6 +6,7 @@ that swaps itself to death; what can be judged beforehand is judged here.
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Sequence
@@ -57,6 +58,8 @@ def check_numbers(request: LoadRequest) -> None:
             request.n_outputs_max == 0 or request.n_outputs_max >= request.n_seq,
             "Fewer outputs than sequences: llama.cpp would abort.",
         ),
+        (request.n_outputs_max <= 2**20, f"{request.n_outputs_max:,} outputs make no sense."),
+        (abs(request.n_gpu_layers) < 2**31, f"{request.n_gpu_layers:,} layers make no sense."),
         (bool(request.paths), "No model file was given."),
         (
             len(request.device_names) < C.llama_max_devices()
@@ -64,8 +67,7 @@ def check_numbers(request: LoadRequest) -> None:
             f"llama.cpp drives at most {C.llama_max_devices()} devices.",
         ),
         (
-            all(share >= 0 for share in request.tensor_split)
-            and (not request.tensor_split or sum(request.tensor_split) > 0),
+            _shares_make_sense(request),
             "The shares of --tensor-split must be 0 or more, and not all 0.",
         ),
     ):
@@ -82,6 +84,14 @@ def check_numbers(request: LoadRequest) -> None:
             f"A V cache of type {request.type_v} needs flash attention.",
             hint="Use --flash-attn auto, or --type-v f16.",
         )
+
+
+def _shares_make_sense(request: LoadRequest) -> bool:
+    """Return whether llama.cpp can divide by the sum of the shares of the devices in use."""
+    used = request.tensor_split[: len(request.device_names) or None]
+    return all(0 <= share < math.inf for share in request.tensor_split) and (
+        not used or sum(used) > 0
+    )
 
 
 def check_file(path: str) -> None:

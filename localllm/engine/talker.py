@@ -133,12 +133,12 @@ class Talker:
 
 def _chunks(loaded: LoadedModel) -> Callable[[int], int]:
     """Return the size of the prompt's next chunk as a function of its position."""
-    request = loaded.request
+    request, context = loaded.request, loaded.context
     n_embd: int = C.llama_model_n_embd(loaded.model)
     return partial(
         prompt_chunk,
         # Several GPUs work on several micro-batches of one batch at a time.
-        n_max=request.n_batch if len(request.device_names) > 1 else request.n_ubatch,
+        n_max=(C.llama_n_batch if len(request.device_names) > 1 else C.llama_n_ubatch)(context),
         n_embd=n_embd,
         n_ff=widest_product(loaded.model) or 4 * n_embd,
         n_threads=None if request.device_names else request.n_threads,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,22 @@ class TestAnswering:
         assert end.stats.n_prompt == done[-1].n_total
         assert end.stats.ttft_s >= end.stats.prompt_s > 0 < end.stats.tg_s
         assert end.stats.n_ctx_used == end.stats.n_prompt + end.stats.n_gen - 1
+
+    def test_the_phases_of_an_answer_are_told_by_a_clock_that_all_processes_share(
+        self, engine: EngineClient
+    ) -> None:
+        asked_s = time.monotonic()
+        end = finish(engine.chat(ask("When is it?")))
+        ended_s = time.monotonic()
+        assert end.timeline is not None
+        stamps = dataclasses.astuple(end.timeline)
+        assert [asked_s, *stamps, ended_s] == sorted([asked_s, *stamps, ended_s])
+        began_s, read_s, first_s, last_s = stamps
+        assert read_s - began_s == pytest.approx(end.stats.prompt_s, abs=1e-6)
+        assert last_s - first_s == pytest.approx(end.stats.tg_s, abs=1e-6)
+        none = finish(engine.chat(ask("When is it?", max_tokens=0))).timeline
+        assert none is not None
+        assert none.first_token_s == none.last_token_s == none.prompt_ended_s > last_s
 
     def test_the_counter_of_tokens_rises_and_time_does_not_run_back(
         self, engine: EngineClient
@@ -185,6 +202,8 @@ class TestBench:
             (test.label, n) for test in tests for n in range(test.repetitions + 1)
         ]
         assert all(sample.ns > 0 for sample in samples)
+        assert all(a.began_s + a.ns / 1e9 <= b.began_s for a, b in itertools.pairwise(samples))
+        assert samples[-1].began_s < time.monotonic() < samples[0].began_s + 60
         finish(engine.chat(ask("Hello")))
 
     def test_a_test_larger_than_the_context_is_refused(self, engine: EngineClient) -> None:

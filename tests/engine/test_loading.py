@@ -110,7 +110,21 @@ REFUSED: list[tuple[dict[str, object], str, str]] = [
     ({"n_seq": 4, "n_outputs_max": 1}, "UsageError", "outputs"),
     ({"type_k": "q3_K"}, "UsageError", "q3_K"),
     ({"type_v": "q8_0", "flash_attn": "off"}, "UsageError", "flash attention"),
+    ({"n_seq": 1, "n_outputs_max": 2**32}, "UsageError", "outputs"),  # C would read 0
+    ({"n_gpu_layers": 2**32 + 1}, "UsageError", "layers"),  # C would read 1
     ({"tensor_split": (0.0, 0.0)}, "UsageError", "tensor-split"),
+    ({"tensor_split": (1.0, float("inf"))}, "UsageError", "tensor-split"),
+    ({"tensor_split": (float("nan"),)}, "UsageError", "tensor-split"),
+    (
+        {"devices": (device("CPU"), device("host")), "tensor_split": (0.0, 1.0)},
+        "UsageError",
+        "tensor-split",
+    ),
+    (
+        {"tensor_overrides": (TensorOverride(pattern="(", buffer_type="CPU"),)},
+        "EngineError",
+        "regular expression",
+    ),
     (
         {"tensor_overrides": (TensorOverride(pattern="exps", buffer_type="CUDA7"),)},
         "UsageError",

@@ -12,6 +12,7 @@ import pytest
 
 from localllm.core.generation import Died, PromptProgress, Proved
 from localllm.engine.client import EngineClient
+from localllm.engine.protocol import FaultRequest
 from localllm.engine.refusals import OutOfMemory, undecoded
 from localllm.errors import EngineError
 from tests.engine.support import ask, complete, failure, finish, load, only
@@ -69,6 +70,16 @@ def test_a_death_during_the_proof_is_an_event_with_its_phase(endless_model: Path
         died = list(events)[-1]
         assert isinstance(died, Died)
         assert (died.phase, died.signal) == ("prompt", "SIGKILL")
+
+
+def test_memory_that_ends_during_the_proof_is_told_from_other_deaths(toy_model: Path) -> None:
+    with EngineClient() as engine:
+        load(engine, toy_model)
+        list(engine.inject_fault(FaultRequest(fault="limit_memory", argument=1)))
+        died = list(engine.prove())[-1]
+        assert isinstance(died, Died)
+        assert (died.phase, died.out_of_memory) == ("prompt", True)
+        load(engine, toy_model)
 
 
 def test_without_a_model_there_is_nothing_to_prove() -> None:

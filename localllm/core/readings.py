@@ -7,8 +7,12 @@ with a reason, never 0.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+Z_95 = 1.96
+"""Standard errors to either side that hold 95 % of a normal distribution."""
 
 Kind = Literal["counter", "average", "instant"]
 """``counter``: joules since some moment; ``average``: watts over the last ``window_s``;
@@ -115,6 +119,11 @@ class Energy:
     idle_w: float | None = None
     """Draw of the same scope with the model loaded and nothing to do; None: not known."""
     idle_sigma_w: float | None = None
+    meters: tuple[Source, ...] = ()
+    """What was added, one for each meter."""
+    missing: tuple[str, ...] = ()
+    """What ``scope`` would hold and no meter told, with the reason: not the whole where not empty.
+    """
 
     @property
     def seconds(self) -> float:
@@ -127,6 +136,16 @@ class Energy:
         return self.joules / self.seconds
 
     @property
+    def low_j(self) -> float:
+        """Lower end of the 95 % interval: the gain may add to any statistical error."""
+        return max(0.0, self.joules - Z_95 * self.sigma_j - self.gain * self.joules)
+
+    @property
+    def high_j(self) -> float:
+        """Upper end of the 95 % interval."""
+        return self.joules + Z_95 * self.sigma_j + self.gain * self.joules
+
+    @property
     def net_joules(self) -> float | None:
         """``joules`` less what idling would have taken; None where idle is not known."""
         return None if self.idle_w is None else self.joules - self.idle_w * self.seconds
@@ -136,7 +155,7 @@ class Energy:
         """Standard error of ``net_joules``: the window's and the idle's (``joules.py``)."""
         if self.idle_w is None:
             return None
-        return (self.sigma_j**2 + (self.seconds * (self.idle_sigma_w or 0.0)) ** 2) ** 0.5
+        return math.hypot(self.sigma_j, self.seconds * (self.idle_sigma_w or 0.0))
 
     @property
     def net_is_noise(self) -> bool:
@@ -152,3 +171,15 @@ class Unmeasured:
     reason: str
     fix: str | None = None
     """The one line that would enable a meter, for ``doctor``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """What a scope draws with the model loaded and nothing to do."""
+
+    watts: float
+    sigma_w: float
+    scope: str
+    """As in ``Energy``: only energies of the same scope may have it subtracted."""
+    drift_w: float | None = None
+    """After less before, where the two differ by more than three standard errors."""

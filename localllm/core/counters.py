@@ -1,0 +1,139 @@
+"""Energy from a counter of joules: exact between its ticks, filled in at the window's two edges.
+
+The edges are the whole statistical error. Without moving them to ticks it is ``edge_sigma_j``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from localllm.core.readings import Reading, Source, Unmeasured
+from localllm.core.stretches import Look, longest_gap_s, looks, silence, too_short
+
+QUANTUM_J = 0.001
+"""NVML counts millijoules; RAPL's steps (15 to 61 µJ) are finer."""
+
+FELL = "the energy counter fell: its driver was loaded anew"
+
+
+def edge_sigma_j(period_s: float, watts: float) -> float:
+    """Return the standard error of ``e(t1) - e(t0)`` with edges anywhere between ticks, in joules.
+
+    Each edge is off by a time uniform in one period; the difference of two such times has the
+    standard deviation ``period / sqrt(6)``.
+    """
+    return period_s / math.sqrt(6) * watts
+
+
+def counted_j(
+    source: Source, readings: Sequence[Reading], began_s: float, ended_s: float
+) -> tuple[float, float, int] | Unmeasured:
+    """Return joules, their standard error and the number of ticks of a window."""
+    ticks = looks(source, readings)
+    inside = [i for i, tick in enumerate(ticks) if began_s <= tick.t_s <= ended_s]
+    if not inside:
+        return too_short(source, ended_s - began_s)
+    first, last = inside[0], inside[-1]
+    around = ticks[max(first - 1, 0) : last + 2]
+    if any(b.value < a.value for a, b in pairwise(around)):
+        return Unmeasured(reason=FELL)
+    hole_s = max(ticks[first].t_s - began_s, ended_s - ticks[last].t_s)
+    if hole_s > longest_gap_s(source):
+        return silence(source, hole_s)
+    spread_w = _rate_sigma_w(ticks[first : last + 1])
+    left_j, left_sigma_j = _edge_j(
+        source, ticks[first : last + 1], ticks[:first][::-1], began_s, spread_w
+    )
+    right_j, right_sigma_j = _edge_j(
+        source, ticks[first : last + 1][::-1], ticks[last + 1 :], ended_s, spread_w
+    )
+    sigma_j = math.hypot(
+        left_sigma_j,
+        right_sigma_j,
+        QUANTUM_J / math.sqrt(6),
+        _unseen_sigma_j(source, ticks[first : last + 1], spread_w),
+    )
+    return ticks[last].value - ticks[first].value + left_j + right_j, sigma_j, len(inside)
+
+
+def _edge_j(
+    source: Source, inner: Sequence[Look], outer: Sequence[Look], edge_s: float, spread_w: float
+) -> tuple[float, float]:
+    """Return the joules between an edge and the first tick inside, and their standard error.
+
+    ``inner`` and ``outer`` lead away from the edge, into the window and out of it. Power is likely
+    to change at the very edge, so two accounts are drawn up: the rate inside goes on to the edge;
+    what was counted across the edge, less the rate outside up to it. They agree on a step at the
+    edge and on no step; half of what they differ by is the error. Nothing leaves the bounds of
+    what was counted across the edge.
+    """
+    near = inner[0]
+    part_s = abs(near.t_s - edge_s)
+    rate_w, base_s = _rate_w(source, inner)
+    if not outer:
+        # Nothing was counted beyond: the rate goes on, and may be anything from 0 to twice that.
+        if rate_w is None:
+            return 0.0, math.inf
+        return rate_w * part_s, rate_w * (part_s / 2 + near.sigma_s)
+    far = outer[0]
+    across_j, across_s = abs(near.value - far.value), abs(near.t_s - far.t_s)
+    share = part_s / across_s if across_s > 0 else 1.0
+    outer_w, _ = _rate_w(source, outer)
+    even_j = across_j * share
+    from_inside_j = even_j if rate_w is None else min(rate_w * part_s, across_j)
+    from_outside_j = (
+        even_j if outer_w is None else max(0.0, across_j - outer_w * max(across_s - part_s, 0.0))
+    )
+    known = [w for w in (rate_w, outer_w) if w is not None]
+    fastest_w = max(known, default=across_j / across_s if across_s > 0 else 0.0)
+    sigma_j = math.hypot(
+        (from_inside_j - from_outside_j) / 2,
+        spread_w * across_s * math.sqrt(share * (1 - share)),
+        fastest_w * near.sigma_s * (1 + (part_s / base_s if base_s > 0 else 1.0)),
+        # With no rate on one side the middle is a guess within what was counted.
+        0.0 if len(known) == 2 else even_j * (1 - share),
+    )
+    return (from_inside_j + from_outside_j) / 2, sigma_j
+
+
+def _rate_w(source: Source, ticks: Sequence[Look]) -> tuple[float | None, float]:
+    """Return the power next to ``ticks[0]`` and over which time; None where no tick follows."""
+    least_s = max(0.9 * source.period_s, 4 * ticks[0].spread_s) if ticks else 0.0
+    chosen: Look | None = None
+    for tick in ticks[1:]:
+        chosen = tick
+        if abs(tick.t_s - ticks[0].t_s) >= least_s:
+            break
+    if chosen is None or chosen.t_s == ticks[0].t_s:
+        return None, 0.0
+    seconds = abs(chosen.t_s - ticks[0].t_s)
+    return abs(chosen.value - ticks[0].value) / seconds, seconds
+
+
+def _rate_sigma_w(ticks: Sequence[Look]) -> float:
+    """Return how much power varies from one tick to the next, beyond what their times explain.
+
+    From successive differences, so that a slow ramp does not count. The difference of two
+    neighbouring rates holds three times with weights -1, 2, -1: 6 of their variances.
+    """
+    rates = [
+        ((b.value - a.value) / (b.t_s - a.t_s), b.t_s - a.t_s, b.sigma_s)
+        for a, b in pairwise(ticks)
+        if b.t_s > a.t_s
+    ]
+    excess = [
+        (w1 - w0) * (w1 - w0) - 6 * (max(w0, w1) * sigma_s / dt_s) * (max(w0, w1) * sigma_s / dt_s)
+        for (w0, _, _), (w1, dt_s, sigma_s) in pairwise(rates)
+    ]
+    return math.sqrt(max(0.0, sum(excess) / (2 * len(excess)))) if excess else 0.0
+
+
+def _unseen_sigma_j(source: Source, ticks: Sequence[Look], spread_w: float) -> float:
+    """Return the error of a counter whose sensor looks only part of the time, in joules.
+
+    Each tick's energy is then a sample of the time before it.
+    """
+    squares = sum((b.t_s - a.t_s) * (b.t_s - a.t_s) for a, b in pairwise(ticks))
+    return spread_w * math.sqrt(max(0.0, 1 - source.duty) * squares)

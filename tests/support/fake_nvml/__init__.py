@@ -1,6 +1,6 @@
 """A fake NVIDIA driver library under the real ``nvidia-ml-py``: scenarios, build, and a probe run.
 
-The library is compiled from ``fake_nvml.c`` and found by ``LD_LIBRARY_PATH`` in a process of its
+The library is compiled from the C files beside this one and found by ``LD_LIBRARY_PATH`` in a process of its
 own, so that the test process never holds it.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).with_name("fake_nvml.c")
+SOURCES = sorted(Path(__file__).parent.glob("*.c"))
 CHECKOUT = Path(__file__).parents[3]
 
 Values = dict[str, str | int | float]
@@ -31,7 +31,7 @@ def build(folder: Path, *flags: str) -> Path:
     command = [compiler, "-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1"]
     command += ["-shared", "-fPIC", "-pthread", "-Wl,-soname,libnvidia-ml.so.1", *flags]
     subprocess.run(
-        [*command, "-o", str(folder / "libnvidia-ml.so.1"), str(SOURCE)],
+        [*command, "-o", str(folder / "libnvidia-ml.so.1"), *map(str, SOURCES)],
         check=True,
         capture_output=True,
         text=True,
@@ -150,6 +150,11 @@ class FakeDriver:
         """Where the library reads its scenario."""
         return self.folder / "scenario.txt"
 
+    @property
+    def plant_file(self) -> Path:
+        """Where the library looks for the clock and for each GPU's power: ``plant.Plant``."""
+        return self.folder / "plant"
+
     def calls(self) -> list[str]:
         """Return the names of all functions called so far, init and shutdown included."""
         log = self.folder / "calls.txt"
@@ -162,6 +167,7 @@ class FakeDriver:
             "LD_LIBRARY_PATH": str(self.library),
             "FAKE_NVML_SCENARIO": str(self.scenario_file),
             "FAKE_NVML_LOG": str(self.folder / "calls.txt"),
+            "FAKE_NVML_PLANT": str(self.plant_file),
         }
 
     def run(self, code: str, *arguments: str) -> str:

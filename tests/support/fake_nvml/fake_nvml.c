@@ -1,35 +1,30 @@
 /* A libnvidia-ml.so.1 that answers from a text file, so that the real nvidia-ml-py can be tested on
- * a machine without a GPU.
+ * a machine without a GPU. What a GPU is lies here; its power and its health are in fake_power.c.
  *
  * FAKE_NVML_SCENARIO names the file: lines "key = value", '#' starts a comment. It is read again
  * whenever it changes, so a test may alter the machine while a program watches it.
  * FAKE_NVML_LOG names a file to which every call, init included, appends its function's name.
+ * FAKE_NVML_PLANT names a file with the clock and with each GPU's power over time: plant.h.
  *
  *   driver = 560.35.03            system values
  *   gpus = 2                      number of GPUs
  *   gpu.0.name = NVIDIA ...       a device's values; "\xNN" is a byte
  *   gpu.0.mig.1.uuid = MIG-...    the same of a MIG slice
+ *   gpu.0.delay_us = 200000       every call about this GPU takes so long
  *   code.FUNCTION = 9             return code of a system function
  *   gpu.0.code.FUNCTION = 3       return code of a device function; FUNCTION "all" is every one
  *
- * A value that is not in the file is NOT_SUPPORTED. A function that is not in this file plays an
+ * A value that is not in the file is NOT_SUPPORTED. A function that is not in these files plays an
  * old driver: the binding turns the missing symbol into FUNCTION_NOT_FOUND.
  *
  * To add a function: one line with U32, U64 or TEXT below, or a body that starts with ENTER.
  */
-#include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { OK = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7 };
-enum { MAX_GPUS = 16, MAX_SLICES = 8, MAX_LINES = 1024, WIDTH = 256 };
-
-typedef unsigned long long u64;
-typedef struct { int gpu, slice; } Device; /* slice -1: the whole card */
+#include "plant.h"
+#include "scenario.h"
 
 typedef struct { u64 total, free, used; } MemoryV1;
 typedef struct { unsigned version; u64 total, reserved, free, used; } MemoryV2;
@@ -48,130 +43,21 @@ typedef struct {
 const unsigned fake_nvml_sizes[] = {sizeof(MemoryV1), sizeof(MemoryV2), sizeof(PciInfo),
                                     sizeof(Process), sizeof(Attributes)};
 
-/* ---- the scenario ---- */
-
-static struct { char key[WIDTH], value[WIDTH]; } lines[MAX_LINES];
-static int n_lines;
-static struct stat seen;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Device devices[MAX_GPUS][MAX_SLICES + 1];
-
-static void unescape(char *text) {
-    char *out = text;
-    for (char *in = text; *in; ) {
-        unsigned byte;
-        if (in[0] == '\\' && in[1] == 'x' && sscanf(in + 2, "%2x", &byte) == 1) {
-            *out++ = (char)byte;
-            in += 4;
-        } else {
-            *out++ = *in++;
-        }
-    }
-    *out = 0;
-}
-
-static void load(void) {
-    const char *path = getenv("FAKE_NVML_SCENARIO");
-    struct stat now;
-    if (!path || stat(path, &now)) { n_lines = 0; return; }
-    if (now.st_ino == seen.st_ino && now.st_size == seen.st_size &&
-        now.st_mtim.tv_sec == seen.st_mtim.tv_sec && now.st_mtim.tv_nsec == seen.st_mtim.tv_nsec)
-        return;
-    FILE *file = fopen(path, "r");
-    if (!file) return;
-    char line[2 * WIDTH];
-    n_lines = 0;
-    while (n_lines < MAX_LINES && fgets(line, sizeof line, file)) {
-        if (line[0] == '#' ||
-            sscanf(line, " %255[^ =] = %255[^\n]", lines[n_lines].key, lines[n_lines].value) != 2)
-            continue;
-        unescape(lines[n_lines++].value);
-    }
-    fclose(file);
-    seen = now;
-}
-
-static const char *lookup(const char *key) {
-    for (int i = 0; i < n_lines; i++)
-        if (!strcmp(lines[i].key, key)) return lines[i].value;
-    return NULL;
-}
-
-static const char *value_of(const Device *device, const char *name) {
-    char key[WIDTH];
-    if (!device) snprintf(key, sizeof key, "%s", name);
-    else if (device->slice < 0) snprintf(key, sizeof key, "gpu.%d.%s", device->gpu, name);
-    else snprintf(key, sizeof key, "gpu.%d.mig.%d.%s", device->gpu, device->slice, name);
-    return lookup(key);
-}
-
-/* Log the call and return the code that the scenario wants; a slice shares its card's fate. */
-static int enter(const Device *device, const char *function) {
-    const char *path = getenv("FAKE_NVML_LOG");
-    if (path) {
-        int log = open(path, O_WRONLY | O_APPEND | O_CREAT, 0644);
-        char line[WIDTH];
-        int n = snprintf(line, sizeof line, "%s\n", function);
-        if (log >= 0) { if (write(log, line, (size_t)n) != n) abort(); close(log); }
-    }
-    load();
-    char name[WIDTH];
-    Device card = {device ? device->gpu : 0, -1};
-    const Device *places[] = {device, device ? &card : NULL};
-    for (int i = 0; i < 2; i++) {
-        snprintf(name, sizeof name, "code.%s", function);
-        const char *code = value_of(places[i], name);
-        if (!code && places[i]) code = value_of(places[i], "code.all");
-        if (code) return atoi(code);
-    }
-    return OK;
-}
-
-#define ENTER(device)                                    \
-    pthread_mutex_lock(&lock);                           \
-    int code = enter(device, __func__);                  \
-    if (code != OK) { pthread_mutex_unlock(&lock); return code; }
-#define LEAVE(result) do { int r = (result); pthread_mutex_unlock(&lock); return r; } while (0)
-
-static int number(const Device *device, const char *name, u64 *out) {
-    const char *value = value_of(device, name);
-    if (!value) return NOT_SUPPORTED;
-    *out = strtoull(value, NULL, 0);
-    return OK;
-}
-
-static int number32(const Device *device, const char *name, unsigned *out) {
-    u64 value;
-    int result = number(device, name, &value);
-    if (result == OK) *out = (unsigned)value;
-    return result;
-}
-
-static int text(const Device *device, const char *name, char *out, unsigned length) {
-    const char *value = value_of(device, name);
-    if (!value) return NOT_SUPPORTED;
-    if (strlen(value) + 1 > length) return INSUFFICIENT_SIZE;
-    strcpy(out, value);
-    return OK;
-}
-
-#define U32(function, key) \
-    int function(Device *device, unsigned *out) { ENTER(device) LEAVE(number32(device, key, out)); }
-#define TEXT(function, key)                                       \
-    int function(Device *device, char *out, unsigned length) {    \
-        ENTER(device) LEAVE(text(device, key, out, length));      \
-    }
 
 /* ---- the system ---- */
 
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
+    map_plant();
     ENTER(NULL)
+    opened++;
     LEAVE(OK);
 }
 
 int nvmlShutdown(void) {
     ENTER(NULL)
+    opened--;
     LEAVE(OK);
 }
 
@@ -207,7 +93,36 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, Device **out) {
     LEAVE(OK);
 }
 
+/* The place of a GPU on the bus, however it is written; -1 for what is no address. */
+static long long place(const char *bus_id) {
+    unsigned domain, bus, device, function;
+    if (!bus_id || sscanf(bus_id, "%x:%x:%x.%x", &domain, &bus, &device, &function) != 4) return -1;
+    return ((long long)domain << 24) | (bus << 16) | (device << 8) | function;
+}
+
+int nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, Device **out) {
+    ENTER(NULL)
+    u64 count = 0;
+    number(NULL, "gpus", &count);
+    for (int index = 0; index < (int)count && index < MAX_GPUS; index++) {
+        Device asked = {index, -1};
+        const char *lost = value_of(&asked, "code.all"), *own = value_of(&asked, "bus_id");
+        if (place(own) < 0 || place(own) != place(bus_id)) continue;
+        if (lost) LEAVE(atoi(lost));
+        devices[index][0] = asked;
+        *out = &devices[index][0];
+        LEAVE(OK);
+    }
+    LEAVE(NOT_FOUND);
+}
+
 /* ---- a device ---- */
+
+int nvmlDeviceGetIndex(Device *device, unsigned *out) {
+    ENTER(device)
+    *out = (unsigned)device->gpu;
+    LEAVE(OK);
+}
 
 TEXT(nvmlDeviceGetName, "name")
 TEXT(nvmlDeviceGetUUID, "uuid")

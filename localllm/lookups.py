@@ -5,7 +5,7 @@ Each is one door to an adapter, imported when it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,11 @@ from localllm.planning import Plannable
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
     from localllm.core.generation import EngineInfo
+    from localllm.core.meters import SeenMeters
     from localllm.records.conversations import Conversation, ConversationStore
     from localllm.records.entries import Transcript
+    from localllm.records.history import PastRun, Sought
+    from localllm.records.past import KeptFile
 
 
 def resolve_model(name: str) -> LocalModel:
@@ -79,6 +82,15 @@ def detect_hardware(*, measure_bandwidth: bool = False, wake_gpus: bool = False)
     return detect(devices, measure_bandwidth=measure_bandwidth, wake_gpus=wake_gpus)
 
 
+def power_meters(hardware: Hardware) -> SeenMeters:
+    """Return the power meters of this machine, and why others are missing; no GPU is woken."""
+    from localllm.power.meter import Wanted
+    from localllm.power.seen import see_meters
+
+    pci_ids = (device.pci_id for device in hardware.devices)
+    return see_meters(Wanted(pci_ids=tuple(pci_id for pci_id in pci_ids if pci_id is not None)))
+
+
 def hardware_named(*names: str) -> Hardware:
     """Return a machine by profile name (``rtx-4090``, ``2x rtx-4090``) or saved JSON file.
 
@@ -126,6 +138,30 @@ def save_conversation(conversation: Conversation, path: Path) -> None:
     from localllm.records.export import save
 
     save(conversation, path)
+
+
+def past_runs(sought: Sought) -> tuple[PastRun, ...]:
+    """Return the runs that were kept, the one used last first; none where nothing was.
+
+    Raises LocalLLMError (exit 1) for a history that cannot be read.
+    """
+    from localllm.records.past import past_runs as find
+
+    return find(sought)
+
+
+def kept_files() -> tuple[KeptFile, ...]:
+    """Return the files that hold what was measured. Raises LocalLLMError (exit 1)."""
+    from localllm.records.past import kept_files as find
+
+    return find()
+
+
+def forget(files: Sequence[KeptFile]) -> None:
+    """Delete what was measured. Raises LocalLLMError (exit 1) where that is not allowed."""
+    from localllm.records.past import forget as delete
+
+    delete(files)
 
 
 def input_history_path() -> Path | None:

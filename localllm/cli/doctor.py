@@ -58,6 +58,7 @@ def doctor_document(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]
         "python_version": ".".join(map(str, facts.python_version)),
         "checkout": str(facts.checkout) if facts.checkout else None,
         "hardware": hardware_document(facts.hardware),
+        **facts.meters.document,
     }
     return {
         "schema": SCHEMA,

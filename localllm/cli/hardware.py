@@ -34,10 +34,11 @@ def hardware(
 ) -> None:
     """Show this machine as the planner sees it, or a machine by name.
 
-    GPUs, memory, CPU, and what llama.cpp can use of them. Nothing leaves this machine; --json is
-    complete enough to plan for it elsewhere.
+    GPUs, memory, CPU, what llama.cpp can use of them, and which power meters there are. Nothing
+    leaves this machine; --json is complete enough to plan for it elsewhere.
     """
     from localllm import session
+    from localllm.lookups import power_meters
 
     if list_names:
         known = session.hardware_names()
@@ -49,20 +50,21 @@ def hardware(
     if names:
         if measure or wake_gpus:
             raise click.UsageError("--measure and --wake-gpus are for this machine, not a profile.")
-        machine = session.hardware_named(*names)
+        machine, meters = session.hardware_named(*names), None
     else:
         with LiveLine() as live:
             live.draw("measuring the memory bandwidth" if measure else "looking at this machine")
             machine = session.detect_hardware(measure_bandwidth=measure, wake_gpus=wake_gpus)
+            meters = power_meters(machine)
     if as_json:
         from localllm.core.hardware_document import hardware_document
 
-        emit_json(hardware_document(machine))
+        emit_json(hardware_document(machine) | (meters.document if meters is not None else {}))
         return
     from localllm.cli.hardware_view import print_hardware
 
     observations, problem = session.own_measurements(machine)
-    print_hardware(stdout_console(), machine, observations)
+    print_hardware(stdout_console(), machine, observations, meters)
     if problem is not None:
         note(problem)
     if any(device.visible and device.backend == "none" for device in machine.devices):

@@ -13,6 +13,7 @@ from localllm.cli import draw
 from localllm.cli.output import unicode_output
 from localllm.core.calibration import Observation, Phase, typical_ratio
 from localllm.core.hardware import Device, Hardware, Host
+from localllm.core.meters import KIND_WORDS, SeenMeters
 from localllm.core.text import printable
 from localllm.units import format_bytes
 
@@ -29,9 +30,12 @@ _WORDS = {
 
 
 def print_hardware(
-    console: Console, hardware: Hardware, observations: Sequence[Observation] = ()
+    console: Console,
+    hardware: Hardware,
+    observations: Sequence[Observation] = (),
+    meters: SeenMeters | None = None,
 ) -> None:
-    """Print one machine, and what own measurements say of the speed estimates for it."""
+    """Print one machine, what own measurements say of the speed estimates for it, its meters."""
     unicode = unicode_output()
     source = "" if hardware.source == hardware.name else f"  ({printable(hardware.source)})"
     console.print(Text.assemble((printable(hardware.name), "bold"), (source, _DIM)))
@@ -47,6 +51,7 @@ def print_hardware(
     _add(table, "CPU", _cpu_lines(hardware.host))
     _add(table, "RAM", _ram_lines(hardware.host, width=width, unicode=unicode))
     _add(table, "Speed", _measured_lines(observations))
+    _add(table, "Power", iter(()) if meters is None else _meter_lines(meters))
     _add(table, "Notes", (Text(printable(note)) for note in hardware.notes))
     console.print(table)
 
@@ -178,6 +183,24 @@ def _measured_lines(observations: Sequence[Observation]) -> Iterator[Text]:
     ratios = [(word, typical_ratio(observations, phase)) for phase, word in phases]
     parts = [f"{word} {ratio:.2f}x the estimate" for word, ratio in ratios if ratio is not None]
     yield Text(", ".join((f"{_count(len(observations), 'measurement')} kept", *parts)))
+
+
+def _meter_lines(meters: SeenMeters) -> Iterator[Text]:
+    for seen in meters.meters:
+        source = seen.source
+        kind = KIND_WORDS[source.kind]
+        kind += f" over {source.window_s:g} s" if source.window_s else ""
+        watts = "" if seen.watts is None else f"{seen.watts:.1f} W, "
+        line = f"{source.scope} {source.device}: {watts}{kind} ({source.name})"
+        yield Text(printable(line))
+        if source.note is not None:
+            yield Text(printable(source.note), style=_DIM)
+    if not meters.meters:
+        yield Text("no meter", style=_DIM)
+    for absent in meters.missing:
+        yield Text(printable(f"{absent.label}: {absent.reason}"), style=_DIM)
+    if any(absent.fix is not None for absent in meters.missing):
+        yield Text("localllm doctor prints the line that enables it", style=_DIM)
 
 
 def _unknown_lines(unknown: Mapping[str, str]) -> Iterator[Text]:

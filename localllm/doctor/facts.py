@@ -9,6 +9,7 @@ from typing import Any
 
 from localllm.core.generation import EngineInfo
 from localllm.core.hardware import Hardware
+from localllm.core.meters import SeenMeters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,7 @@ class Facts:
     build: Mapping[str, Any] | None = None
     """The record of the set-up (``localllm-build.json``), where it made the installation."""
     hardware: Hardware
+    meters: SeenMeters = field(default_factory=SeenMeters)
     tools: tuple[Tool, ...] = ()
     folders: tuple[Folder, ...] = ()
     packages: Mapping[str, str | None] = field(default_factory=dict)

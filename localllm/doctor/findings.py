@@ -254,6 +254,25 @@ def _environment(facts: Facts) -> Iterator[Finding]:
         yield Finding(level="ok", topic="variables", text=pairs)
 
 
+def _power(facts: Facts) -> Iterator[Finding]:
+    """Which meters tell watts and joules; what a line would enable is worth a warning."""
+    sources = [seen.source for seen in facts.meters.meters]
+    if sources:
+        text = "; ".join(f"{s.scope} {s.device} ({s.name})" for s in sources)
+        yield Finding(level="ok", topic="power", text=text)
+    by_reason: dict[tuple[str, str | None], list[str]] = {}
+    for absent in facts.meters.missing:
+        key = (absent.reason, absent.fix)
+        by_reason.setdefault(key, []).append(absent.label)
+    for (reason, fix), scopes in by_reason.items():
+        yield Finding(
+            level="ok" if fix is None else "warn",
+            topic="power",
+            text=f"no meter for {', '.join(scopes)}: {reason}",
+            fix=fix,
+        )
+
+
 def _notes(facts: Facts) -> Iterator[Finding]:
     """What the probes have to say; a machine without a GPU needs no explanation for it."""
     for note in facts.hardware.notes:
@@ -266,6 +285,7 @@ _CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _engine,
     _devices,
     _cpu,
+    _power,
     _notes,
     _compiler,
     _folders,

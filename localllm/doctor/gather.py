@@ -40,6 +40,7 @@ BUILD_RECORD = "localllm-build.json"
 def gather(environ: Mapping[str, str] = os.environ) -> Facts:
     """Return what there is to know. Asks llama.cpp in a child process, about half a second."""
     from localllm.engine.info import engine_info
+    from localllm.lookups import power_meters
     from localllm.probes.machine import detect
 
     engine: EngineInfo | None = None
@@ -48,6 +49,7 @@ def gather(environ: Mapping[str, str] = os.environ) -> Facts:
         engine = engine_info()
     except LocalLLMError as error:
         problem = error
+    hardware = detect(engine.devices if engine else None)
     return Facts(
         localllm_version=__version__,
         python_version=sys.version_info[:3],
@@ -60,7 +62,8 @@ def gather(environ: Mapping[str, str] = os.environ) -> Facts:
         engine_fix=problem.hint.removeprefix("Run: ") if problem and problem.hint else None,
         engine_pinned=_pinned_engine(),
         build=read_build_record(Path(sys.prefix) / BUILD_RECORD),
-        hardware=detect(engine.devices if engine else None),
+        hardware=hardware,
+        meters=power_meters(hardware),
         tools=tuple(_tool(name) for name in TOOLS),
         folders=_folders(environ),
         packages={name: _version(name) for name in PACKAGES},

@@ -19,6 +19,10 @@ FASTEST_S = 0.05
 SLOWEST_S = 0.5
 HEALTH_S = 1.0
 
+REST_S = 0.1
+"""A driver that takes its time is left alone between two looks for as long as it took, at most
+this: longer would be a hole in the readings (``core/stretches.py``)."""
+
 MAX_READINGS = 1 << 16
 """About an hour at the fastest rate, in 1 MiB; the older half goes when it is full."""
 
@@ -107,8 +111,7 @@ class Lane(threading.Thread):
                 if not more:
                     return
                 took = self._clock() - began
-                # A driver that takes 200 ms a call is left alone for at least as long.
-                self._gate.wait_for_turn(max(self._every_s - took, took), mark)
+                self._gate.wait_for_turn(max(self._every_s - took, min(took, REST_S)), mark)
         finally:
             self.ended = True
             self._answer(self._gate.mark)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from localllm.core.meters import Missing as Missing  # part of this contract; shells show it
 from localllm.core.readings import Health, Reading, Source
 
 
@@ -47,18 +48,6 @@ class Watcher(Protocol):
     def close(self) -> None:
         """Let go of what was opened."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """Why a scope has no meter here."""
-
-    scope: str
-    device: str
-    reason: str
-    """Without its full stop: ``no permission to read RAPL``."""
-    fix: str | None = None
-    """The one line that would enable it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

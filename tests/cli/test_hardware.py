@@ -15,6 +15,8 @@ from localllm.cli.hardware_view import print_hardware
 from localllm.core.calibration import Observation, Phase
 from localllm.core.hardware import Hardware
 from localllm.core.hardware_document import hardware_document, hardware_from_document
+from localllm.core.meters import Missing, SeenMeter, SeenMeters
+from localllm.core.readings import Source
 from localllm.units import GiB
 from tests.cli.conftest import Command
 from tests.support.specs import gpu, host, machine
@@ -95,6 +97,61 @@ def test_what_was_measured_is_summed_up_in_a_line() -> None:
     assert line in paper.getvalue()
 
 
+LAPTOP = SeenMeters(
+    meters=(
+        SeenMeter(
+            source=Source(
+                name="NVML energy counter",
+                scope="GPU board",
+                kind="counter",
+                device="nvidia0",
+                period_s=0.1,
+                note="a MIG slice: the whole card's power",
+            ),
+            unknown="a counter tells joules",
+        ),
+        SeenMeter(
+            source=Source(
+                name="amdgpu hwmon",
+                scope="GPU board",
+                kind="average",
+                device="amd0",
+                period_s=0.1,
+                window_s=1.0,
+            ),
+            watts=17.26,
+        ),
+    ),
+    missing=(
+        Missing(scope="CPU package", device="package 0", reason="only root may", fix="sudo x"),
+    ),
+)
+
+
+def test_every_meter_is_shown_with_scope_kind_and_source_and_every_lack_with_its_reason() -> None:
+    paper = StringIO()
+    console = Console(file=paper, width=80, highlight=False, markup=False)
+    print_hardware(console, DESKTOP, (), LAPTOP)
+    shown = paper.getvalue()[paper.getvalue().index("Power") :]
+    assert [line.strip() for line in shown.splitlines()][:5] == [
+        "Power  GPU board nvidia0: counts joules (NVML energy counter)",
+        "a MIG slice: the whole card's power",
+        "GPU board amd0: 17.3 W, average over 1 s (amdgpu hwmon)",
+        "CPU package package 0: only root may",
+        "localllm doctor prints the line that enables it",
+    ]
+
+
+def test_a_machine_without_meters_says_why() -> None:
+    none = SeenMeters(missing=(Missing(scope="CPU package", device="", reason="a VM has none"),))
+    paper = StringIO()
+    console = Console(file=paper, width=80, highlight=False, markup=False)
+    print_hardware(console, DESKTOP, (), none)
+    assert "Power  no meter\n       CPU package: a VM has none\n" in "\n".join(
+        line.rstrip() for line in paper.getvalue().splitlines()
+    )
+
+
 def test_a_machine_without_a_gpu_says_so() -> None:
     assert "\nGPU  none\n" in printed(machine())
 
@@ -148,7 +205,8 @@ def test_the_document_is_complete_enough_to_plan_from_elsewhere(
     outcome = localllm("hardware", "--json")
     assert (outcome.code, outcome.err) == (0, "")
     document = json.loads(outcome.out)
-    assert document == hardware_document(DESKTOP)
+    assert document.items() >= hardware_document(DESKTOP).items()
+    assert document["meters"] == []  # there is no such card here, and no GPU was made up for it
     assert hardware_from_document(document) == DESKTOP
     (tmp_path / "desktop.json").write_text(outcome.out)
     plan = localllm("plan", str(toy_model), "--hardware", str(tmp_path / "desktop.json"), "--json")
@@ -163,6 +221,10 @@ def test_this_machine_can_be_shown(localllm: Command) -> None:
     document = json.loads(localllm("hardware", "--json").out)
     assert document["schema"] == "localllm.hardware/1"
     assert document["host"]["total_bytes"] > GiB // 4
+    said = [*document["meters"], *document["no_meters"]]
+    assert said  # a meter, or why there is none
+    assert all(row["watts"] != 0 for row in document["meters"])
+    assert "meters" not in json.loads(localllm("hardware", "rtx-4090", "--json").out)
 
 
 def test_a_card_that_llama_cpp_cannot_use_points_to_the_doctor(

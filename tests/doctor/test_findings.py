@@ -10,6 +10,8 @@ import pytest
 
 from localllm.core.generation import EngineDevice, EngineInfo
 from localllm.core.hardware import Device
+from localllm.core.meters import Missing, SeenMeter, SeenMeters
+from localllm.core.readings import Source
 from localllm.doctor import Facts, Finding, diagnose
 from localllm.doctor.facts import Folder, Terminal, Tool
 from localllm.units import GiB, MiB
@@ -218,6 +220,31 @@ def test_a_poor_terminal_is_named(changes: dict[str, Any], text: str, fix: str |
 def test_a_pipe_is_not_judged_as_a_terminal() -> None:
     pipe = Terminal(is_terminal=False, columns=20, encoding="ascii", term="")
     assert faults(replace(HEALTHY, terminal=pipe)) == []
+
+
+RAPL = SeenMeter(
+    source=Source(
+        name="RAPL", scope="CPU package", kind="counter", device="package 0", period_s=0.001
+    )
+)
+
+
+def test_meters_are_listed_and_their_absence_explained() -> None:
+    none = Missing(scope="GPU board", device="amd0", reason="the GPU sleeps")
+    facts = replace(HEALTHY, meters=SeenMeters(meters=(RAPL,), missing=(none,)))
+    texts = [finding.text for finding in diagnose(facts) if finding.topic == "power"]
+    assert texts == ["CPU package package 0 (RAPL)", "no meter for GPU board amd0: the GPU sleeps"]
+    assert faults(facts) == []
+
+
+def test_a_meter_that_a_line_would_enable_is_worth_a_warning_once() -> None:
+    locked = [
+        Missing(scope=scope, device="package 0", reason="only root may", fix="sudo x")
+        for scope in ("CPU package", "DRAM")
+    ]
+    found = fault(meters=SeenMeters(missing=tuple(locked)))
+    assert (found.level, found.topic, found.fix) == ("warn", "power", "sudo x")
+    assert found.text == "no meter for CPU package package 0, DRAM package 0: only root may"
 
 
 def test_notes_of_the_probes_are_passed_on() -> None:

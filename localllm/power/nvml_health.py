@@ -71,7 +71,11 @@ class NvmlWatcher:
             lambda h: api.nvmlDeviceGetMemoryInfo(h, api.nvmlMemory_v2),
             api.nvmlDeviceGetMemoryInfo,  # counts what the driver keeps for itself as used
         )
-        self._processes = Query(card, api.nvmlDeviceGetComputeRunningProcesses)
+        self._processes = Query(
+            card,
+            api.nvmlDeviceGetComputeRunningProcesses_v3,
+            api.nvmlDeviceGetComputeRunningProcesses_v2,  # drivers before 510
+        )
 
     def health(self) -> Health | None:
         """Look once; None once the GPU is lost."""

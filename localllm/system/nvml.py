@@ -91,6 +91,9 @@ class Nvml:
         except self.api.NVMLError as error:
             code = int(error.value)
             return None, (code, reason_of(code))
+        except self.api.NVMLLibraryMismatchError:
+            # What the binding makes of a missing function whose newest version it was asked for.
+            return None, (FUNCTION_NOT_FOUND, REASONS[FUNCTION_NOT_FOUND])
         except UnicodeDecodeError:
             # The binding decodes strict UTF-8; some boards hold other bytes in their name.
             return None, (-1, "the driver's answer is not readable text")

@@ -1,7 +1,7 @@
 """A fake NVIDIA driver library under the real ``nvidia-ml-py``: scenarios, build, and a probe run.
 
-The library is compiled from the C files beside this one and found by ``LD_LIBRARY_PATH`` in a process of its
-own, so that the test process never holds it.
+The library is compiled from the C files beside this one and found by ``LD_LIBRARY_PATH`` in a
+process of its own, so that the test process does not hold it; ``held.py`` lends it for a while.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ static Device devices[MAX_GPUS][MAX_SLICES + 1];
 
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
-    map_plant();
+    if (!opened) map_plant();
     ENTER(NULL)
     opened++;
     LEAVE(OK);
@@ -200,10 +200,17 @@ static int processes(const Device *device, const char *key, unsigned *count, Pro
     return found > room ? INSUFFICIENT_SIZE : OK;
 }
 
+int nvmlDeviceGetComputeRunningProcesses_v2(Device *device, unsigned *count, Process *out) {
+    ENTER(device)
+    LEAVE(processes(device, "processes", count, out));
+}
+
+#ifndef OLD_DRIVER
 int nvmlDeviceGetComputeRunningProcesses_v3(Device *device, unsigned *count, Process *out) {
     ENTER(device)
     LEAVE(processes(device, "processes", count, out));
 }
+#endif
 
 int nvmlDeviceGetGraphicsRunningProcesses_v3(Device *device, unsigned *count, Process *out) {
     ENTER(device)

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,7 +16,10 @@ static struct { unsigned generation; long long tick; double mj; } added_up[PLANT
 
 void map_plant(void) {
     const char *path = getenv("FAKE_NVML_PLANT");
-    int file = path && !plant ? open(path, O_RDWR) : -1;
+    if (plant) munmap(plant, sizeof *plant);
+    plant = NULL;
+    memset(added_up, 0, sizeof added_up);
+    int file = path ? open(path, O_RDWR) : -1;
     if (file < 0) return;
     void *map = mmap(NULL, sizeof *plant, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     close(file);

@@ -28,6 +28,7 @@ typedef struct {
     long long reset_ns;   /* the counter starts again from 0 here; 0: never */
     unsigned n_steps;     /* 0: this GPU has no power sensor */
     unsigned generation;  /* changes when the line is not merely longer */
+    u64 calls;            /* about this GPU */
     Step steps[MAX_STEPS];
 } Supply;
 
@@ -39,6 +40,7 @@ typedef struct {
     Supply gpus[PLANT_GPUS];
 } Plant;
 
+/* Map the file that FAKE_NVML_PLANT names, instead of the last one. */
 void map_plant(void);
 Plant *the_plant(void);
 void wait_ns(u64 ns);

@@ -39,6 +39,7 @@ class _Supply(ctypes.Structure):
         ("reset_ns", ctypes.c_int64),
         ("n_steps", ctypes.c_uint32),
         ("generation", ctypes.c_uint32),
+        ("calls", ctypes.c_uint64),
         ("steps", _Step * MAX_STEPS),
     )
 
@@ -63,6 +64,11 @@ class Supply:
     def __init__(self, plant: Plant, raw: _Supply) -> None:
         self._plant = plant
         self._raw = raw
+
+    @property
+    def calls(self) -> int:
+        """Number of calls about this GPU."""
+        return int(self._raw.calls)
 
     def sensor(
         self,

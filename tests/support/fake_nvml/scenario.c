@@ -73,9 +73,11 @@ const char *value_of(const Device *device, const char *name) {
     return lookup(key);
 }
 
-static void log_call(const char *function) {
+static void log_call(const Device *device, const char *function) {
     Plant *plant = the_plant();
     if (plant) __atomic_add_fetch(&plant->calls, 1, __ATOMIC_SEQ_CST);
+    if (plant && device && device->gpu < PLANT_GPUS)
+        __atomic_add_fetch(&plant->gpus[device->gpu].calls, 1, __ATOMIC_SEQ_CST);
     const char *path = getenv("FAKE_NVML_LOG");
     if (!path) return;
     int log = open(path, O_WRONLY | O_APPEND | O_CREAT, 0644);
@@ -105,7 +107,7 @@ static int wanted_code(const Device *device, const char *function) {
 
 int enter(const Device *device, const char *function) {
     pthread_mutex_lock(&lock);
-    log_call(function);
+    log_call(device, function);
     load();
     wait_half(device);
     if (!opened && strncmp(function, "nvmlInit", 8)) return UNINITIALIZED;

@@ -1,12 +1,14 @@
 """What was measured on this machine: kept after a run, and what it says of the next estimate.
 
-Composition only: the file is ``records/measurements.py``'s, the arithmetic
-``core/calibration.py``'s. A store that cannot be read or written is a sentence for the person,
-never an end of what they were doing.
+Composition only: the files are ``records/measurements.py``'s and ``records/history.py``'s, the
+arithmetic ``core/calibration.py``'s. A store that cannot be read or written is a sentence for the
+person, never an end of what they were doing.
 """
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,11 @@ from localllm.core.plan import Plan
 
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration, Observation
+    from localllm.core.generation import BenchTest, Loaded, RunStats
+    from localllm.core.readings import Energy, Health, Unmeasured
     from localllm.records.measured import TimedRun
+    from localllm.records.observed import Occasion
+    from localllm.records.runs import RunRecord
 
 
 def own_measurements(hardware: Hardware) -> tuple[tuple[Observation, ...], str | None]:
@@ -50,6 +56,7 @@ class OwnRuns:
         self._keeps = True
         self._is_read = False
         self._calibration: Calibration | None = None
+        self._run: str | None = None
 
     def calibration(self, hardware: Hardware) -> Calibration | None:
         """Return what earlier runs on a machine say of its estimates; None where there were none.
@@ -66,6 +73,83 @@ class OwnRuns:
                 self._calibration = Calibration(observed)
         return self._calibration
 
+    def keep_load(self, plan: Plan, loaded: Loaded, *, content_id: str | None) -> None:
+        """Keep planned beside allocated memory of a load; what follows belongs to it."""
+        self._run = None
+
+        def record(occasion: Occasion) -> RunRecord:
+            from localllm.records.observed import load_record
+
+            return load_record(plan, loaded, occasion)
+
+        self._note(plan, record, content_id)
+
+    def keep_answer(
+        self,
+        plan: Plan,
+        stats: RunStats,
+        *,
+        content_id: str | None,
+        prefill: Energy | Unmeasured | None = None,
+        decode: Energy | Unmeasured | None = None,
+        health: Sequence[Health] = (),
+    ) -> None:
+        """Keep an answer's speeds and energies beside their estimates.
+
+        ``prefill``: energy of the prompt's new tokens; ``decode``: of tokens 2 to ``n_gen``; None
+        where nobody looked. ``health``: how the devices were meanwhile.
+        """
+        from localllm.records.measured import runs_of_answer
+
+        def record(occasion: Occasion) -> RunRecord | None:
+            from localllm.records.observed import NOT_READ, answer_record
+
+            return answer_record(
+                plan,
+                stats,
+                occasion,
+                prefill=prefill or NOT_READ,
+                decode=decode or NOT_READ,
+                health=health,
+            )
+
+        self._note(plan, record, content_id)
+        self.keep(plan, runs_of_answer(stats), content_id=content_id)
+
+    def keep_bench(
+        self,
+        plan: Plan,
+        test: BenchTest,
+        samples_ns: Sequence[int],
+        *,
+        content_id: str | None,
+        energy: Energy | Unmeasured | None = None,
+        energy_tokens: int | None = None,
+        health: Sequence[Health] = (),
+    ) -> None:
+        """Keep a finished bench test beside its estimate.
+
+        ``energy`` is that of ``energy_tokens`` tokens; None: of all that its repetitions computed.
+        """
+        from localllm.records.measured import run_of_bench
+
+        def record(occasion: Occasion) -> RunRecord | None:
+            from localllm.records.observed import NOT_READ, bench_record
+
+            return bench_record(
+                plan,
+                test,
+                samples_ns,
+                occasion,
+                energy=energy or NOT_READ,
+                energy_tokens=energy_tokens,
+                health=health,
+            )
+
+        self._note(plan, record, content_id)
+        run = run_of_bench(test, samples_ns)
+        self.keep(plan, () if run is None else (run,), content_id=content_id)
+
     def keep(
         self, plan: Plan | None, runs: tuple[TimedRun, ...], *, content_id: str | None
     ) -> None:
@@ -74,14 +158,43 @@ class OwnRuns:
             return  # under a cap the formula would be told of what it does not leave out
         from localllm.records.keeping import keep_runs
 
+        self.calibration(plan.hardware)  # read before it is added to
         try:
             keep_runs(plan, runs, now=datetime.now(UTC), content_id=content_id)
         except OSError as error:
-            self._keeps = False
-            reason = error.strerror or str(error)
-            self._problem = f"What was measured could not be kept: {reason}."
+            self._cannot_keep(error)
 
     def problem(self) -> str | None:
         """Return, once, why measurements cannot be read or kept: a sentence."""
         problem, self._problem = self._problem, None
         return problem
+
+    def _note(
+        self,
+        plan: Plan,
+        record: Callable[[Occasion], RunRecord | None],
+        content_id: str | None,
+    ) -> None:
+        """Add what ``record`` makes of the occasion to the history."""
+        from localllm.records.keeping import engine_version, is_kept
+
+        if not self._keeps or not is_kept(plan):
+            return
+        from localllm.records.history import HistoryStore
+        from localllm.records.observed import Occasion
+        from localllm.records.state import history_path
+
+        now = datetime.now(UTC)
+        self._run = self._run or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        noted = record(
+            Occasion(run=self._run, now=now, engine=engine_version(), content_id=content_id)
+        )
+        try:
+            HistoryStore(history_path()).keep([] if noted is None else [noted])
+        except OSError as error:
+            self._cannot_keep(error)
+
+    def _cannot_keep(self, error: OSError) -> None:
+        self._keeps = False
+        reason = error.strerror or str(error)
+        self._problem = f"What was measured could not be kept: {reason}."

@@ -55,7 +55,11 @@ def expected_energy(
         return None
     joules = seconds = 0.0
     ranges: list[Prediction] = []
-    for phase, n_tokens, before in (("pp", n_prompt, depth), ("tg", n_gen, depth + n_prompt)):
+    parts: list[tuple[Literal["pp", "tg"], int, int]] = [
+        ("pp", n_prompt, depth),
+        ("tg", n_gen, depth + n_prompt),
+    ]
+    for phase, n_tokens, before in parts:
         if not n_tokens:
             continue
         speed = predicted(plan, phase, n_tokens=n_tokens, depth=before)
@@ -113,9 +117,14 @@ def _same(power: PowerEstimate, scope: str) -> bool:
 
 
 def _parts(scope: str) -> Counter[str] | None:
-    """Return how many of which meters were added; None where one is unlike what plans estimate."""
+    """Return how many of which meters were added; None where one is unlike what plans estimate.
+
+    What a scope is said to be ``without`` was not added: ``GPU board without CPU package``.
+    """
     counted: Counter[str] = Counter()
-    for text in scope.split(" + "):
+    for text in scope.replace(" without ", " + without ").split(" + "):
+        if text.startswith("without "):
+            continue
         part = _PART.fullmatch(text)
         if part is None:
             return None

@@ -162,14 +162,13 @@ def sentence(figure: Reconciled) -> str:
 
 
 def measured_text(figure: Reconciled, *, unit: bool = True) -> str:
-    """Return what was measured, with its error: ``2.80 ± 0.12 J/token``; a dash without it."""
+    """Return what was measured, with its error: ``2.8 ± 0.1 J/token``; a dash without it."""
     if figure.measured is None:
         return "–"
     if figure.unit == "bytes":
         return amount(figure.measured, "bytes")
-    text = with_error(figure.measured, figure.sigma)
-    mark = "~" if figure.rough else ""
-    return f"{mark}{text} {figure.unit}" if unit else f"{mark}{text}"
+    text = with_error(figure.measured, figure.sigma, rough=figure.rough)
+    return f"{text} {figure.unit}" if unit else text
 
 
 def difference(figure: Reconciled) -> str:
@@ -198,18 +197,18 @@ def amount(value: float, unit: Unit) -> str:
     return format_bytes(round(value)) if unit == "bytes" else f"{_rate(value)} {unit}"
 
 
-def with_error(value: float, sigma: float | None) -> str:
-    """Return a figure to the digit that its error leaves: ``2.80 ± 0.12``, ``412 ± 6``.
+def with_error(value: float, sigma: float | None, *, rough: bool = False) -> str:
+    """Return a figure to the digit in which its error begins: ``2.8 ± 0.1``, ``412 ± 6``.
 
-    The error has two digits where the first is a 1, else one. An error that four digits of the
-    figure do not show is left out, and the figure has three.
+    Rough, or no larger than its error, it is ``~2.8``. An error that four digits of the figure do
+    not show is left out, and the figure has three.
     """
-    if sigma is None or not sigma > 0 or not value > 0:
+    if rough or (sigma is not None and sigma >= value):
+        return f"~{format_rate(value, digits=2)}"
+    if sigma is None or not sigma > 0:
         return _rate(value)
-    magnitude = math.floor(math.log10(sigma))
-    digits = 2 if sigma / 10.0**magnitude < 1.95 else 1
     most = 3 - math.floor(math.log10(value))
-    decimals = min(max(digits - 1 - magnitude, 0), max(most, 0), 6)
+    decimals = min(max(-math.floor(math.log10(sigma)), 0), max(most, 0), 6)
     error = f"{sigma:,.{decimals}f}"
     return f"{value:,.{decimals}f} ± {error}" if error.strip("0.") else _rate(value)
 

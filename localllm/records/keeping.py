@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import cache
 
 from localllm.core.calibration import Observation
 from localllm.core.fingerprint import formula_key, machine_key
@@ -32,7 +33,7 @@ def keep_runs(
     Nothing where measurements are switched off, the plan is for another machine, or it has no
     estimate to compare with. Raises OSError.
     """
-    if plan.hardware.source != THIS_MACHINE or not measurements_wanted(environ):
+    if not is_kept(plan, environ):
         return 0
     kept: list[Measurement] = []
     for run in runs:
@@ -44,12 +45,17 @@ def keep_runs(
                     run,
                     predicted_tok_s=estimate.formula_tok_s,
                     now=now,
-                    engine=_engine_version(),
+                    engine=engine_version(),
                     content_id=content_id,
                 )
             )
     MeasurementStore(measurements_path(environ)).keep(kept)
     return len(kept)
+
+
+def is_kept(plan: Plan, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether what runs under a plan is kept: one of this machine, unless it is switched off."""
+    return plan.hardware.source == THIS_MACHINE and measurements_wanted(environ)
 
 
 def own_observations(
@@ -66,7 +72,9 @@ def own_observations(
     return observations(kept, machine=machine_key(hardware), formula=formula_key(), now=now)
 
 
-def _engine_version() -> str | None:
+@cache
+def engine_version() -> str | None:
+    """Return the version of llama-cpp-python; None where it is not installed."""
     import importlib.metadata  # 15 ms, which a plan need not wait for
 
     try:

@@ -88,6 +88,12 @@ class LineFile:
             partial.unlink(missing_ok=True)
 
 
+def count_lines(path: Path) -> int:
+    """Return how many lines a file has. Raises OSError."""
+    with path.open("rb") as file:
+        return sum(1 for line in file if line.strip())
+
+
 def _write(fd: int, line: bytes) -> None:
     """Write a line at once, so that lines of several processes do not mix. Raises OSError."""
     if os.write(fd, line) != len(line):

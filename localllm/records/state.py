@@ -22,6 +22,11 @@ def measurements_path(environ: Mapping[str, str] = os.environ) -> Path:
     return state_dir(environ) / "measurements.jsonl"
 
 
+def history_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the file that holds what was run; removing it forgets it."""
+    return state_dir(environ) / "history.jsonl"
+
+
 def private_dir(path: Path) -> Path:
     """Make a folder that only its owner can enter, and return it. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 Files = dict[str, str | bytes | int]
@@ -72,3 +72,56 @@ def pci_files(
     if status is not None:
         files[f"{folder}/power/runtime_status"] = status
     return files
+
+
+def rapl_files(
+    number: int = 0,
+    *,
+    name: str = "package-0",
+    uj: int,
+    max_uj: int | None = 262143328850,
+    parts: Sequence[str] = (),
+) -> Files:
+    """Return the files of a RAPL zone, and of its parts (``dram``, ``core`` ...)."""
+    top = f"/sys/class/powercap/intel-rapl:{number}"
+    zones = {top: name} | {f"{top}/intel-rapl:{number}:{i}": part for i, part in enumerate(parts)}
+    files: Files = {}
+    for folder, called in zones.items():
+        files |= {f"{folder}/name": called, f"{folder}/energy_uj": uj}
+        if max_uj is not None:
+            files[f"{folder}/max_energy_range_uj"] = max_uj
+    return files
+
+
+def battery_files(
+    name: str = "BAT0",
+    *,
+    status: str = "Discharging",
+    power_uw: int | None = None,
+    current_ua: int | None = None,
+    voltage_uv: int | None = None,
+    scope: str | None = None,
+) -> Files:
+    """Return the files of a battery."""
+    values = {
+        "type": "Battery",
+        "status": status,
+        "scope": scope,
+        "power_now": power_uw,
+        "current_now": current_ua,
+        "voltage_now": voltage_uv,
+    }
+    folder = f"/sys/class/power_supply/{name}"
+    return {f"{folder}/{key}": value for key, value in values.items() if value is not None}
+
+
+def amdgpu_sensors(
+    address: str, sensors: Mapping[str, str | bytes | int], *, status: str = "active"
+) -> Files:
+    """Return the files of an AMD card and of its hwmon folder."""
+    folder = f"/sys/bus/pci/devices/{address}"
+    return (
+        pci_files(address, vendor=0x1002, device=0x744C, status=status)
+        | {f"{folder}/mem_info_vram_total": 1 << 30, f"{folder}/hwmon/hwmon4/name": "amdgpu"}
+        | {f"{folder}/hwmon/hwmon4/{name}": value for name, value in sensors.items()}
+    )

@@ -19,6 +19,10 @@ FinishReason = Literal["stop", "stop_string", "length", "context_full", "cancell
 """``stop``: an end-of-generation token; ``length``: ``max_tokens``; ``context_full``: no room."""
 
 
+SampledOn = Literal["host", "device", "both"]
+"""Who drew an answer's tokens; ``both``: they were compared, or changed on the way."""
+
+
 FailureCode = Literal["cancelled", "out_of_memory", "prompt_too_long", "template"]
 """``cancelled``: before there was an answer (load, bench); ``out_of_memory``: plan with less."""
 
@@ -217,6 +221,9 @@ class Finished:
     stats: RunStats
     stop_string: str | None = None
     timeline: Timeline | None = None
+    sampled_on: SampledOn = "host"
+    sampled_why: str | None = None
+    """Why there, as a clause: what was measured, or what stands against the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +318,9 @@ class Engine(Protocol):
 
     def cancel(self) -> None:
         """Ask the running request to stop; safe from any thread, at any time."""
+
+    def unload(self) -> None:
+        """Let go of a loaded model, its process included: its memory is free afterwards."""
 
     def close(self) -> None:
         """End the process, within two seconds, whatever it is doing."""

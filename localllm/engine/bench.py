@@ -26,6 +26,7 @@ def run(engine: Engine, tests: Sequence[BenchTest], wire: Wire) -> BenchDone:
     """Run tests in order, with a sample event per repetition. Raises ``LocalLLMError``."""
     for test in tests:
         _check(test, engine.memory.n_ctx)
+    engine.drawing.release()
     wire.trusts_cpu_time = not engine.on_gpu_only
     try:
         for test in tests:

@@ -72,6 +72,8 @@ class EngineClient:
         self._process: EngineProcess | None = None
         self._used = False
         """Whether the process has been asked to load; the next load then starts another."""
+        self._died_answering = False
+        """Whether a process died in mid-answer: the next leaves out what is experimental."""
         self._closed = False
         self._ids = itertools.count(1)
         self._running = 0
@@ -88,7 +90,8 @@ class EngineClient:
         if plan.speed is not None and plan.speed.pp_tok_s:
             chunk_s = plan.n_ubatch / plan.speed.pp_tok_s
         self._stall_s = max(self._watchdog_s, min(5 * chunk_s, 20 * self._watchdog_s))
-        return self._run("load", LoadRequest.of(plan, paths))
+        request = LoadRequest.of(plan, paths, device_sampling=not self._died_answering)
+        return self._run("load", request)
 
     def chat(self, request: ChatRequest) -> Iterator[Event]:
         """Answer a conversation."""
@@ -114,6 +117,13 @@ class EngineClient:
             process = self._process
             if process is not None:
                 process.cancel(request_id)
+
+    def unload(self) -> None:
+        """End the process of an earlier load, so that its memory is free; the next starts anew."""
+        process = self._process
+        if process is not None and self._used and not self._running:
+            process.kill(timeout_s=5.0)
+            self._drop(process)
 
     def close(self) -> None:
         """End the process, within two seconds, whatever it is doing. Later requests fail."""
@@ -272,6 +282,7 @@ class EngineClient:
     def _bury(self, process: EngineProcess, phase: Phase, reason: str | None) -> Died:
         """Reap a child that ended, or end it for a reason, and say what happened."""
         phase = phase if process.greeted else "start"
+        self._died_answering = self._died_answering or phase == "generate"
         event = died(process.end(phase, reason=reason), closed=self._closed)
         self._drop(process)
         return event

@@ -12,12 +12,15 @@ import sys
 import time
 
 from localllm.core.generation import Event, Failed, Finished, Sampling
+from localllm.engine.drawing import Wish
 from localllm.engine.llama import C, ggml
 from localllm.engine.loop import Answer, Task
 from localllm.engine.protocol import FaultRequest
 from localllm.engine.talker import Talker
 from localllm.engine.wire import Wire
 from localllm.errors import UsageError
+
+WISHES: tuple[Wish, ...] = ("measured", "host", "device", "alternating")
 
 
 def inject(request: FaultRequest, talker: Talker | None, wire: Wire) -> Event:
@@ -52,6 +55,9 @@ def inject(request: FaultRequest, talker: Talker | None, wire: Wire) -> Event:
         case "act_like_a_gpu":  # text after the next decode
             assert talker is not None
             talker.engine.on_gpu_only = True
+        case "draw":
+            assert talker is not None
+            talker.engine.drawing.wish = WISHES[request.argument]
         case other:
             raise UsageError(f"There is no fault {other!r}.")
     return Failed(error="EngineError", message=f"{request.fault} was survived")

@@ -23,11 +23,12 @@ from localllm.core.generation import (
     TextDelta,
     Timeline,
 )
+from localllm.engine.drawing import Drawing
 from localllm.engine.llama import C
 from localllm.engine.memory import ABORTED, DECODED, ContextMemory
 from localllm.engine.reasoning import Segment, Separator
 from localllm.engine.refusals import PromptTooLong, undecoded
-from localllm.engine.sampling import sampler_chain, seed_of
+from localllm.engine.sampling import seed_of
 from localllm.engine.text import StopStrings, Utf8
 from localllm.engine.vocab import Vocab
 from localllm.engine.wire import Wire
@@ -44,6 +45,7 @@ class Engine:
     chunk_at: Callable[[int], int]
     """Prompt tokens of the decode at a position."""
     on_gpu_only: bool
+    drawing: Drawing
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,15 +73,15 @@ def generate(engine: Engine, task: Task, wire: Wire) -> Finished:
     The prompt must have passed ``check_prompt``. Raises ``EngineError`` when llama.cpp gives up.
     """
     seed = seed_of(task.sampling)
-    answer = Answer(engine, task, wire)
-    with sampler_chain(
-        task.sampling, seed=seed, n_vocab=engine.vocab.n_tokens, prompt=task.prompt
-    ) as chain:
-        try:
-            answer.read_prompt()
-            reason = answer.write(chain)
-        except _Interrupted:
-            reason = "cancelled"
+    answer, drawing = Answer(engine, task, wire), engine.drawing
+    drawing.begin(task.sampling, seed=seed, prompt=task.prompt)
+    try:
+        answer.read_prompt()
+        reason = answer.write()
+    except _Interrupted:
+        reason = "cancelled"
+    finally:
+        drawing.end()
     answer.flush()
     if answer.stops.hit is not None:
         reason = "stop_string"
@@ -88,6 +90,8 @@ def generate(engine: Engine, task: Task, wire: Wire) -> Finished:
         stats=answer.stats(seed),
         stop_string=answer.stops.hit,
         timeline=answer.timeline(),
+        sampled_on=drawing.sampled_on,
+        sampled_why=drawing.why,
     )
 
 
@@ -130,25 +134,26 @@ class Answer:
                 if wire.cancelled:
                     raise _Interrupted
                 chunk = prompt[n_done : n_done + self._engine.chunk_at(n_done)]
-                self._expect(memory.decode(chunk))
                 n_done += len(chunk)
+                self._expect(memory.decode(chunk, logits=n_done == len(prompt)))
             C.llama_synchronize(self._engine.context)
         finally:
             self._prompt_ended_s = time.monotonic()
         self._prompt_s = self._prompt_ended_s - self._prompt_began_s
         wire.emit(PromptProgress(n_done=n_done, n_total=n_done, n_cached=self._n_cached))
 
-    def write(self, chain: int) -> FinishReason:
+    def write(self) -> FinishReason:
         """Generate tokens until something ends the answer."""
         engine, wire, stops = self._engine, self._wire, self.stops
         context, memory, vocab = engine.context, engine.memory, engine.vocab
+        drawing = engine.drawing
         limit = 2**62 if self._task.max_tokens is None else self._task.max_tokens
         sample, is_eog = C.llama_sampler_sample, vocab.is_eog
         first_s = 0.0
         if limit <= 0:
             return "length"
         while True:
-            token = sample(chain, context, -1)
+            token = sample(drawing.chain, context, -1)
             now = time.monotonic()
             if self._n_gen == 0:
                 first_s = self._first_token_s = now
@@ -164,6 +169,8 @@ class Answer:
             reason: FinishReason | None = "length" if last else self._make_room()
             if reason is None and wire.cancelled:
                 reason = "cancelled"
+            if drawing.watched:
+                drawing.watch(now)
             if reason is None:
                 self._expect(memory.append(token))
             if engine.on_gpu_only:

@@ -69,13 +69,17 @@ class ContextMemory:
         C.llama_memory_clear(self._memory, False)
         self.tokens.clear()
 
-    def decode(self, tokens: Sequence[int]) -> int:
-        """Append tokens and compute the logits of the last; return llama.cpp's code.
+    def decode(self, tokens: Sequence[int], *, logits: bool = True) -> int:
+        """Append tokens and compute the logits of the last, if wanted; return llama.cpp's code.
 
-        At most ``n_batch`` tokens, or the process aborts.
+        At most ``n_batch`` tokens, or the process aborts. A sampler in the graph draws once for
+        every row of logits, so a seed's answer depends on there being one per token.
         """
         array = (ctypes.c_int32 * len(tokens))(*tokens)
-        code: int = C.llama_decode(self._context, C.llama_batch_get_one(array, len(tokens)))
+        batch = C.llama_batch_get_one(array, len(tokens))
+        if not logits:
+            batch.logits = (ctypes.c_int8 * len(tokens))()
+        code: int = C.llama_decode(self._context, batch)
         if code == DECODED:
             self.tokens.extend(tokens)
         else:

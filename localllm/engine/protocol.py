@@ -64,13 +64,19 @@ class LoadRequest:
     n_threads: int
     use_mmap: bool
     repack: bool
+    device_sampling: bool = True
+    """Whether tokens may be drawn on a GPU, where that is faster."""
 
     @classmethod
-    def of(cls, plan: Plan, paths: tuple[str, ...]) -> LoadRequest:
+    def of(cls, plan: Plan, paths: tuple[str, ...], *, device_sampling: bool = True) -> LoadRequest:
         """Take from a plan what the engine needs."""
-        names = {field.name for field in dataclasses.fields(cls)} - {"paths", "device_names"}
-        values: dict[str, Any] = {name: getattr(plan, name) for name in names}
-        return cls(paths=paths, device_names=plan.device_names, **values)
+        others: dict[str, Any] = {
+            "paths": paths,
+            "device_names": plan.device_names,
+            "device_sampling": device_sampling,
+        }
+        names = {field.name for field in dataclasses.fields(cls)} - set(others)
+        return cls(**others, **{name: getattr(plan, name) for name in names})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

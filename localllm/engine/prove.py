@@ -27,6 +27,7 @@ def run(engine: Engine, wire: Wire) -> Proved:
 
     Raises ``LocalLLMError``: ``Cancelled``, ``OutOfMemory`` ...
     """
+    engine.drawing.release()
     wire.trusts_cpu_time = not engine.on_gpu_only
     try:
         return _Proof(engine, wire).run()

@@ -11,7 +11,8 @@ from typing import Literal
 from localllm.core.generation import ChatRequest, CompletionRequest, Finished
 from localllm.engine import sampling
 from localllm.engine.chunks import prompt_chunk
-from localllm.engine.llama import C
+from localllm.engine.drawing import Drawing
+from localllm.engine.llama import C, device_props, devices
 from localllm.engine.loading import LoadedModel, widest_product
 from localllm.engine.loop import Engine, Task, check_prompt, generate
 from localllm.engine.memory import ContextMemory
@@ -44,6 +45,7 @@ class Talker:
             memory=ContextMemory(loaded.model, loaded.context),
             chunk_at=_chunks(loaded),
             on_gpu_only=loaded.on_gpu_only,
+            drawing=_drawing(loaded, vocab),
         )
         source = C.llama_model_chat_template(loaded.model, None)
         self.template_kind: Literal["model", "built-in"] = "model" if source else "built-in"
@@ -129,6 +131,25 @@ class Talker:
                 break
             n_common += 1
         return max(n_least, min(n_common, self.engine.memory.n_ctx // 2))
+
+
+def _drawing(loaded: LoadedModel, vocab: Vocab) -> Drawing:
+    """Return who draws the tokens of a model."""
+    request = loaded.request
+    why_not = None
+    if not loaded.on_gpu_only:
+        why_not = "not all of the model is on GPUs"
+    elif not request.device_sampling:
+        why_not = "an engine died while answering before"
+    elif request.n_seq > 1 or not hasattr(C, "llama_set_sampler"):
+        why_not = "llama.cpp cannot draw on the device here"
+
+    def free_bytes() -> int | None:
+        known = devices()
+        free = [device_props(known[name]).memory_free for name in request.device_names]
+        return min(free, default=None)
+
+    return Drawing(loaded.context, vocab.n_tokens, why_not=why_not, free_bytes=free_bytes)
 
 
 def _chunks(loaded: LoadedModel) -> Callable[[int], int]:

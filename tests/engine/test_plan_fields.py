@@ -102,8 +102,8 @@ CASES = [
         -1,  # the difference
     ),
 ]
-TOLD_OTHERWISE = {"paths", "n_layer_total"}
-"""The files, three of them here; and what tells the loop whether every layer is on a device."""
+TOLD_OTHERWISE = {"paths", "n_layer_total", "device_sampling"}
+"""The files, three of them here; and two that only the loop looks at."""
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,11 @@ def _kept_any() -> bool:
         return True  # whoever reads it says why it cannot be read
 
 
+def _new_run(now: datetime) -> str:
+    """Return a name that no other run has."""
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
 class OwnRuns:
     """The measurements of one session: read once, added to after every run."""
 
@@ -56,7 +61,8 @@ class OwnRuns:
         self._keeps = True
         self._is_read = False
         self._calibration: Calibration | None = None
-        self._run: str | None = None
+        self._run = ""
+        self._unwritten: tuple[Plan, Loaded, str | None, datetime] | None = None
 
     def calibration(self, hardware: Hardware) -> Calibration | None:
         """Return what earlier runs on a machine say of its estimates; None where there were none.
@@ -74,15 +80,29 @@ class OwnRuns:
         return self._calibration
 
     def keep_load(self, plan: Plan, loaded: Loaded, *, content_id: str | None) -> None:
-        """Keep planned beside allocated memory of a load; what follows belongs to it."""
-        self._run = None
+        """Keep planned beside allocated memory of a load; what follows belongs to it.
+
+        It is written with the first thing that follows, or by ``close``: a first answer need not
+        wait for it.
+        """
+        self.close()
+        now = datetime.now(UTC)
+        self._run = _new_run(now)
+        self._unwritten = (plan, loaded, content_id, now)
+
+    def close(self) -> None:
+        """Write what has not been written yet."""
+        if self._unwritten is None:
+            return
+        plan, loaded, content_id, now = self._unwritten
+        self._unwritten = None
 
         def record(occasion: Occasion) -> RunRecord:
             from localllm.records.observed import load_record
 
             return load_record(plan, loaded, occasion)
 
-        self._note(plan, record, content_id)
+        self._note(plan, record, content_id, now)
 
     def keep_answer(
         self,
@@ -174,18 +194,20 @@ class OwnRuns:
         plan: Plan,
         record: Callable[[Occasion], RunRecord | None],
         content_id: str | None,
+        now: datetime | None = None,
     ) -> None:
-        """Add what ``record`` makes of the occasion to the history."""
+        """Add what ``record`` makes of the occasion to the history, after what comes before it."""
         from localllm.records.keeping import engine_version, is_kept
 
+        self.close()
         if not self._keeps or not is_kept(plan):
             return
         from localllm.records.history import HistoryStore
         from localllm.records.observed import Occasion
         from localllm.records.state import history_path
 
-        now = datetime.now(UTC)
-        self._run = self._run or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        now = now or datetime.now(UTC)
+        self._run = self._run or _new_run(now)
         noted = record(
             Occasion(run=self._run, now=now, engine=engine_version(), content_id=content_id)
         )

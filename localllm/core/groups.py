@@ -28,16 +28,17 @@ def device_groups(devices: tuple[Device, ...], policy: Policy) -> Iterator[tuple
             # Equal cards make equal groups: what one could not hold, its twin cannot either.
             groups: dict[tuple[object, ...], tuple[Device, ...]] = {}
             for group in combinations(kept, size):
-                groups.setdefault(tuple(map(_alike, group)), group)
+                groups.setdefault(tuple(_alike(device, policy) for device in group), group)
             yield from sorted(
                 groups.values(), key=lambda g: sorted(map(_preference, g)), reverse=True
             )
     yield devices
 
 
-def _alike(device: Device) -> tuple[object, ...]:
+def _alike(device: Device, policy: Policy) -> tuple[object, ...]:
     """What a plan can see of a device beside its name."""
     return (
+        dict(policy.headroom_by_device).get(device.name, 0),
         device.backend,
         device.total_bytes,
         device.free_bytes,

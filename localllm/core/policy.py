@@ -58,6 +58,8 @@ class Policy:
     """Left free on every GPU, beside the overhead that is planned for."""
     vram_headroom_fraction: float | None = None
     """The same as a share of the device's memory; wins over the bytes when given."""
+    headroom_by_device: tuple[tuple[str, int], ...] = ()
+    """More left free on these, in bytes by llama.cpp's name: where a load ran out of memory."""
     vram_budget_bytes: int | None = None
     """Use no more than this of each GPU."""
     ram_budget_bytes: int | None = None

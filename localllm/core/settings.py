@@ -151,9 +151,10 @@ def default_n_threads(model: ModelSpec, host: Host) -> int:
 
 def headroom_bytes(device: Device, policy: Policy) -> int:
     """Memory to leave free on a device."""
+    more = dict(policy.headroom_by_device).get(device.name, 0)
     if policy.vram_headroom_fraction is not None and device.total_bytes is not None:
-        return round(device.total_bytes * policy.vram_headroom_fraction)
-    return policy.vram_headroom_bytes
+        return more + round(device.total_bytes * policy.vram_headroom_fraction)
+    return more + policy.vram_headroom_bytes
 
 
 def _check_kv_type(which: str, type_name: str) -> None:

@@ -38,10 +38,7 @@ def probe_host(root: Path = Path("/")) -> HostReport:
 def linux_host(root: Path, *, machine: str) -> HostReport:
     """Return the host that ``/proc`` and ``/sys`` under ``root`` describe."""
     meminfo = parse_meminfo(read_text(root / "proc/meminfo") or "")
-    physical = meminfo.get("MemTotal", 0)
-    free = meminfo.get("MemAvailable")
-    if free is None:  # Linux before 3.14
-        free = sum(meminfo.get(key, 0) for key in ("MemFree", "Buffers", "Cached"))
+    physical, free = meminfo.get("MemTotal", 0), _free(meminfo)
     unknown: dict[str, str] = {}
     if not physical:
         unknown["total_bytes"] = unknown["available_bytes"] = "no /proc/meminfo"
@@ -81,6 +78,24 @@ def linux_host(root: Path, *, machine: str) -> HostReport:
         unknown=unknown,
     )
     return HostReport(host=host, notes=tuple(_linux_notes(host, cpu, physical)))
+
+
+def available_bytes(root: Path = Path("/")) -> int:
+    """Return what a new process may take now, alone: as ``Host.available_bytes``, in a moment."""
+    if root == Path("/") and sys.platform in ("darwin", "win32"):
+        import psutil
+
+        return psutil.virtual_memory().available
+    free = _free(parse_meminfo(read_text(root / "proc/meminfo") or ""))
+    least_room = cgroup.tightest(cgroup.memory_limits(root))
+    return free if least_room is None else min(free, least_room.room_bytes)
+
+
+def _free(meminfo: Mapping[str, int]) -> int:
+    available = meminfo.get("MemAvailable")
+    if available is not None:
+        return available
+    return sum(meminfo.get(key, 0) for key in ("MemFree", "Buffers", "Cached"))  # before Linux 3.14
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

@@ -132,6 +132,13 @@ def who_holds_it(session: Nvml, handle: Any, device: Device, root: Path) -> list
     used = (device.total_bytes or 0) - (device.free_bytes or 0) - (device.reserved_bytes or 0)
     if used < _HELD_WORTH_SAYING_BYTES:
         return []
+    names = holders(session, handle, root)
+    by = f" by {', '.join(names)}" if names else ""
+    return [f"{format_bytes(used)} of {device.description} is held{by}"]
+
+
+def holders(session: Nvml, handle: Any, root: Path) -> list[str]:
+    """Return the four processes that hold most of a GPU: ``python (pid 4242) 3.10 GiB``."""
     api = session.api
     held: dict[int, int] = {}
     for function in (
@@ -142,12 +149,10 @@ def who_holds_it(session: Nvml, handle: Any, device: Device, root: Path) -> list
         for process in processes:
             # None: Windows and some drivers do not tell how much each process holds.
             held[process.pid] = max(held.get(process.pid, 0), process.usedGpuMemory or 0)
-    names = [
+    return [
         _process(root, pid) + (f" {format_bytes(size)}" if size else "")
         for pid, size in sorted(held.items(), key=lambda item: -item[1])[:4]
     ]
-    by = f" by {', '.join(names)}" if names else ""
-    return [f"{format_bytes(used)} of {device.description} is held{by}"]
 
 
 def _process(root: Path, pid: int) -> str:

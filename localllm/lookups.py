@@ -5,11 +5,11 @@ Each is one door to an adapter, imported when it is used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localllm.core.hardware import Hardware
+from localllm.core.hardware import THIS_MACHINE, Device, Hardware
 from localllm.errors import UsageError
 from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import Plannable
@@ -89,6 +89,25 @@ def power_meters(hardware: Hardware) -> SeenMeters:
 
     pci_ids = (device.pci_id for device in hardware.devices)
     return see_meters(Wanted(pci_ids=tuple(pci_id for pci_id in pci_ids if pci_id is not None)))
+
+
+def fresh_memory(hardware: Hardware, names: Collection[str]) -> Hardware:
+    """Return this machine with what is free now of its RAM and of the devices with these names.
+
+    A moment's work beside a detection. A machine that is not this one stays as it is.
+    """
+    if hardware.source != THIS_MACHINE:
+        return hardware
+    from localllm.probes.fresh import fresh_memory as read
+
+    return read(hardware, names)
+
+
+def memory_holders(device: Device | None) -> str | None:
+    """Return who holds most of a GPU's memory, or of RAM (None): ``python (pid 4242) 3.10 GiB``."""
+    from localllm.probes.fresh import who_holds
+
+    return who_holds(device)
 
 
 def hardware_named(*names: str) -> Hardware:

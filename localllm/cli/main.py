@@ -65,9 +65,14 @@ COMMANDS = {
         summary="Name the known models that a machine runs well.",
     ),
     "bench": LazyCommand(
-        module="localllm.cli.bench",
+        module="localllm.cli.bench.command",
         attribute="bench",
         summary="Measure a model's speed as llama-bench does.",
+    ),
+    "history": LazyCommand(
+        module="localllm.cli.history",
+        attribute="history",
+        summary="Show what was run here: predicted beside measured.",
     ),
     "hardware": LazyCommand(
         module="localllm.cli.hardware",

@@ -146,23 +146,39 @@ def sentence(figure: Reconciled) -> str:
     Memory is ``planned``; what is outside its range, or equal to the byte, is said to be.
     """
     parts = []
-    word = "planned" if figure.unit == "bytes" else "estimated"
     if figure.predicted is not None:
-        span = f" ({_span(figure)})" if figure.low is not None and figure.high is not None else ""
-        parts.append(f"{word} {amount(figure.predicted, figure.unit)}{span}")
+        word = "planned" if figure.unit == "bytes" else "estimated"
+        parts.append(f"{word} {predicted_text(figure)}")
     if figure.measured is None:
         why = f": {figure.unmeasured}" if figure.unmeasured else ""
         return ", ".join([*parts, f"not measured{why}"])
-    with_unit = figure.predicted is None or figure.unit == "bytes"
-    text = f"measured {measured_text(figure, unit=with_unit)}"
+    text = f"measured {measured_text(figure, unit=figure.predicted is None)}"
     remark = difference(figure)
     if remark:
         text += f" ({remark})"
     return ", ".join([*parts, text])
 
 
+def predicted_text(figure: Reconciled, *, unit: bool = True) -> str:
+    """Return what was expected, with its range: ``7.10 tok/s (5.2 to 9.8)``; a dash without it.
+
+    Memory always has its unit.
+    """
+    if figure.predicted is None:
+        return "–"
+    with_unit = unit or figure.unit == "bytes"
+    text = amount(figure.predicted, figure.unit) if with_unit else _rate(figure.predicted)
+    if figure.low is None or figure.high is None:
+        return text
+    low, high = (format_rate(end, digits=2) for end in (figure.low, figure.high))
+    return f"{text} ({low} to {high})"
+
+
 def measured_text(figure: Reconciled, *, unit: bool = True) -> str:
-    """Return what was measured, with its error: ``2.8 ± 0.1 J/token``; a dash without it."""
+    """Return what was measured, with its error: ``2.8 ± 0.1 J/token``; a dash without it.
+
+    Memory always has its unit.
+    """
     if figure.measured is None:
         return "–"
     if figure.unit == "bytes":
@@ -238,11 +254,6 @@ def accuracy(figures: Iterable[Reconciled]) -> Accuracy | None:
         n_ranged=len(ranged),
         n_inside=sum(ranged),
     )
-
-
-def _span(figure: Reconciled) -> str:
-    assert figure.low is not None and figure.high is not None
-    return f"{format_rate(figure.low, digits=2)} to {format_rate(figure.high, digits=2)}"
 
 
 def _rate(value: float) -> str:

@@ -14,10 +14,13 @@ from localllm.records.state import history_path, measurements_path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptFile:
-    """A file that holds what was measured, and how many lines it has."""
+    """A file that holds what was measured."""
 
     path: Path
+    what: str
+    """What it is to the person: ``the history of runs``."""
     n: int
+    """Lines in it."""
 
 
 def past_runs(sought: Sought) -> tuple[PastRun, ...]:
@@ -39,9 +42,12 @@ def kept_files() -> tuple[KeptFile, ...]:
     Raises LocalLLMError (exit 1) where that cannot be told.
     """
     found = []
-    for path in (history_path(), measurements_path()):
+    for path, what in (
+        (history_path(), "the history of runs"),
+        (measurements_path(), "the measurements that move the estimates"),
+    ):
         try:
-            found.append(KeptFile(path=path, n=count_lines(path)))
+            found.append(KeptFile(path=path, what=what, n=count_lines(path)))
         except FileNotFoundError:
             continue
         except OSError as error:

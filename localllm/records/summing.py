@@ -32,6 +32,8 @@ class Sum:
     watts: Reconciled
     scope: str | None
     """Whose energy was measured."""
+    gain: float | None = None
+    """Systematic relative error of it, beside the standard error."""
     sources: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     """What the scope would hold and no meter told."""
@@ -87,6 +89,7 @@ def _tested(phase: KeptPhase) -> Sum:
         j_per_token=phase.j_per_token,
         watts=_watts([] if energy is None else [energy], phase.expected),
         scope=None if energy is None else energy.scope,
+        gain=None if energy is None else energy.gain,
         sources=() if energy is None else energy.sources,
         missing=() if energy is None else energy.missing,
     )
@@ -123,6 +126,7 @@ def _together(name: str, phases: Sequence[KeptPhase]) -> Sum:
         j_per_token=per_token,
         watts=_watts(energies, expected),
         scope=energies[-1].scope if energies else None,
+        gain=max((energy.gain for energy in energies), default=None),
         sources=tuple(dict.fromkeys(s for energy in energies for s in energy.sources)),
         missing=tuple(dict.fromkeys(why for energy in energies for why in energy.missing)),
     )

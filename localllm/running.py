@@ -69,7 +69,7 @@ class Runner:
         reread: Reread,
         holders: Holders,
         remember: Callable[[tuple[Shortfall, ...]], None],
-        held: Callable[[Plan], None],
+        held: Callable[[Plan, Policy], None],
         now: Callable[[], str],
     ) -> None:
         """Take what the session can do.
@@ -103,7 +103,7 @@ class Runner:
         for n_steps in itertools.count():
             ended, occasion = yield from self._tried(plan, proves=proves)
             if not isinstance(ended, Failed | Died):
-                self._held(plan)
+                self._held(plan, policy)
                 self._remember(shortfalls_between(plan, first, policy, time=self._now()))
                 yield ended
                 return

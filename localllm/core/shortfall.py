@@ -119,8 +119,8 @@ def with_shortfalls(policy: Policy, known: Iterable[Shortfall]) -> tuple[Policy,
     return policy, tuple(reasons.values())
 
 
-def is_disproved(each: Shortfall, plan: Plan) -> bool:
-    """Whether a plan that held used what the shortfall would have left free."""
+def is_disproved(each: Shortfall, plan: Plan, policy: Policy) -> bool:
+    """Whether a plan that held, made with a policy, used what the shortfall would leave free."""
     if not concerns(each, plan.model, plan.hardware):
         return False
     row = next((row for row in plan.devices if row.name == each.device), None)
@@ -129,6 +129,5 @@ def is_disproved(each: Shortfall, plan: Plan) -> bool:
     if each.device == "host":
         rearranged = plan.repack and row.model_bytes > row.mapped_bytes
         return (each.plain_weights and rearranged) or (each.mapped and not plan.use_mmap)
-    return row.free_bytes is not None and (
-        row.free_bytes - row.needed_bytes < each.more_headroom_bytes
-    )
+    beyond = each.more_headroom_bytes - dict(policy.headroom_by_device).get(each.device, 0)
+    return beyond > 0 and row.spare_bytes is not None and row.spare_bytes < beyond

@@ -17,6 +17,7 @@ from pathlib import Path
 from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
+from localllm.core.policy import Policy
 from localllm.core.shortfall import KEPT_DAYS, Shortfall, concerns, is_disproved
 from localllm.records.fields import Mismatch, from_fields, to_fields
 from localllm.records.measurements import measurements_wanted
@@ -137,12 +138,12 @@ class OwnShortfalls:
         if shortfalls and hardware.source == THIS_MACHINE:
             self._change(lambda store: store.add(shortfalls, now=self._now()))
 
-    def held(self, plan: Plan) -> None:
-        """Forget what a plan that loaded has disproved."""
-        if any(is_disproved(each, plan) for each in self.known(plan.model, plan.hardware)):
-            self._own = [each for each in self._own if not is_disproved(each, plan)]
-            over = functools.partial(is_disproved, plan=plan)
-            self._change(lambda store: store.drop(over, now=self._now()))
+    def held(self, plan: Plan, policy: Policy) -> None:
+        """Forget what a plan that loaded, made with a policy, has disproved."""
+        is_over = functools.partial(is_disproved, plan=plan, policy=policy)
+        if any(is_over(each) for each in self.known(plan.model, plan.hardware)):
+            self._own = [each for each in self._own if not is_over(each)]
+            self._change(lambda store: store.drop(is_over, now=self._now()))
 
     def problem(self) -> str | None:
         """Return, once, why nothing can be read or kept: a sentence."""

@@ -10,10 +10,24 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from localllm.core.readings import Reading, Source, Unmeasured
-from localllm.core.stretches import Look, longest_gap_s, looks, silence, too_short
+from localllm.core.stretches import (
+    Look,
+    longest_gap_s,
+    looks,
+    silence,
+    student,
+    too_short,
+)
 
 QUANTUM_J = 0.001
 """NVML counts millijoules; RAPL's steps (15 to 61 µJ) are finer."""
+
+WITHIN = 2.0
+"""Power varies more within the time between two ticks than from one such time to the next: by so
+much, for square waves of about that length (simulated)."""
+
+FEW_TICKS = 4
+"""With fewer ticks their own differences are too few to tell what a part-time sensor missed."""
 
 FELL = "the energy counter fell: its driver was loaded anew"
 
@@ -42,18 +56,20 @@ def counted_j(
     hole_s = max(ticks[first].t_s - began_s, ended_s - ticks[last].t_s)
     if hole_s > longest_gap_s(source):
         return silence(source, hole_s)
-    spread_w = _rate_sigma_w(ticks[first : last + 1])
-    left_j, left_sigma_j = _edge_j(
-        source, ticks[first : last + 1], ticks[:first][::-1], began_s, spread_w
-    )
-    right_j, right_sigma_j = _edge_j(
-        source, ticks[first : last + 1][::-1], ticks[last + 1 :], ended_s, spread_w
-    )
+    inner = ticks[first : last + 1]
+    if source.duty >= 1:
+        spread_w = _rate_sigma_w(_rates(inner))
+    else:
+        # Few looks into a window tell little of it: what was before and after counts as well.
+        more = max(0, FEW_TICKS - len(inner))
+        spread_w = _part_time_sigma_w(source, ticks[max(first - more, 0) : last + 1 + more])
+    left_j, left_sigma_j = _edge_j(source, inner, ticks[:first][::-1], began_s, spread_w)
+    right_j, right_sigma_j = _edge_j(source, inner[::-1], ticks[last + 1 :], ended_s, spread_w)
     sigma_j = math.hypot(
         left_sigma_j,
         right_sigma_j,
         QUANTUM_J / math.sqrt(6),
-        _unseen_sigma_j(source, ticks[first : last + 1], spread_w),
+        _unseen_sigma_j(source, inner, spread_w),
     )
     return ticks[last].value - ticks[first].value + left_j + right_j, sigma_j, len(inside)
 
@@ -73,10 +89,11 @@ def _edge_j(
     part_s = abs(near.t_s - edge_s)
     rate_w, base_s = _rate_w(source, inner)
     if not outer:
-        # Nothing was counted beyond: the rate goes on, and may be anything from 0 to twice that.
+        # Nothing was counted beyond: the rate goes on, or falls to 0, or rises to the highest.
         if rate_w is None:
             return 0.0, math.inf
-        return rate_w * part_s, rate_w * (part_s / 2 + near.sigma_s)
+        peak_w = max(rate for rate, _, _ in _rates(inner))
+        return rate_w * part_s, peak_w * (part_s / 2 + near.sigma_s)
     far = outer[0]
     across_j, across_s = abs(near.value - far.value), abs(near.t_s - far.t_s)
     share = part_s / across_s if across_s > 0 else 1.0
@@ -89,12 +106,15 @@ def _edge_j(
     known = [w for w in (rate_w, outer_w) if w is not None]
     fastest_w = max(known, default=across_j / across_s if across_s > 0 else 0.0)
     sigma_j = math.hypot(
-        (from_inside_j - from_outside_j) / 2,
-        spread_w * across_s * math.sqrt(share * (1 - share)),
+        (from_inside_j - from_outside_j) / (2 if source.duty >= 1 else 1),
+        WITHIN * spread_w * across_s * math.sqrt(share * (1 - share)),
         fastest_w * near.sigma_s * (1 + (part_s / base_s if base_s > 0 else 1.0)),
         # With no rate on one side the middle is a guess within what was counted.
         0.0 if len(known) == 2 else even_j * (1 - share),
     )
+    if source.duty < 1 and rate_w is not None:
+        # When it looked is not known: what it counted across the edge says less than the inside.
+        return rate_w * part_s, sigma_j
     return (from_inside_j + from_outside_j) / 2, sigma_j
 
 
@@ -112,28 +132,57 @@ def _rate_w(source: Source, ticks: Sequence[Look]) -> tuple[float | None, float]
     return abs(chosen.value - ticks[0].value) / seconds, seconds
 
 
-def _rate_sigma_w(ticks: Sequence[Look]) -> float:
+def _rate_sigma_w(rates: Sequence[tuple[float, float, float]]) -> float:
     """Return how much power varies from one tick to the next, beyond what their times explain.
 
     From successive differences, so that a slow ramp does not count. The difference of two
     neighbouring rates holds three times with weights -1, 2, -1: 6 of their variances.
     """
-    rates = [
-        ((b.value - a.value) / (b.t_s - a.t_s), b.t_s - a.t_s, b.sigma_s)
-        for a, b in pairwise(ticks)
-        if b.t_s > a.t_s
-    ]
     excess = [
         (w1 - w0) * (w1 - w0) - 6 * (max(w0, w1) * sigma_s / dt_s) * (max(w0, w1) * sigma_s / dt_s)
         for (w0, _, _), (w1, dt_s, sigma_s) in pairwise(rates)
     ]
-    return math.sqrt(max(0.0, sum(excess) / (2 * len(excess)))) if excess else 0.0
+    if not excess:
+        return 0.0
+    return student(len(excess)) * math.sqrt(max(0.0, sum(excess) / (2 * len(excess))))
+
+
+def _part_time_sigma_w(source: Source, ticks: Sequence[Look]) -> float:
+    """Return the same for a counter whose sensor looks only part of the time.
+
+    Its ticks are a whole number of its periods apart, which is known better than when each was
+    seen. A load at almost the sensor's pace makes neighbours alike; pairs of them differ by more.
+    """
+
+    def rates(some: Sequence[Look]) -> list[tuple[float, float, float]]:
+        return [
+            ((b.value - a.value) / seconds, seconds, 0.0)
+            for a, b in pairwise(some)
+            if (seconds := source.period_s * max(1, round((b.t_s - a.t_s) / source.period_s))) > 0
+        ]
+
+    return max(_rate_sigma_w(rates(ticks)), math.sqrt(2) * _rate_sigma_w(rates(ticks[::2])))
+
+
+def _rates(ticks: Sequence[Look]) -> list[tuple[float, float, float]]:
+    """Return watts, length and standard error of the end of each time between two ticks."""
+    return [
+        (abs(b.value - a.value) / seconds, seconds, b.sigma_s)
+        for a, b in pairwise(ticks)
+        if (seconds := abs(b.t_s - a.t_s)) > 0
+    ]
 
 
 def _unseen_sigma_j(source: Source, ticks: Sequence[Look], spread_w: float) -> float:
     """Return the error of a counter whose sensor looks only part of the time, in joules.
 
-    Each tick's energy is then a sample of the time before it.
+    Each tick's energy is then a sample of the time before it, taken at an unknown place in it: the
+    whole curve may be shifted by as much.
     """
-    squares = sum((b.t_s - a.t_s) * (b.t_s - a.t_s) for a, b in pairwise(ticks))
-    return spread_w * math.sqrt(max(0.0, 1 - source.duty) * squares)
+    if source.duty >= 1 or len(ticks) < 2:
+        return 0.0
+    rates = _rates(ticks)
+    squares = sum(seconds * seconds for _, seconds, _ in rates)
+    shift_s = (1 - source.duty) * source.period_s / 2 / math.sqrt(3)
+    change_w = abs(rates[-1][0] - rates[0][0]) if rates else 0.0
+    return math.hypot(spread_w * math.sqrt(squares), shift_s * change_w)

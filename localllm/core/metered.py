@@ -61,9 +61,9 @@ def watts_now(trace: Trace, now_s: float) -> float | None:
 
     Of a counter the mean over its ticks of the last second, of anything else the last reading.
     """
-    if trace.lost is not None:
-        return None
     source = trace.source
+    if trace.lost is not None and (not trace.readings or trace.readings[-1].t_s < now_s):
+        return None
     fresh_s = longest_gap_s(source)
     woke_s = max((t for t in trace.slept_s if t <= now_s), default=-math.inf)
     base_s = max(LIVE_S, 2 * source.period_s) if source.kind == "counter" else 0.0

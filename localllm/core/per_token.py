@@ -12,6 +12,12 @@ from localllm.units import format_rate
 NOISE = "<= noise"
 """What is printed for an energy beyond idle that is below two of its standard errors."""
 
+NO_IDLE = "the idle draw is not known"
+
+MOST_DIGITS = 4
+"""No sensor is better than that, however small the statistical error."""
+MOST_PLACES = 6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerToken:
@@ -61,7 +67,7 @@ def per_token(
     if net:
         net_j, net_sigma_j = energy.net_joules, energy.net_sigma_j
         if net_j is None or net_sigma_j is None:
-            return Unmeasured(reason="the idle draw is not known")
+            return Unmeasured(reason=NO_IDLE)
         joules, sigma_j = net_j, net_sigma_j
     return PerToken(
         j_per_token=joules / n_tokens,
@@ -79,7 +85,8 @@ def per_token(
 def per_token_text(figure: PerToken) -> str:
     """Return ``0.412 ± 0.006 J/token (stat) ± 5 % (sensor)``, ``~0.41 J/token``, ``<= noise``.
 
-    A figure of a part of its scope names it: ``0.412 ± ... (sensor), 1 of 2 GPU boards``.
+    Where the interval reaches 0: ``<= 0.93 J/token``, its upper end. A figure of a part of its
+    scope names it: ``0.412 ± ... (sensor), 1 of 2 GPU boards``.
     """
     text = _text(
         figure.j_per_token,
@@ -93,30 +100,35 @@ def per_token_text(figure: PerToken) -> str:
 
 
 def energy_text(energy: Energy, *, net: bool = False) -> str:
-    """Return an energy as ``per_token_text`` does: ``412 ± 6 J (stat) ± 5 % (sensor)``."""
-    joules, sigma_j = energy.joules, energy.sigma_j
-    if net and energy.net_joules is not None and energy.net_sigma_j is not None:
+    """Return an energy as ``per_token_text`` does: ``412 ± 6 J (stat) ± 5 % (sensor)``.
+
+    ``n/a (the idle draw is not known)`` for a net energy without it.
+    """
+    joules: float | None = energy.joules
+    sigma_j: float | None = energy.sigma_j
+    if net:
         joules, sigma_j = energy.net_joules, energy.net_sigma_j
+    if joules is None or sigma_j is None:
+        return f"n/a ({NO_IDLE})"
     noise = net and energy.net_is_noise
     text = _text(joules, sigma_j, energy.gain, "J", rough=energy.rough, noise=noise)
     return f"{text}, {energy.scope}" if energy.missing and not noise else text
 
 
 def _text(value: float, sigma: float, gain: float, unit: str, *, rough: bool, noise: bool) -> str:
-    """Print a value to the digit in which its standard error begins, at most four digits."""
+    """Print a value to the digit in which its standard error begins."""
     if noise or value < 0:
         return NOISE
-    if rough or value <= 0:
+    high = value + Z_95 * sigma + gain * value
+    if Z_95 * sigma >= value:
+        # The interval reaches 0: all that is known is its upper end.
+        return f"<= {format_rate(high, digits=2)} {unit}"
+    if rough:
         return f"~{format_rate(value, digits=2)} {unit}"
-    digits = 4
-    if sigma > 0:
-        digits = math.floor(math.log10(value)) - math.floor(math.log10(sigma)) + 1
-    places = min(max(digits, 1), 4) - 1 - math.floor(math.log10(value))
-    if sigma >= value:
-        return f"~{format_rate(value, digits=1)} {unit}"
-    shown = f"{round(value, places):,.{max(places, 0)}f}"
-    error = f"{round(sigma, places):,.{max(places, 0)}f}"
+    magnitude = math.floor(math.log10(value))
+    digits = magnitude - math.floor(math.log10(sigma)) + 1 if sigma > 0 else MOST_DIGITS
+    places = min(min(digits, MOST_DIGITS) - 1 - magnitude, MOST_PLACES)
     # An error below the last digit shown is stated as that digit, never as 0.
-    if float(error.replace(",", "")) == 0:
-        error = f"{10.0**-places:,.{max(places, 0)}f}"
-    return f"{shown} ± {error} {unit} (stat) ± {gain:.0%} (sensor)".replace("%", " %")
+    error = max(round(sigma, places), 10.0**-places)
+    shown, beside = (f"{round(x, places):,.{max(places, 0)}f}" for x in (value, error))
+    return f"{shown} ± {beside} {unit} (stat) ± {100 * gain:.2g} % (sensor)"

@@ -102,7 +102,11 @@ def looks(source: Source, readings: Sequence[Reading]) -> tuple[Look, ...]:
         value = value_of(source, reading)
         if value is None:
             continue
-        gap_s = source.period_s if previous is None else reading.t_s - previous.t_s
+        if previous is not None:
+            gap_s = reading.t_s - previous.t_s
+        else:
+            # Watts that were there before anybody looked say nothing of a time before that.
+            gap_s = source.period_s if source.kind == "counter" else 0.0
         previous = reading
         again = bool(found) and value == found[-1].value
         # A little under a period, as readings come with a jitter of their own.
@@ -112,6 +116,14 @@ def looks(source: Source, readings: Sequence[Reading]) -> tuple[Look, ...]:
         found.append(Look(t_s=reading.t_s - spread_s / 2, spread_s=spread_s, value=value))
         kept_s = reading.t_s
     return tuple(found)
+
+
+def student(n: int) -> float:
+    """Return by how much a standard error from ``n`` differences must grow to be used as one.
+
+    Student's over the normal distribution's 97.5 % point, within 5 % for ``n`` of 3 and more.
+    """
+    return 1 + 1.6 / max(n - 1, 1)
 
 
 def silence(source: Source, seconds: float) -> Unmeasured:

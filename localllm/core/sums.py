@@ -72,7 +72,7 @@ def clash(sources: Sequence[Source]) -> str | None:
         return f"{wholes[0].scope} holds {others[0].scope}: they are not added"
     if laptops and len(wholes) > 1:
         return "whole laptop holds everything else: nothing is added to it"
-    twice = [key for key, n in Counter((s.scope, s.device) for s in sources).items() if n > 1]
+    twice = [key for key, n in Counter(_place(source) for source in sources).items() if n > 1]
     if twice:
         return f"{twice[0][0]} {twice[0][1]} is measured twice: its meters are not added"
     return None
@@ -84,9 +84,9 @@ def addable(traces: Iterable[Trace]) -> tuple[Trace, ...]:
     Parts go first because they say most precisely what the run took; of two meters of one device
     the first is kept.
     """
-    unique: dict[tuple[MeterScope, str], Trace] = {}
+    unique: dict[tuple[MeterScope, str, str | None], Trace] = {}
     for trace in traces:
-        unique.setdefault((trace.source.scope, trace.source.device), trace)
+        unique.setdefault(_place(trace.source), trace)
     for scopes in (frozenset(_ORDER) - _WHOLES, {"whole chip"}, {"whole laptop"}):
         chosen = tuple(trace for trace in unique.values() if trace.source.scope in scopes)
         if chosen:
@@ -95,9 +95,9 @@ def addable(traces: Iterable[Trace]) -> tuple[Trace, ...]:
 
 
 def scope_text(sources: Sequence[Source], lacking: Sequence[Source] = ()) -> str:
-    """Return ``2 GPU boards + CPU package``; with boards lacking ``1 of 2 GPU boards``."""
+    """Return ``2 GPU boards + CPU package``; with some lacking ``1 of 2 GPU boards``."""
     had, lost = Counter(s.scope for s in sources), Counter(s.scope for s in lacking)
-    words = []
+    words, without = [], []
     for scope in _ORDER:
         n, n_all = had[scope], had[scope] + lost[scope]
         if n_all == 0:
@@ -109,8 +109,14 @@ def scope_text(sources: Sequence[Source], lacking: Sequence[Source] = ()) -> str
         elif n > 0:
             words.append(f"{n} of {n_all} {plural}")
         else:
-            words.append(f"without {plural}")
-    return " + ".join(words).replace(" + without ", " without ")
+            without.append(plural)
+    text = " + ".join(words)
+    return f"{text} without {' and '.join(without)}" if without else text
+
+
+def _place(source: Source) -> tuple[MeterScope, str, str | None]:
+    """What is measured, by whichever meter."""
+    return source.scope, source.device, source.pci_id
 
 
 def _sum(
@@ -132,6 +138,8 @@ def _sum(
     ):
         return Unmeasured(reason="the windows differ: their energies are not added")
     joules = sum(part.joules for part in parts)
+    if not math.isfinite(joules):
+        return Unmeasured(reason="the meters give figures that no machine draws")
     gain_j = sum(part.gain * part.joules for part in parts)
     idle_w = [part.idle_w for part in parts if part.idle_w is not None]
     idle_known = len(idle_w) == len(parts)

@@ -14,13 +14,8 @@ from localllm.core.hardware import THIS_MACHINE
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
 from localllm.core.shortfall import Shortfall
-from localllm.records.shortfalls import (
-    MOST,
-    OwnShortfalls,
-    ShortfallStore,
-    parse_line,
-    shortfall_line,
-)
+from localllm.records.shortfall_store import MOST, ShortfallStore, parse_line, shortfall_line
+from localllm.records.shortfalls import OwnShortfalls
 from localllm.units import GiB
 from tests.support.specs import gpu, llama_3_8b, machine, mixtral
 

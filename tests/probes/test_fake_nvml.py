@@ -11,6 +11,7 @@ import pytest
 
 from localllm.units import MiB
 from tests.support.fake_nvml import FakeDriver, Scenario, only_device, rtx_4090
+from tests.support.fake_nvml.plant import SIZE
 
 
 def test_the_fakes_structs_are_as_large_as_the_bindings(driver: FakeDriver) -> None:
@@ -19,15 +20,17 @@ import ctypes, json, sys
 import pynvml as n
 library = ctypes.CDLL("libnvidia-ml.so.1")
 structs = [n.c_nvmlMemory_t, n.c_nvmlMemory_v2_t, n.nvmlPciInfo_t, n.c_nvmlProcessInfo_t,
-           n.c_nvmlDeviceAttributes]
+           n.c_nvmlDeviceAttributes, n.c_nvmlFieldValue_t]
+plant = ctypes.c_uint.in_dll(library, "fake_nvml_plant_size").value
 sizes = (ctypes.c_uint * len(structs)).in_dll(library, "fake_nvml_sizes")
-print(json.dumps([list(sizes), [ctypes.sizeof(struct) for struct in structs]]))
+print(json.dumps([list(sizes), [ctypes.sizeof(struct) for struct in structs], plant]))
 """
     Scenario().write(driver.scenario_file)
 
-    fake, binding = json.loads(driver.run(code))
+    fake, binding, plant = json.loads(driver.run(code))
 
-    assert fake == binding == [24, 40, 68, 24, 40]
+    assert fake == binding == [24, 40, 68, 24, 40, 40]
+    assert plant == SIZE
     assert ctypes.sizeof(ctypes.c_void_p) == 8
 
 

@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "field_value.h"
 #include "plant.h"
 #include "scenario.h"
 
@@ -41,7 +42,7 @@ typedef struct {
 
 /* For the test that compares them with ctypes.sizeof of the binding's structs. */
 const unsigned fake_nvml_sizes[] = {sizeof(MemoryV1), sizeof(MemoryV2), sizeof(PciInfo),
-                                    sizeof(Process), sizeof(Attributes)};
+                                    sizeof(Process), sizeof(Attributes), sizeof(FieldValue)};
 
 static Device devices[MAX_GPUS][MAX_SLICES + 1];
 

@@ -12,21 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "field_value.h"
 #include "plant.h"
 #include "scenario.h"
 
-typedef union { double d; int i; unsigned u; unsigned long ul; u64 ull; long long ll; } Value;
-typedef struct {
-    unsigned field, scope;
-    long long timestamp, latency;
-    unsigned type;
-    int code;
-    Value value;
-} FieldValue;
 enum { U32_VALUE = 1, U64_VALUE = 3 };
 enum { TOTAL_ENERGY = 83, POWER_AVERAGE = 185, POWER_INSTANT = 186 };
-
-const unsigned fake_nvml_field_size = sizeof(FieldValue);
 
 U32(nvmlDeviceGetArchitecture, "architecture")
 

@@ -1,8 +1,8 @@
 """One NVIDIA GPU while it is metered: its handle, how its calls fail, and when it is lost.
 
-A call fails in one of three ways. What the GPU or the driver does not have stays absent and costs
-nothing else; an error of the moment is passed over, three in a row end that query; a lost GPU ends
-all of its own queries, and nobody else's.
+A call fails in one of three ways. What the GPU or the driver does not have is absent, and takes
+nothing else with it; an error of the moment is passed over, three in a row end that query; a lost
+GPU ends all of its own queries, and nobody else's.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Card:
 
 
 class Query(Generic[T]):
-    """A question to a GPU, asked again and again until it is known that there is no answer.
+    """A question to a GPU, asked again and again until it has failed three times in a row.
 
     ``ways`` are the binding's functions that answer it, the newest first: an old driver has only
     the later ones.

@@ -37,7 +37,10 @@ u64 now_ns(void) {
 }
 
 void wait_ns(u64 ns) {
-    if (plant && plant->now_ns) { plant->now_ns += ns; return; }
+    if (plant && plant->now_ns) {
+        __atomic_add_fetch(&plant->now_ns, ns, __ATOMIC_SEQ_CST);
+        return;
+    }
     struct timespec time = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
     nanosleep(&time, NULL);
 }

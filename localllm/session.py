@@ -1,4 +1,4 @@
-"""The composition root: detect -> resolve -> plan -> load -> generate.
+"""The composition root: detect -> resolve -> plan -> load -> generate -> measure -> reconcile.
 
 Shells (CLI, TUI, server) call this module and nothing below it. It joins adapters to the pure core
 and decides nothing itself: placement is decided in ``core/planner.py``.
@@ -6,8 +6,8 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -19,16 +19,20 @@ from localllm.lookups import (
     conversation_store,
     detect_hardware,
     engine_info,
+    forget,
     hardware_named,
     hardware_names,
     input_history_path,
+    kept_files,
     model_names,
+    past_runs,
     read_conversation,
     resolve_for_plan,
     resolve_model,
     save_conversation,
 )
-from localllm.own_runs import OwnRuns, own_measurements
+from localllm.measuring import Measuring
+from localllm.own_runs import own_measurements
 from localllm.planning import (
     BasisWish,
     Plannable,
@@ -45,18 +49,19 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
         BenchTest,
         ChatRequest,
         CompletionRequest,
+        Died,
         Engine,
         EngineInfo,
         Event,
         Loaded,
         Message,
-        RunStats,
         Sampling,
     )
+    from localllm.core.reconcile import Comparison
     from localllm.core.target import Reach, Target
     from localllm.records.conversations import Conversation, ConversationStore, Summary
     from localllm.records.entries import Entry
-    from localllm.records.measured import TimedRun
+    from localllm.running import RunEvent, Runner
 
 __all__ = [
     "BenchTest",
@@ -75,28 +80,22 @@ __all__ = [
     "conversation_store",
     "detect_hardware",
     "engine_info",
+    "forget",
     "hardware_named",
     "hardware_names",
     "input_history_path",
+    "kept_files",
     "known_models",
     "leaves_open",
     "model_names",
     "model_variants",
     "own_measurements",
+    "past_runs",
     "read_conversation",
     "resolve_for_plan",
     "resolve_model",
     "save_conversation",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One planned figure beside what llama.cpp really allocated, in bytes."""
-
-    device: str
-    planned_bytes: int
-    measured_bytes: int
 
 
 class Session:
@@ -118,8 +117,12 @@ class Session:
         self._planner = Planner(basis=basis)
         self.model: LocalModel | None = None
         self.plan: Plan | None = None
+        """Of the loaded model; another one than was asked for where memory was short."""
         self.loaded: Loaded | None = None
-        self._own_runs = OwnRuns()
+        self.measuring = Measuring()
+        """Meters, what is kept of runs, and what was learnt from them."""
+        self._runner: Runner | None = None
+        self._asked: tuple[Policy, Policy] | None = None
 
     def __enter__(self) -> Self:
         """Return the session itself."""
@@ -152,7 +155,9 @@ class Session:
         Raises UsageError for wishes that contradict each other, EngineError where an exact plan
         was insisted on and cannot be made.
         """
-        return self._planner.plan(model, self.hardware, policy, calibration=self.calibration)
+        policy, reasons = self.measuring.learnt(model.spec, self.hardware, policy)
+        made = self._planner.plan(model, self.hardware, policy, calibration=self.calibration)
+        return replace(made, reasons=(*reasons, *made.reasons)) if reasons else made
 
     def decide(
         self,
@@ -214,30 +219,47 @@ class Session:
     @property
     def calibration(self) -> Calibration | None:
         """What earlier runs on this machine say of the estimates; None where there were none."""
-        return self._own_runs.calibration(self.hardware)
+        return self.measuring.calibration(self.hardware)
 
-    def load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
-        """Load a model under its plan; yields progress, then ``Loaded``, ``Failed`` or ``Died``."""
+    def load(
+        self, model: LocalModel, plan: Plan, policy: Policy | None = None, *, proves: bool = False
+    ) -> Iterator[RunEvent]:
+        """Load a model; yields progress and notes, then ``Loaded``, ``Failed`` or ``Died``.
+
+        With the policy of the plan memory is looked at again first, and less is taken where it has
+        gone or runs out (``running.py``); ``self.plan`` is then the plan that was loaded. With
+        ``proves`` the context is filled once before ``Loaded``. Without a policy the plan is loaded
+        as it is, or not at all.
+        """
         self.model, self.plan, self.loaded = model, plan, None
         self._planner.close()  # the memory of its child is the engine's now
-        from localllm.core.generation import Loaded
+        if policy is None:
+            yield from self._load(model, plan)
+            return
+        learnt, _ = self.measuring.learnt(model.spec, self.hardware, policy)
+        self._asked = learnt, policy
+        self._runner = self._new_runner(model)
+        yield from self._runner.load(plan, learnt, asked=policy, proves=proves)
 
-        for event in self._started_engine().load(plan, tuple(str(p) for p in model.paths)):
-            if isinstance(event, Loaded):
-                self.loaded = event
-            yield event
+    def after_death(self, died: Died) -> str | None:
+        """Learn from an answer that died of memory; return what the next load will do about it."""
+        if self._runner is None or self._asked is None or self.plan is None:
+            return None
+        learnt, asked = self._asked
+        note = self._runner.after_death(died, self.plan, learnt, asked=asked)
+        return None if note is None else note.text
 
     def chat(self, request: ChatRequest) -> Iterator[Event]:
         """Answer a conversation; closing the iterator early cancels the answer."""
-        return self._started_engine().chat(request)
+        return self.measuring.metered(self._started_engine().chat(request))
 
     def complete(self, request: CompletionRequest) -> Iterator[Event]:
         """Continue a plain text, without a chat template."""
-        return self._started_engine().complete(request)
+        return self.measuring.metered(self._started_engine().complete(request))
 
     def bench(self, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
         """Run bench tests on the loaded model."""
-        return self._started_engine().bench(tests)
+        return self.measuring.metered(self._started_engine().bench(tests))
 
     def cancel(self) -> None:
         """Ask the running request to stop; safe from any thread and from a signal handler."""
@@ -245,54 +267,59 @@ class Session:
             self._engine.cancel()
 
     def close(self) -> None:
-        """End the processes that were started."""
+        """End the processes that were started, and write what has not been written."""
         self._planner.close()
+        self.measuring.close()
         if self._engine is not None:
             self._engine.close()
         self.loaded = None
 
     def memory_comparison(self) -> tuple[Comparison, ...]:
-        """Planned against allocated bytes per device (model + context + compute); empty if unknown.
-
-        The host's mapped file is left out on both sides: llama.cpp counts the file's whole span,
-        repacked and offloaded tensors included, and the kernel may evict it.
-        """
+        """Planned against allocated bytes per device, see ``compare_memory``; empty if unknown."""
         if self.plan is None or self.loaded is None:
             return ()
-        measured = {
-            row.name: row.model_bytes - row.mapped_bytes + row.context_bytes + row.compute_bytes
-            for row in self.loaded.memory
-        }
-        return tuple(
-            Comparison(
-                device=row.name,
-                planned_bytes=row.self_bytes - row.mapped_bytes,
-                measured_bytes=measured[row.name],
-            )
-            for row in self.plan.devices
-            if row.name in measured
+        from localllm.core.reconcile import compare_memory
+
+        return compare_memory(self.plan, self.loaded.memory)
+
+    # -- how a plan is run -----------------------------------------------------------------------
+
+    def _load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
+        """Load one plan as it is."""
+        from localllm.core.generation import Loaded
+
+        self.plan = plan
+        engine = self._started_engine()
+        self.measuring.begin(plan, content_id=model.content_id, own_pid=lambda: engine.pid)
+        for event in engine.load(plan, tuple(str(p) for p in model.paths)):
+            if isinstance(event, Loaded):
+                self.loaded = event
+                self.measuring.loaded(event)
+            yield event
+
+    def _new_runner(self, model: LocalModel) -> Runner:
+        from datetime import UTC, datetime
+
+        from localllm.lookups import fresh_memory, memory_holders
+        from localllm.running import Runner
+
+        return Runner(
+            replan=lambda hardware, policy: self._planner.plan(
+                model, hardware, policy, calibration=self.calibration
+            ),
+            load=lambda plan: self._load(model, plan),
+            prove=self._started_engine().prove,
+            release=self._release,
+            reread=fresh_memory,
+            holders=memory_holders,
+            remember=lambda learnt: self.measuring.ran_short(learnt, self.hardware),
+            held=self.measuring.held,
+            now=lambda: datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
-    def keep_answer(self, stats: RunStats) -> None:
-        """Keep how fast an answer was, beside its estimate; see ``measurement_problem``."""
-        from localllm.records.measured import runs_of_answer
-
-        self._keep(runs_of_answer(stats))
-
-    def keep_bench(self, test: BenchTest, samples_ns: Sequence[int]) -> None:
-        """Keep how fast a finished bench test was; a mixed test says nothing of either phase."""
-        from localllm.records.measured import run_of_bench
-
-        run = run_of_bench(test, samples_ns)
-        self._keep(() if run is None else (run,))
-
-    def measurement_problem(self) -> str | None:
-        """Return, once, why measurements cannot be read or kept: a sentence."""
-        return self._own_runs.problem()
-
-    def _keep(self, runs: tuple[TimedRun, ...]) -> None:
-        content_id = self.model.content_id if self.model is not None else None
-        self._own_runs.keep(self.plan, runs, content_id=content_id)
+    def _release(self) -> None:
+        self._planner.close()
+        self._started_engine().unload()
 
     def _started_engine(self) -> Engine:
         if self._engine is None:

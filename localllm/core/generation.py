@@ -243,6 +243,18 @@ class BenchSample:
 class BenchDone:
     """All bench tests have run."""
 
+    peak_rss_bytes: int | None = None
+    """The most memory that the engine's process ever had; None where it is not told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadNote:
+    """A sentence for the person while a model is loaded: what changed, and why. Not the engine's:
+    whoever runs it says so.
+    """
+
+    text: str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proved:
@@ -300,6 +312,10 @@ class Engine(Protocol):
     Terminal events are ``Loaded``, ``Finished``, ``BenchDone``, ``Proved``, ``Failed``, ``Died``.
     Closing an iterator early cancels its request. One request runs at a time.
     """
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, for meters; None while there is none."""
 
     def load(self, plan: Plan, paths: tuple[str, ...]) -> Iterator[Event]:
         """Load the model of ``plan`` from the parts of its file; replaces a loaded one."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from localllm.core.buffers import BufferMemory
-from localllm.core.generation import BenchTest, Died, Event, Failed
+from localllm.core.generation import BenchTest, Died, Event, Failed, LoadNote
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.engine.client import EngineClient
@@ -126,7 +126,7 @@ def run(model: LocalModel, policy: Policy, *, n_gen: int = 4) -> Run:
         )
 
 
-def _drain(events: Iterator[Event]) -> None:
+def _drain(events: Iterator[Event | LoadNote]) -> None:
     for event in events:
         if isinstance(event, (Failed, Died)):
             raise SystemExit(f"error: {event.message}")

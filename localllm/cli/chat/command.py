@@ -79,6 +79,12 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--raw", is_flag=True, cls=Option, help="Continue the text itself: no chat template.")
 @click.option("--plain", is_flag=True, cls=Option, help="Show Markdown as it is written.")
+@click.option(
+    "--prove",
+    is_flag=True,
+    cls=Option,
+    help="Fill the context once before the first question: what fits then holds.",
+)
 @json_option
 @_setting_options
 @click.option(
@@ -116,6 +122,7 @@ def chat(
     resume: str | None,
     raw: bool,
     plain: bool,
+    prove: bool,
     as_json: bool,
     greedy: bool,
     think: bool | None,
@@ -152,7 +159,18 @@ def chat(
         )
     if raw and (system or resume):
         raise UsageError("--raw continues a text: it takes neither --system nor --resume.")
-    _run(model, policy, settings, prompt, system, resume, once=once, raw=raw, as_json=as_json)
+    _run(
+        model,
+        policy,
+        settings,
+        prompt,
+        system,
+        resume,
+        once=once,
+        raw=raw,
+        proves=prove,
+        as_json=as_json,
+    )
 
 
 def _run(
@@ -165,6 +183,7 @@ def _run(
     *,
     once: bool,
     raw: bool,
+    proves: bool,
     as_json: bool,
 ) -> None:
     from localllm.cli.chat.names import reference
@@ -191,6 +210,7 @@ def _run(
             model_name=reference(model) if model is not None else conversation.header.model,
             policy=policy,
             settings=settings,
+            proves=proves,
         )
         try:
             if text is not None:

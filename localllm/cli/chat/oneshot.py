@@ -10,6 +10,7 @@ from localllm.cli.chat.state import Chat
 from localllm.cli.chat.terminal import safe
 from localllm.cli.chat.turn import Answer
 from localllm.cli.output import LiveLine, emit_json, failure, note
+from localllm.core.energy_document import answer_energy_document
 from localllm.core.generation import CompletionRequest, Event, PromptProgress, TextDelta
 from localllm.errors import EngineError, UsageError
 from localllm.session import LocalModel
@@ -104,7 +105,7 @@ def answer_once(
     problem = chat.write_error()
     if problem is not None:
         note(f"This conversation could not be kept: {problem}.")
-    unmeasured = chat.session.measurement_problem()
+    unmeasured = chat.session.measuring.problem()
     if unmeasured is not None:
         note(unmeasured)
 
@@ -139,6 +140,7 @@ def _document(chat: Chat, answer: Answer) -> dict[str, object]:
         "n_ctx": loaded.n_ctx if loaded is not None else plan.n_ctx if plan is not None else None,
         "template": loaded.template if loaded is not None else None,
         "stats": None,
+        "energy": None if answer.energy is None else answer_energy_document(answer.energy),
         "memory": [dataclasses.asdict(row) for row in session.memory_comparison()],
         "warnings": list(loaded.warnings) if loaded is not None else [],
     }

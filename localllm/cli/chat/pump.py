@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from localllm.core.generation import Event
+E = TypeVar("E")
 
 TICK_S = 0.08
 
@@ -15,25 +16,22 @@ class _End:
     """The iterator is exhausted."""
 
 
-_Item = Event | BaseException | _End
-
-
 class Pump:
     """Runs one request at a time on one lasting thread."""
 
     def __init__(self) -> None:
         """Start the thread; it is a daemon and ends with the process."""
         self._jobs: queue.SimpleQueue[
-            tuple[Callable[[], Iterator[Event]], queue.SimpleQueue[_Item]]
+            tuple[Callable[[], Iterator[object]], queue.SimpleQueue[Any]]
         ] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="localllm-chat-pump", daemon=True).start()
 
-    def events(self, start: Callable[[], Iterator[Event]]) -> Iterator[Event | None]:
+    def events(self, start: Callable[[], Iterator[E]]) -> Iterator[E | None]:
         """Yield the events of ``start()`` as they come, and None after each ``TICK_S`` without one.
 
         Whoever stops early has to cancel the request: it goes on, unheard, to its end.
         """
-        items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        items: queue.SimpleQueue[E | BaseException | _End] = queue.SimpleQueue()
         self._jobs.put((start, items))
         while True:
             try:

@@ -105,6 +105,7 @@ class Repl:
             chat.status(),
             chat.settings.reasoning,
             rich=self._rich and chat.settings.markdown,
+            live=chat.live,
         )
         with quiet_keyboard(view.start_below):
             return chat.answer(view, again=again)
@@ -123,6 +124,8 @@ class Repl:
             if isinstance(answer.fault, Died):
                 kept = "What was said is kept" if answer.content else "Your question is kept"
                 note(f"{kept}. /regen answers it anew.")
+                if chat.lesson is not None:
+                    note(safe(chat.lesson))
         if ending or figures:
             print()
             self._dim("— " + " · ".join(part for part in (ending, figures) if part))
@@ -132,7 +135,7 @@ class Repl:
         error = self._chat.write_error()
         if error is not None:
             note(f"This conversation is no longer being kept: {error}.")
-        problem = self._chat.session.measurement_problem()
+        problem = self._chat.session.measuring.problem()
         if problem is not None:
             note(problem)
 

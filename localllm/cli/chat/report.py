@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from localllm.cli.chat.energy_lines import energy_lines, footer_piece
 from localllm.cli.chat.names import label
 from localllm.cli.chat.state import Chat
-from localllm.cli.chat.status import NO_POWER, rate
+from localllm.cli.chat.status import rate
 from localllm.cli.chat.turn import Answer
 from localllm.core.generation import RunStats
 from localllm.core.plan import Plan
@@ -55,13 +56,13 @@ def footer(answer: Answer, plan: Plan | None = None) -> str | None:
     stats = answer.stats
     if stats is None:
         return None
-    return " · ".join(
-        (
-            f"{stats.n_gen:,} token{'s' * (stats.n_gen != 1)}",
-            f"{rate(stats.tg_tok_s)} tok/s{_estimated(stats, plan)}",
-            f"first after {short_duration(stats.ttft_s)}",
-        )
+    parts = (
+        f"{stats.n_gen:,} token{'s' * (stats.n_gen != 1)}",
+        f"{rate(stats.tg_tok_s)} tok/s{_estimated(stats, plan)}",
+        footer_piece(stats, answer.energy, plan),
+        f"first after {short_duration(stats.ttft_s)}",
     )
+    return " · ".join(part for part in parts if part)
 
 
 def _estimated(stats: RunStats, plan: Plan | None) -> str:
@@ -135,7 +136,10 @@ def stats(chat: Chat) -> Iterator[str]:
             f"tg {rate(speed.tg_tok_s)} tok/s ({rate(speed.tg_low)} to {rate(speed.tg_high)})",
             f"bound by {speed.bound_by}",
         )
-    yield _line("power", f"— W: {NO_POWER}")
+    if last is not None and chat.last is not None:
+        for name, text in energy_lines(last, chat.last.energy, plan):
+            yield _line(name, text)
+    yield from _health(chat)
     yield _line("kept in", str(chat.conversation.path or "nothing: it is not being kept"))
 
 
@@ -165,6 +169,22 @@ def _memory(chat: Chat) -> Iterator[str]:
     if session.loaded is not None and session.loaded.rss_bytes is not None:
         yield _line(
             "", f"{format_bytes(session.loaded.rss_bytes)} resident in the engine's process"
+        )
+
+
+def _health(chat: Chat) -> Iterator[str]:
+    """How the devices are, as their meters last saw them, and what no meter sees."""
+    meters = chat.session.measuring.meters
+    for health in meters.health() if meters is not None else ():
+        clock = "" if health.clock_mhz is None else f"{health.clock_mhz:,.0f} MHz"
+        if clock and health.clock_max_mhz is not None:
+            clock += f" of {health.clock_max_mhz:,.0f}"
+        yield _line(
+            health.device,
+            "" if health.temperature_c is None else f"{health.temperature_c:.0f} °C",
+            clock,
+            f"held back: {' + '.join(health.throttle)}" if health.throttle else "",
+            f"{len(health.other_pids)} other processes compute on it" if health.other_pids else "",
         )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from localllm.cli.chat.names import label, now_text, progress_text, reference
 from localllm.cli.chat.pump import Pump
@@ -15,7 +15,7 @@ from localllm.cli.chat.status import Status
 from localllm.cli.chat.terminal import Interrupts, quiet_keyboard
 from localllm.cli.chat.turn import Answer, run
 from localllm.cli.chat.view import View
-from localllm.cli.output import LiveLine, does_not_fit, failure
+from localllm.cli.output import LiveLine, does_not_fit, failure, note
 from localllm.core.generation import (
     ChatRequest,
     CompletionRequest,
@@ -23,13 +23,17 @@ from localllm.core.generation import (
     Event,
     Failed,
     Loaded,
+    LoadNote,
     LoadProgress,
     Message,
+    PromptProgress,
     RunStats,
 )
+from localllm.core.live import Live
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.core.prediction import predicted
+from localllm.core.readings import Unmeasured
 from localllm.errors import EngineError
 from localllm.records.entries import Entry
 from localllm.session import LocalModel, Session, resolve_model
@@ -64,13 +68,17 @@ class Chat:
         model_name: str,
         policy: Policy,
         settings: Settings,
+        proves: bool = False,
     ) -> None:
-        """Join the parts; nothing is loaded yet."""
+        """Join the parts; nothing is loaded yet. ``proves``: every load fills its context once."""
         self.session, self.store, self.conversation = session, store, conversation
         self.model_name, self.policy, self.settings = model_name, policy, settings
+        self._proves = proves
         self.interrupts = Interrupts(session.cancel)
         self.totals = Totals()
         self.last: Answer | None = None
+        self.lesson: str | None = None
+        """What the next load will do otherwise, after an answer that died of memory."""
         self._pump = Pump()
         self._needs_load = True
         self._write_error: str | None = None
@@ -95,10 +103,17 @@ class Chat:
         self._needs_load = True
         began_s = time.monotonic()
         with self.interrupts.handled(), quiet_keyboard(), LiveLine() as line:
-            for event in self._pump.events(lambda: self.session.load(model, plan)):
+            for event in self._pump.events(
+                lambda: self.session.load(model, plan, self.policy, proves=self._proves)
+            ):
                 if isinstance(event, LoadProgress):
                     if time.monotonic() - began_s > _SHOW_LOAD_AFTER_S:
                         line.draw(progress_text(event.fraction, model))
+                elif isinstance(event, LoadNote):
+                    line.wipe()
+                    note(event.text)
+                elif isinstance(event, PromptProgress):
+                    line.draw(f"proving the context: {event.n_done:,}/{event.n_total:,} tokens")
                 elif isinstance(event, Loaded):
                     self._needs_load = False
                     wishes = recommended_sampling(model.spec.metadata)
@@ -156,7 +171,7 @@ class Chat:
         """
         if completion is not None:
             answer = self._run(lambda: self.session.complete(completion), view, Answer())
-            self._keep_speed(answer)
+            self._reconcile(answer)
             return answer
         messages = self.messages
         if again and messages[-1].role == "assistant":
@@ -221,7 +236,13 @@ class Chat:
             planned_bytes=planned,
             measured_bytes=measured,
             phase="not loaded" if self._needs_load else None,
+            **_power(self.last),
         )
+
+    def live(self) -> Live:
+        """Return the watts of this moment."""
+        meters = self.session.measuring.meters
+        return Live() if meters is None else meters.live()
 
     def write_error(self) -> str | None:
         """Return, once, why the conversation cannot be kept."""
@@ -236,7 +257,8 @@ class Chat:
         self.last = answer
         if isinstance(answer.fault, Died):
             self._needs_load = True
-        self._keep_speed(answer)
+            self.lesson = self.session.after_death(answer.fault)
+        self._reconcile(answer)
         stats = answer.stats
         if stats is not None:
             self.totals = replace(
@@ -262,10 +284,10 @@ class Chat:
                 )
             )
 
-    def _keep_speed(self, answer: Answer) -> None:
-        """Let what was measured move later estimates, also that of an answer that was stopped."""
-        if answer.stats is not None:
-            self.session.keep_answer(answer.stats)
+    def _reconcile(self, answer: Answer) -> None:
+        """Keep what was measured beside its estimate, also that of an answer that was stopped."""
+        if answer.finished is not None:
+            answer.energy = self.session.measuring.keep_answer(answer.finished)
 
     def _append(self, entry: Entry) -> None:
         self._written(lambda: self.conversation.append(entry))
@@ -276,6 +298,26 @@ class Chat:
         except OSError as error:
             self.conversation.forget_file()
             self._write_error = error.strerror or str(error)
+
+
+class _PowerFields(TypedDict, total=False):
+    power_w: float
+    power_scope: str
+    j_per_token: float
+
+
+def _power(last: Answer | None) -> _PowerFields:
+    """The mean watts and the joules a token of the last answer, where they were measured."""
+    if last is None or last.energy is None or last.stats is None:
+        return {}
+    decode = last.energy.decode
+    if isinstance(decode, Unmeasured) or last.stats.n_gen < 2:
+        return {}
+    return {
+        "power_w": decode.mean_w,
+        "power_scope": decode.scope,
+        "j_per_token": decode.joules / (last.stats.n_gen - 1),
+    }
 
 
 def _predicted_tok_s(plan: Plan | None, last: RunStats | None) -> float | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
 from localllm.cli.chat.styled import Row, row
+from localllm.core.live import Live
 from localllm.units import format_bytes
 
-NO_POWER = "this version does not read power meters yet"
+_DROPPED = 0.95
+"""Of the estimate: below this share a device that is held back is named beside the speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,11 @@ class Status:
     planned_bytes: int | None = None
     measured_bytes: int | None = None
     power_w: float | None = None
+    power_scope: str | None = None
+    """Whose watts: without it none are shown."""
+    j_per_token: float | None = None
+    slowed: str | None = None
+    """Why a device holds its clocks back: ``power cap, 83 °C, 1,410 MHz``."""
     phase: str | None = None
     """What is going on instead of generation: ``reading the prompt 512/2,048``."""
 
@@ -38,9 +45,10 @@ class Status:
             (1, self.model, "bold"),
             (0, speed, "bold cyan"),
             (3, self._predicted(), "dim"),
+            (2, self._slowed(), "yellow"),
             (2, f"context {context}", "dim"),
             (5, self._memory(), "dim"),
-            (4, f"{'—' if self.power_w is None else f'{self.power_w:.0f}'} W", "dim"),
+            (4, self._power(), "dim"),
         ]
         shown = [part for part in wanted if part[1]]
         while len(shown) > 1 and _width(shown) > width:
@@ -58,6 +66,18 @@ class Status:
         known = self.predicted_tok_s is not None and self.phase is None
         return f"{rate(self.predicted_tok_s)} predicted" if known else ""
 
+    def _power(self) -> str:
+        if self.power_w is None or self.power_scope is None:
+            return "— W"
+        joules = "" if self.j_per_token is None else f", {self.j_per_token:.2g} J/token"
+        return f"{self.power_w:.0f} W {self.power_scope}{joules}"
+
+    def _slowed(self) -> str:
+        """The reason, once the speed is below its estimate; a cap that costs nothing is no news."""
+        if self.tok_s is None or self.predicted_tok_s is None:
+            return ""
+        return self.slowed or "" if self.tok_s < _DROPPED * self.predicted_tok_s else ""
+
     def _memory(self) -> str:
         if self.planned_bytes is None:
             return ""
@@ -71,6 +91,18 @@ class Status:
 
 
 _SEPARATOR = " · "
+
+
+def with_live(status: Status, live: Live) -> Status:
+    """Return the same with the watts of this moment, and the joules a token takes at its speed."""
+    decoding = live.watts is not None and status.tok_s and status.phase is None
+    return replace(
+        status,
+        power_w=live.watts,
+        power_scope=live.scope,
+        j_per_token=live.watts / status.tok_s if decoding and live.watts and status.tok_s else None,
+        slowed=live.slowed,
+    )
 
 
 def rate(tok_s: float | None) -> str:

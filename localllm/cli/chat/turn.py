@@ -17,6 +17,7 @@ from localllm.core.generation import (
     RunStats,
     TextDelta,
 )
+from localllm.core.joules import AnswerEnergy
 
 
 @dataclass(slots=True)
@@ -26,11 +27,18 @@ class Answer:
     pieces: list[str] = field(default_factory=list)
     reasoning_pieces: list[str] = field(default_factory=list)
     reason: FinishReason | None = None
-    stats: RunStats | None = None
+    finished: Finished | None = None
+    energy: AnswerEnergy | None = None
+    """What it took, where meters were read."""
     stop_string: str | None = None
     fault: Failed | Died | None = None
     thought_s: float | None = None
     """Seconds from the first reasoning text to the last."""
+
+    @property
+    def stats(self) -> RunStats | None:
+        """What was measured inside the engine; None of an answer that it did not end itself."""
+        return None if self.finished is None else self.finished.stats
 
     @property
     def content(self) -> str:
@@ -70,7 +78,7 @@ def run(
                     answer.thought_s = now_s - thinking_s
                     answer.reasoning_pieces.append(event.text)
             elif isinstance(event, Finished):
-                answer.reason, answer.stats = event.reason, event.stats
+                answer.reason, answer.finished = event.reason, event
                 answer.stop_string = event.stop_string
             elif isinstance(event, Failed | Died):
                 answer.fault, answer.reason = event, None

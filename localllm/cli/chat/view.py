@@ -13,16 +13,18 @@ from rich.text import Text
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MAX_PROSE_WIDTH, MarkdownStream
 from localllm.cli.chat.settings import ReasoningDisplay
-from localllm.cli.chat.status import Status
+from localllm.cli.chat.status import Status, with_live
 from localllm.cli.chat.styled import Row, row, wrap
 from localllm.cli.chat.terminal import safe
 from localllm.core.generation import Event, Finished, PromptProgress, TextDelta
+from localllm.core.live import Live
 from localllm.units import format_duration
 
 PAINT_S = 1 / 12
 _MAX_PAINT_SHARE = 0.1
 """Of the time; a long open block, which takes longer to paint, is painted less often."""
 _CLOCK_S = 0.25
+"""Between two looks at the clock and at the power meters: four a second."""
 _REASONING_ROWS = 5
 _EMPTY = Row()
 
@@ -102,10 +104,13 @@ class RichView:
         status: Status,
         reasoning: ReasoningDisplay,
         clock: Callable[[], float] = time.monotonic,
+        live: Callable[[], Live] | None = None,
     ) -> None:
-        """Write to a terminal; ``status`` is where the figures start."""
+        """Write to a terminal; ``status`` is where the figures start, ``live`` tells the watts."""
         self._region = LiveRegion(stream)
         self._status, self._reasoning, self._clock = status, reasoning, clock
+        self._live = live
+        self._looked_s = float("-inf")
         self._answer = MarkdownStream()
         self._thought = _Thought()
         self._began_s = self._painted_s = clock()
@@ -152,7 +157,7 @@ class RichView:
     def tick(self) -> None:
         """Paint what is due, and the clock while nothing comes."""
         now_s = self._clock()
-        idle_s = _CLOCK_S if not self._answering else float("inf")
+        idle_s = _CLOCK_S if self._live is not None or not self._answering else float("inf")
         due_s = self._paint_every_s if self._dirty else idle_s
         if now_s - self._painted_s >= due_s:
             self._paint(now_s)
@@ -169,6 +174,8 @@ class RichView:
         self._region.paint([*final, *self._answer.final_rows(self._region.width, finished=True)])
 
     def _paint(self, now_s: float) -> None:
+        if self._live is not None and now_s - self._looked_s >= _CLOCK_S:
+            self._status, self._looked_s = with_live(self._status, self._live()), now_s
         width = self._region.width
         final = self._folded_thought() if self._answering else []
         final += self._answer.final_rows(width)
@@ -240,8 +247,14 @@ def _speed(status: Status) -> str:
     return f"{rate(status.tok_s)} tok/s"
 
 
-def stdout_view(status: Status, reasoning: ReasoningDisplay, *, rich: bool) -> View:
+def stdout_view(
+    status: Status,
+    reasoning: ReasoningDisplay,
+    *,
+    rich: bool,
+    live: Callable[[], Live] | None = None,
+) -> View:
     """Return the view for standard output."""
     if rich:
-        return RichView(sys.stdout, status, reasoning)
+        return RichView(sys.stdout, status, reasoning, live=live)
     return PlainView(sys.stdout, reasoning)

@@ -11,30 +11,18 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from localllm.core.fingerprint import model_key
-from localllm.core.generation import Died, Event, Failed, Loaded, Proved
+from localllm.core.generation import Died, Event, Failed, Loaded, LoadNote, Proved
 from localllm.core.hardware import Device, Hardware
 from localllm.core.plan import Plan
-from localllm.core.plan_changes import changes
 from localllm.core.policy import Policy
-from localllm.core.shortage import Occasion, Shortage, shortage_of
-from localllm.core.shortfall import Shortfall, shortfalls_between
 from localllm.core.shrunk import Lost, lost_memory, lost_sentence, short_of
-from localllm.core.stepping_down import (
-    MAX_STEPS,
-    fixed_flags,
-    gave_up,
-    is_less,
-    kept_as_asked,
-    left_open,
-    open_kv_types,
-    smaller_policies,
-    step_sentence,
-    with_more_headroom,
-)
 from localllm.errors import EngineError, LocalLLMError
+
+if TYPE_CHECKING:  # most loads hold: what else there is to do about memory is imported when it ends
+    from localllm.core.shortage import Occasion, Shortage
+    from localllm.core.shortfall import Shortfall
 
 E = TypeVar("E", bound=Event)
 
@@ -44,13 +32,6 @@ Reread = Callable[[Hardware, tuple[str, ...]], Hardware]
 """Returns the machine with what is free now of RAM and of the devices named."""
 Holders = Callable[[Device | None], str | None]
 """Names the processes that hold a GPU's memory, or RAM (None)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadNote:
-    """A sentence for the person while a model is loaded: what changed, and why."""
-
-    text: str
 
 
 RunEvent = Event | LoadNote
@@ -99,26 +80,22 @@ class Runner:
         plan, note = looked
         if note is not None:
             yield note
-        first, may_fall = policy, open_kv_types(policy, asked or policy)
-        for n_steps in itertools.count():
+        first, n_steps = policy, 0
+        while True:
             ended, occasion = yield from self._tried(plan, proves=proves)
-            if not isinstance(ended, Failed | Died):
+            if isinstance(ended, Loaded):
                 self._held(plan, policy)
-                self._remember(shortfalls_between(plan, first, policy, time=self._now()))
+                self._learn(plan, first, policy)
                 yield ended
                 return
-            shortage = shortage_of(plan, ended, occasion)
-            if shortage is None:
-                yield ended
+            n_steps += 1
+            step = self._stepped(
+                plan, policy, ended, occasion, attempt=n_steps, wishes=(first, asked or first)
+            )
+            if not isinstance(step, _Step):
+                yield step
                 return
-            self._release()
-            step = None
-            if n_steps < MAX_STEPS:
-                step = self._stepped(plan, policy, shortage, attempt=n_steps + 1, may_fall=may_fall)
-            if step is None:
-                yield self._explained(ended, plan, policy, shortage, n_steps=n_steps)
-                return
-            yield LoadNote(text=step_sentence(shortage, plan, step.plan, because=step.because))
+            yield LoadNote(text=step.told())
             plan, policy = step.plan, step.policy
 
     def after_death(
@@ -130,25 +107,28 @@ class Runner:
         the failure itself then says all there is. The model is let go of.
         """
         occasion = _OCCASIONS.get(ended.phase) if isinstance(ended, Died) else "answer"
-        shortage = None if occasion is None else shortage_of(plan, ended, occasion)
-        key = model_key(plan.model)
-        if shortage is None or self._n_deaths[key] >= MAX_STEPS:
+        if occasion is None:
             return None
-        self._n_deaths[key] += 1
-        may_fall = open_kv_types(policy, asked or policy)
-        self._release()
-        step = self._stepped(plan, policy, shortage, attempt=self._n_deaths[key], may_fall=may_fall)
-        if step is None:
-            return None
-        learnt = shortfalls_between(plan, policy, step.policy, time=self._now())
-        if not learnt and not step.because:
-            return None  # a coarser cache alone is not kept: the next plan would be the same
-        self._remember(learnt)
-        return LoadNote(
-            text=step_sentence(
-                shortage, plan, step.plan, because=step.because, since="From the next load on"
-            )
+        attempt = self._n_deaths[plan.model.source] + 1
+        step = self._stepped(
+            plan, policy, ended, occasion, attempt=attempt, wishes=(policy, asked or policy)
         )
+        if not isinstance(step, _Step):
+            return None
+        self._n_deaths[plan.model.source] = attempt
+        if not self._learn(plan, policy, step.policy) and not step.because:
+            return None  # a coarser cache alone is not kept: the next plan would be the same
+        return LoadNote(text=step.told(since="From the next load on"))
+
+    def _learn(self, plan: Plan, before: Policy, after: Policy) -> bool:
+        """Remember what made a plan hold where it failed with another policy; whether there is."""
+        if before == after:
+            return False
+        from localllm.core.shortfall import shortfalls_between
+
+        learnt = shortfalls_between(plan, before, after, time=self._now())
+        self._remember(learnt)
+        return bool(learnt)
 
     def _looked_again(self, plan: Plan, policy: Policy) -> tuple[Plan, LoadNote | None] | Failed:
         """Return the plan, or another one with a note where memory has gone meanwhile."""
@@ -156,6 +136,9 @@ class Runner:
         lost = self._with_holders(lost_memory(plan, hardware, policy), hardware)
         if not lost:
             return plan, None
+        from localllm.core.plan_changes import changes
+        from localllm.core.stepping_down import fixed_flags
+
         gone = lost_sentence(lost)
         try:
             other = self._replan(hardware, policy)
@@ -191,50 +174,81 @@ class Runner:
         self,
         plan: Plan,
         policy: Policy,
-        shortage: Shortage,
+        ended: Failed | Died,
+        occasion: Occasion,
         *,
         attempt: int,
-        may_fall: tuple[bool, bool],
-    ) -> _Step | None:
-        """Return the first smaller plan that fits; None where there is none."""
+        wishes: tuple[Policy, Policy],
+    ) -> _Step | Failed | Died:
+        """Return the first smaller plan that fits after memory ran out; else the failure's words.
+
+        ``attempt``: 1, 2, or one more than is tried. ``wishes``: the policy before any step, and
+        the person's own. The model is let go of.
+        """
+        from localllm.core.shortage import shortage_of
+        from localllm.core.stepping_down import MAX_STEPS, is_less, open_kv_types, smaller_policies
+
+        shortage = shortage_of(plan, ended, occasion)
+        if shortage is None:
+            return ended
+        self._release()
         hardware = self._reread(plan.hardware, plan.device_names)
-        taken = [
+        gone = [
             lost for lost in lost_memory(plan, hardware, policy) if lost.place in shortage.places
         ]
-        lost = self._with_holders(tuple(taken), hardware)
+        lost = self._with_holders(tuple(gone), hardware)
         others = smaller_policies(
-            policy, plan, shortage, attempt=attempt, hardware=hardware, may_fall=may_fall
+            policy,
+            plan,
+            shortage,
+            attempt=attempt,
+            hardware=hardware,
+            may_fall=open_kv_types(*wishes),
         )
         for other in itertools.chain([policy] if lost else [], others):
-            try:
-                made = self._replan(hardware, other)
-            except LocalLLMError:  # such a cache is not for this model
-                continue
-            finally:
-                self._release()
-            if is_less(plan, made, shortage.places):
-                because = lost_sentence(lost) if lost else ""
-                return _Step(plan=made, policy=other, because=because)
-        return None
+            if attempt > MAX_STEPS:
+                break
+            made = self._planned(hardware, other)
+            if made is not None and is_less(plan, made, shortage.places):
+                return _Step(
+                    before=plan,
+                    plan=made,
+                    policy=other,
+                    shortage=shortage,
+                    because=lost_sentence(lost) if lost else "",
+                )
+        return self._explained(ended, plan, policy, shortage, n_steps=attempt - 1)
 
     def _explained(
         self, ended: Failed | Died, plan: Plan, policy: Policy, shortage: Shortage, *, n_steps: int
     ) -> Failed | Died:
         """Return the failure that ends it all, with what the person could ask for instead."""
-        if not fixed_flags(policy) or shortage.on_host:
-            return gave_up(ended, n_steps)
-        roomier = with_more_headroom(
-            left_open(policy), plan, shortage, attempt=1, hardware=plan.hardware
+        from localllm.core.stepping_down import (
+            fixed_flags,
+            gave_up,
+            is_less,
+            kept_as_asked,
+            left_open,
+            with_more_headroom,
         )
-        try:
-            instead = self._replan(plan.hardware, roomier)
-        except LocalLLMError:
-            return gave_up(ended, n_steps)
-        finally:
-            self._release()
-        if is_less(plan, instead, shortage.places):
-            return kept_as_asked(ended, policy, instead)
+
+        if fixed_flags(policy) and not shortage.on_host:
+            roomier = with_more_headroom(
+                left_open(policy), plan, shortage, attempt=1, hardware=plan.hardware
+            )
+            instead = self._planned(plan.hardware, roomier)
+            if instead is not None and is_less(plan, instead, shortage.places):
+                return kept_as_asked(ended, policy, instead)
         return gave_up(ended, n_steps)
+
+    def _planned(self, hardware: Hardware, policy: Policy) -> Plan | None:
+        """Return a plan; None where the policy makes none, as a cache type not for this model."""
+        try:
+            return self._replan(hardware, policy)
+        except LocalLLMError:
+            return None
+        finally:
+            self._release()  # what planning started holds memory again
 
     def _with_holders(self, lost: tuple[Lost, ...], hardware: Hardware) -> tuple[Lost, ...]:
         devices = {device.name: device for device in hardware.devices}
@@ -243,10 +257,22 @@ class Runner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Step:
+    """A smaller plan after memory ran out."""
+
+    before: Plan
     plan: Plan
     policy: Policy
+    shortage: Shortage
     because: str
     """Where the memory went, if something else took it."""
+
+    def told(self, *, since: str = "Now") -> str:
+        """Return what happened and what is done about it."""
+        from localllm.core.stepping_down import step_sentence
+
+        return step_sentence(
+            self.shortage, self.before, self.plan, because=self.because, since=since
+        )
 
 
 _OCCASIONS: dict[str, Occasion] = {"prompt": "answer", "generate": "answer", "bench": "bench"}

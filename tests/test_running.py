@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from localllm.core.generation import Died, Event, Failed, Loaded, PromptProgress, Proved
+from localllm.core.generation import Died, Event, Failed, Loaded, LoadNote, PromptProgress, Proved
 from localllm.core.hardware import Device, Hardware
 from localllm.core.plan import Plan
 from localllm.core.planner import make_plan
@@ -18,7 +18,7 @@ from localllm.core.shortfall import Shortfall, with_shortfalls
 from localllm.engine.client import EngineClient
 from localllm.engine.protocol import FaultRequest
 from localllm.hub.resolve import resolve
-from localllm.running import LoadNote, RunEvent, Runner
+from localllm.running import RunEvent, Runner
 from localllm.units import MiB
 from tests.engine.support import ask, finish, gpu
 from tests.support import shapes

@@ -176,12 +176,12 @@ def _forget(*, sure: bool) -> None:
         result("Nothing was kept that could be forgotten.")
         return
     each = [f"{kept.what} ({kept.n:,} line{'s' * (kept.n != 1)}, {kept.path})" for kept in files]
-    note(f"This deletes {' and '.join(each)}.")
+    note(f"This deletes {', and '.join(each)}.")
     if not sure and not _agreed():
         result("Nothing was deleted.")
         return
     session.forget(files)
-    result("Forgotten. Estimates are by formula alone until more is measured.")
+    result("Forgotten. Plans are by formula alone until more is measured.")
 
 
 def _agreed() -> bool:

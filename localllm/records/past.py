@@ -9,7 +9,7 @@ from pathlib import Path
 from localllm.errors import LocalLLMError
 from localllm.records.history import HistoryStore, PastRun, Sought, runs
 from localllm.records.lines import count_lines
-from localllm.records.state import history_path, measurements_path
+from localllm.records.state import history_path, measurements_path, shortfalls_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ def kept_files() -> tuple[KeptFile, ...]:
     for path, what in (
         (history_path(), "the history of runs"),
         (measurements_path(), "the measurements that move the estimates"),
+        (shortfalls_path(), "the notes on where memory ran out"),
     ):
         try:
             found.append(KeptFile(path=path, what=what, n=count_lines(path)))

@@ -15,7 +15,7 @@ from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
-from localllm.records.state import state_dir
+from localllm.records.state import shortfalls_path
 
 if TYPE_CHECKING:
     from localllm.core.shortfall import Shortfall
@@ -33,7 +33,7 @@ class OwnShortfalls:
     ) -> None:
         """Read nothing yet. With ``LOCALLLM_MEASUREMENTS=off`` no file is read or written."""
         self._environ, self._now = environ, now
-        self._path = state_dir(environ) / "shortfalls.jsonl"
+        self._path = shortfalls_path(environ)
         self._own: list[Shortfall] = []
         self._problem: str | None = None
 

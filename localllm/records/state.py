@@ -27,6 +27,11 @@ def history_path(environ: Mapping[str, str] = os.environ) -> Path:
     return state_dir(environ) / "history.jsonl"
 
 
+def shortfalls_path(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the file that holds where memory ran out; removing it forgets that."""
+    return state_dir(environ) / "shortfalls.jsonl"
+
+
 def private_dir(path: Path) -> Path:
     """Make a folder that only its owner can enter, and return it. Raises OSError."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -192,9 +192,10 @@ def test_a_time_is_a_span_a_day_or_a_moment() -> None:
 
 @pytest.fixture
 def both(state: Path) -> tuple[Path, Path]:
-    """Both files, with something in them, and a conversation beside them."""
+    """Both files, with something in them, and what else is kept beside them."""
     kept(state, answered(at("a")))
     MeasurementStore(state / "measurements.jsonl").keep([one()])
+    (state / "shortfalls.jsonl").write_text("{}\n")
     (state / "chat-history").write_text("hello\n")
     return state / "history.jsonl", state / "measurements.jsonl"
 
@@ -217,6 +218,7 @@ def test_forgetting_says_what_goes_and_asks_first(
     assert refused.code == 2 and "--forget --yes" in refused.err
     assert "the history of runs (2 lines, " in refused.err
     assert "the measurements that move the estimates (1 line, " in refused.err
+    assert "the notes on where memory ran out (1 line, " in refused.err
     assert all(path.exists() for path in both)
 
     forgotten = localllm("history", "--forget", "--yes")

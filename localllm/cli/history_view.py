@@ -82,6 +82,12 @@ def block(run: PastRun) -> Iterator[Line]:
         if total.j_per_token.measured is not None:
             yield "", _energy_line(total)
     yield from _unmetered(found)
+    n_short = sum(
+        record.kind == "answer" and not any(phase.is_telling for phase in record.phases)
+        for record in run.records
+    )
+    if n_short:
+        yield "short", f"{n_short:,} answer{'s' * (n_short != 1)} too short to be compared"
     held = dict.fromkeys(why for record in run.records for why in record.throttle)
     if held:
         hottest = max((r.temperature_c or 0.0 for r in run.records), default=0.0)

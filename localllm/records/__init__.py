@@ -1,1 +1,1 @@
-"""What localllm writes down on this machine: conversations, in the state folder."""
+"""What localllm writes down on this machine, in the state folder: conversations and runs."""

@@ -20,12 +20,12 @@ from localllm.core.generation import BenchTest
 from localllm.core.readings import Health
 from localllm.records.history import HistoryStore
 from localllm.records.measurements import MeasurementStore
-from localllm.records.observed import Occasion, load_record
+from localllm.records.observed import Occasion, answer_record, load_record
 from localllm.records.runs import RunRecord
 from localllm.units import format_bytes
 from tests.cli.conftest import Command, Outcome
 from tests.records import test_history as made
-from tests.records.test_measurements import one
+from tests.records.test_measurements import one, stats
 
 COMMAND = (sys.executable, "-m", "localllm", "history")
 HOT = Health(t_s=1.0, device="nvidia0", temperature_c=83.0, throttle=("power cap",))
@@ -141,6 +141,14 @@ def test_memory_that_was_not_told_and_a_cap_are_said(localllm: Command, state: P
     page = localllm("history").out
     assert "not measured: no breakdown" in page
     assert "for GPUs capped to 250 W" in page
+
+
+def test_an_answer_of_a_few_words_is_not_compared(localllm: Command, state: Path) -> None:
+    short = answer_record(made.plan(), stats(n_prompt=130, n_gen=5), at("a"))
+    assert short is not None
+    kept(state, [made.load(occasion=at("a")), short])
+    page = localllm("history").out
+    assert "1 answer too short to be compared" in page and "tok/s" not in page
 
 
 def test_an_empty_history_is_a_friendly_line(localllm: Command, state: Path) -> None:

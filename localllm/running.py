@@ -80,12 +80,12 @@ class Runner:
         plan, note = looked
         if note is not None:
             yield note
-        first, n_steps = policy, 0
+        planned, first, n_steps = plan, policy, 0
         while True:
             ended, occasion = yield from self._tried(plan, proves=proves)
             if isinstance(ended, Loaded):
                 self._held(plan, policy)
-                self._learn(plan, first, policy)
+                self._learn(planned, first, policy)
                 yield ended
                 return
             n_steps += 1

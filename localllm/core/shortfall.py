@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from localllm.core.fingerprint import machine_key, model_key
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
-from localllm.core.plan import Plan
+from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.policy import Policy
-from localllm.units import format_bytes
+from localllm.units import GiB, format_bytes
 
 KEPT_DAYS = 30
 """Drivers, desktops and other programs change: after that the full plan is tried once more."""
@@ -52,8 +52,13 @@ class Shortfall:
 def shortfalls_between(
     plan: Plan, before: Policy, after: Policy, *, time: str
 ) -> tuple[Shortfall, ...]:
-    """Return what is to be remembered where a plan failed with one policy and held with another."""
+    """Return what is to be remembered where a plan failed with one policy and held with another.
+
+    Nothing of a GPU that the plan left far from full: something else took its memory for a moment,
+    and a month of small plans would be the wrong answer.
+    """
     known = dict(before.headroom_by_device)
+    roomy = {row.name for row in plan.devices if _left_room(row)}
     devices = {device.name: device.description for device in plan.hardware.devices}
     shortfall = functools.partial(
         Shortfall, time=time, machine=machine_key(plan.hardware), model=model_key(plan.model)
@@ -61,7 +66,7 @@ def shortfalls_between(
     found = [
         shortfall(device=name, description=devices.get(name, ""), more_headroom_bytes=more)
         for name, more in after.headroom_by_device
-        if more > known.get(name, 0)
+        if more > known.get(name, 0) and name not in roomy
     ]
     plain = after.repack is False and before.repack is not False
     mapped = after.use_mmap is True and before.use_mmap is not True
@@ -131,3 +136,8 @@ def is_disproved(each: Shortfall, plan: Plan, policy: Policy) -> bool:
         return (each.plain_weights and rearranged) or (each.mapped and not plan.use_mmap)
     beyond = each.more_headroom_bytes - dict(policy.headroom_by_device).get(each.device, 0)
     return beyond > 0 and row.spare_bytes is not None and row.spare_bytes < beyond
+
+
+def _left_room(row: DeviceMemory) -> bool:
+    """Whether more was spare than any formula or driver is wrong by."""
+    return row.spare_bytes is not None and row.spare_bytes > max(GiB, row.needed_bytes // 4)

@@ -332,6 +332,15 @@ def test_the_next_plan_begins_with_what_held_and_says_so() -> None:
     assert with_shortfalls(policy, [found]) == (policy, ())
 
 
+def test_a_card_that_was_far_from_full_is_not_blamed_for_a_month() -> None:
+    """Of 23 GiB the plan takes 6: whatever took the rest will be gone."""
+    policy = Policy(n_ctx=4096)
+    plan = plan_of(ONE, policy)
+    shortage = Shortage(occasion="load", places=("CUDA0",))
+    smaller = with_more_headroom(policy, plan, shortage, attempt=1, hardware=ONE)
+    assert shortfalls_between(plan, policy, smaller, time="2026-11-20T10:00:00+00:00") == ()
+
+
 def test_layers_that_the_person_asks_for_are_tried_again() -> None:
     found, _ = learnt()
     asked = Policy(n_ctx=4096, n_gpu_layers=33)

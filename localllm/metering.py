@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.core.joules import (
@@ -47,9 +48,16 @@ _FRESH_S = 2.0
 class Meters:
     """The power meters of one loaded model. Every method is safe from any thread."""
 
-    def __init__(self, plan: Plan, *, own_pid: Callable[[], int | None] = lambda: None) -> None:
-        """Take what runs; ``own_pid``: the process that computes for it."""
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        own_pid: Callable[[], int | None] = lambda: None,
+        root: Path = Path("/"),
+    ) -> None:
+        """Take what runs; ``own_pid``: the process that computes for it. ``root``: of the machine."""
         self._plan = plan
+        self._root = root
         self._own_pid = own_pid
         self._scopes = scopes_of_run(plan)
         self._lock = threading.Lock()
@@ -185,7 +193,7 @@ class Meters:
         from localllm.power.registry import open_meters
         from localllm.power.sampler import Sampler
 
-        sampler = Sampler(open_meters(Wanted(pci_ids=self._pci_ids())))
+        sampler = Sampler(open_meters(Wanted(pci_ids=self._pci_ids(), root=self._root)))
         with self._lock:
             closed, reads = self._closed, self._reads
             self._sampler = None if closed else sampler

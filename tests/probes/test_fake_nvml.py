@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from localllm.units import MiB
 from tests.support.fake_nvml import FakeDriver, Scenario, only_device, rtx_4090
+from tests.support.fake_nvml.held import NAME, held
 from tests.support.fake_nvml.plant import SIZE
 
 
@@ -83,3 +85,18 @@ def test_a_machine_without_the_library_at_all_is_a_cpu_machine(
 
     assert document["devices"] == []
     assert any("no NVIDIA driver is installed" in note for note in document["notes"])
+
+
+@pytest.mark.skipif(_real_driver(), reason="a real NVIDIA driver would answer instead")
+def test_a_library_held_for_a_while_is_gone_afterwards(driver: FakeDriver) -> None:
+    Scenario().write(driver.scenario_file)
+
+    with held(driver.library):
+        import pynvml
+
+        pynvml.nvmlInit()
+        pynvml.nvmlShutdown()
+
+    with pytest.raises(OSError):
+        ctypes.CDLL(NAME)
+    assert "pynvml" not in sys.modules

@@ -16,12 +16,24 @@ from pathlib import Path
 
 import pytest
 
-from localllm.power.meter import Opened, Wanted
+from localllm.power.meter import Meter, Opened, Wanted
 from localllm.power.nvml import open_nvml
 from tests.support.fake_nvml import FakeDriver, Scenario, Values
 from tests.support.fake_nvml.plant import Plant
 
 NAME = "libnvidia-ml.so.1"
+
+PCI_4090 = "0000:c1:00.0"
+PCI_3090 = "0000:21:00.0"
+PCI_A100 = "0000:07:00.0"
+
+# Return codes by which a scenario takes ways to measure power away.
+ENERGY = "code.nvmlDeviceGetTotalEnergyConsumption"
+USAGE = "code.nvmlDeviceGetPowerUsage"
+NO_COUNTER = {ENERGY: 3, "code.field.83": 3}
+NO_INSTANT = {**NO_COUNTER, "code.field.186": 3}
+ONLY_USAGE = {**NO_COUNTER, "code.nvmlDeviceGetFieldValues": 13}
+NO_GPU_SCOPE = {**NO_COUNTER, "code.field.186.0": 3, "code.field.185.0": 3, USAGE: 3}
 
 
 @contextmanager
@@ -71,3 +83,9 @@ def close(opened: Opened) -> None:
         meter.close()
     for watcher in opened.watchers:
         watcher.close()
+
+
+def only_meter(opened: Opened) -> Meter:
+    """Return the one meter that was opened."""
+    (meter,) = opened.meters
+    return meter

@@ -155,12 +155,12 @@ def steps(
         yield make_plan(model, plan.hardware, other)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     free_gib=st.floats(2, 30),
     attempt=st.sampled_from((1, 2)),
     mixture=st.booleans(),
-    kv=st.sampled_from((None, "auto", "q8_0")),
+    kv=st.sampled_from((None, "q8_0")),
 )
 def test_a_step_is_always_a_smaller_plan_with_the_same_context(
     free_gib: float, attempt: int, mixture: bool, kv: str | None
@@ -173,7 +173,7 @@ def test_a_step_is_always_a_smaller_plan_with_the_same_context(
     for other in steps(model, plan, policy, "CUDA0", attempt=attempt):
         assert is_less(plan, other, ("CUDA0",))
         assert (other.n_ctx, other.n_ubatch) == (plan.n_ctx, plan.n_ubatch)
-        assert kv == "auto" or (other.type_k, other.type_v) == (plan.type_k, plan.type_v)
+        assert (other.type_k, other.type_v) == (plan.type_k, plan.type_v)
         assert changes(plan, other)
 
 

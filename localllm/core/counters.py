@@ -22,7 +22,7 @@ from localllm.core.stretches import (
 QUANTUM_J = 0.001
 """NVML counts millijoules; RAPL's steps (15 to 61 µJ) are finer."""
 
-WITHIN = 2.0
+WITHIN = 2.5
 """Power varies more within the time between two ticks than from one such time to the next: by so
 much, for square waves of about that length (simulated)."""
 
@@ -92,8 +92,7 @@ def _edge_j(
         # Nothing was counted beyond: the rate goes on, or falls to 0, or rises to the highest.
         if rate_w is None:
             return 0.0, math.inf
-        peak_w = max(rate for rate, _, _ in _rates(inner))
-        return rate_w * part_s, peak_w * (part_s / 2 + near.sigma_s)
+        return rate_w * part_s, _peak_w(source, inner) * (part_s / 2 + near.sigma_s)
     far = outer[0]
     across_j, across_s = abs(near.value - far.value), abs(near.t_s - far.t_s)
     share = part_s / across_s if across_s > 0 else 1.0
@@ -120,16 +119,31 @@ def _edge_j(
 
 def _rate_w(source: Source, ticks: Sequence[Look]) -> tuple[float | None, float]:
     """Return the power next to ``ticks[0]`` and over which time; None where no tick follows."""
-    least_s = max(0.9 * source.period_s, 4 * ticks[0].spread_s) if ticks else 0.0
     chosen: Look | None = None
     for tick in ticks[1:]:
         chosen = tick
-        if abs(tick.t_s - ticks[0].t_s) >= least_s:
+        if _far_enough(source, ticks[0], tick):
             break
     if chosen is None or chosen.t_s == ticks[0].t_s:
         return None, 0.0
     seconds = abs(chosen.t_s - ticks[0].t_s)
     return abs(chosen.value - ticks[0].value) / seconds, seconds
+
+
+def _peak_w(source: Source, ticks: Sequence[Look]) -> float:
+    """Return the highest power between ticks that are far enough apart to tell one."""
+    base, peak_w = ticks[0], 0.0
+    for tick in ticks[1:]:
+        if _far_enough(source, base, tick) or (tick is ticks[-1] and peak_w == 0):
+            seconds = abs(tick.t_s - base.t_s)
+            peak_w = max(peak_w, abs(tick.value - base.value) / seconds if seconds > 0 else 0.0)
+            base = tick
+    return peak_w
+
+
+def _far_enough(source: Source, one: Look, other: Look) -> bool:
+    """Whether the times of two ticks are known well enough to make a rate."""
+    return abs(other.t_s - one.t_s) >= max(0.9 * source.period_s, 4 * one.spread_s)
 
 
 def _rate_sigma_w(rates: Sequence[tuple[float, float, float]]) -> float:

@@ -54,13 +54,13 @@ def _sampled_j(
     if not inside:
         inside = [min(moved, key=lambda look: abs(look.t_s - began_s))]
     filled = [_at(inside[0], began_s), *inside, _at(inside[-1], ended_s)]
-    around = [
-        *[look for look in moved if look.t_s < began_s][-1:],
-        *inside,
-        *[look for look in moved if look.t_s > ended_s][:1],
-    ]
+    # To the next looks that surely came up before and after the window: a step at its very edge
+    # shows in them.
+    first = max((i for i, look in enumerate(moved) if look.latest_s <= began_s), default=0)
+    last = min((i for i, look in enumerate(moved) if look.earliest_s >= ended_s), default=None)
+    around = moved[first:] if last is None else moved[first : last + 1]
     sigma_j = max(_sampling_sigma_j(around), _pairs_sigma_j(inside))
-    if around[0] is inside[0]:
+    if around[0] is inside[0]:  # nothing is known of a time before
         sigma_j = math.hypot(sigma_j, inside[0].value * abs(inside[0].t_s - began_s) / 2)
     if around[-1] is inside[-1]:
         sigma_j = math.hypot(sigma_j, inside[-1].value * abs(ended_s - inside[-1].t_s) / 2)

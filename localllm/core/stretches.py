@@ -20,6 +20,9 @@ GAP_S = 0.5
 ROUGH_VALUES = 10
 """With fewer new values a window's energy is rough."""
 
+MOST = 2**64 / 1000
+"""The most joules, and more than any watts, that a meter can give: 64 bits of millijoules."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
@@ -31,6 +34,16 @@ class Look:
     """Length of that time: the moment is uniform within it."""
     value: float
     """Joules or watts."""
+
+    @property
+    def earliest_s(self) -> float:
+        """The earliest moment at which it may have come up."""
+        return self.t_s - self.spread_s / 2
+
+    @property
+    def latest_s(self) -> float:
+        """The latest such moment."""
+        return self.t_s + self.spread_s / 2
 
     @property
     def sigma_s(self) -> float:
@@ -80,7 +93,7 @@ def between(readings: Sequence[Reading], low_s: float, high_s: float) -> Sequenc
 def usable(source: Source, reading: Reading) -> bool:
     """Whether a reading holds a figure that a meter can give."""
     value = value_of(source, reading)
-    return value is not None and math.isfinite(value) and value >= 0
+    return value is not None and 0 <= value <= MOST
 
 
 def value_of(source: Source, reading: Reading) -> float | None:

@@ -7,7 +7,7 @@ person, never an end of what they were doing.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -49,7 +49,7 @@ def _kept_any() -> bool:
 
 def _new_run(now: datetime) -> str:
     """Return a name that no other run has."""
-    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    return f"{now:%Y%m%d-%H%M%S}-{os.urandom(3).hex()}"
 
 
 class OwnRuns:

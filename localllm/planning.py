@@ -8,7 +8,6 @@ the plan, where it cannot be asked. A plan by formula does not even import it.
 from __future__ import annotations
 
 import functools
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from localllm.core.breakdown import MemoryModel
+from localllm.core.certainty import certain_to_fit
 from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.plan import Basis, Plan
@@ -100,17 +100,34 @@ class Planner:
         policy: Policy,
         *,
         calibration: Calibration | None = None,
+        to_run: bool = False,
     ) -> Plan:
         """Plan a model on a machine; the model's notes end the plan's reasons.
 
-        ``calibration``: what was measured there before. Raises UsageError for wishes that
-        contradict each other, EngineError (exit 6) where the exact basis was insisted on and
-        llama.cpp cannot be asked.
+        ``calibration``: what was measured there before. ``to_run``: the plan is about to be loaded,
+        so that the allocator need not be asked where ``certain_to_fit`` says so; the basis then is
+        the formulas'. Raises UsageError for wishes that contradict each other, EngineError (exit 6)
+        where the exact basis was insisted on and llama.cpp cannot be asked.
         """
         _check_quant(model.spec, policy)
         make = functools.partial(make_plan, calibration=calibration)
-        made = self._plan(model, hardware, policy, make)
+        made = self._certain(model, hardware, policy, make) if to_run else None
+        made = made or self._plan(model, hardware, policy, make)
         return replace(made, reasons=(*made.reasons, *model.notes))
+
+    def _certain(
+        self, model: Plannable, hardware: Hardware, policy: Policy, make: Callable[..., Plan]
+    ) -> Plan | None:
+        """Return the formulas' plan where the load that follows is proof enough."""
+        if self._wish != "auto" or model.recorded:
+            return None
+        made = make(
+            model.spec,
+            hardware,
+            policy,
+            basis_reason="it fits by a wide margin, and the load measures every buffer",
+        )
+        return made if certain_to_fit(made, policy) else None
 
     def _plan(
         self, model: Plannable, hardware: Hardware, policy: Policy, make: Callable[..., Plan]
@@ -139,6 +156,8 @@ class Planner:
     def _exact_plan(
         self, model: Plannable, hardware: Hardware, policy: Policy, make: Callable[..., Plan]
     ) -> Plan:
+        import tempfile
+
         from localllm.engine.exact import EngineMemory
 
         self.start()

@@ -149,14 +149,27 @@ class Session:
         self._planner.start()
         return self
 
-    def make_plan(self, model: Plannable, policy: Policy) -> Plan:
+    def start_engine(self) -> Self:
+        """Start the engine's process in the background, so that reading and planning hide it."""
+        from localllm.engine.client import EngineClient
+
+        engine = self._started_engine()
+        if isinstance(engine, EngineClient):
+            engine.start()
+        return self
+
+    def make_plan(self, model: Plannable, policy: Policy, *, to_run: bool = False) -> Plan:
         """Plan ``model`` on this session's machine, whether it fits or not (``Plan.verdict``).
+
+        ``to_run``: it is about to be loaded, see ``Planner.plan``.
 
         Raises UsageError for wishes that contradict each other, EngineError where an exact plan
         was insisted on and cannot be made.
         """
         policy, reasons = self.measuring.learnt(model.spec, self.hardware, policy)
-        made = self._planner.plan(model, self.hardware, policy, calibration=self.calibration)
+        made = self._planner.plan(
+            model, self.hardware, policy, calibration=self.calibration, to_run=to_run
+        )
         return replace(made, reasons=(*reasons, *made.reasons)) if reasons else made
 
     def decide(

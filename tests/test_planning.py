@@ -122,6 +122,29 @@ def test_by_formula_no_child_is_started(models: dict[str, LocalModel]) -> None:
     assert (plan.basis, plan.basis_reason, plan.differences) == ("formula", None, ())
 
 
+def test_what_is_about_to_be_loaded_with_room_to_spare_starts_no_child(
+    models: dict[str, LocalModel],
+) -> None:
+    with_room, tight = machine(gpu()), machine(gpu(free=5 * GiB))
+    quick = Planner()
+    try:
+        plan = quick.plan(models["8b"], with_room, Policy(), to_run=True)
+        assert (plan.basis, plan.memory_basis, plan.verdict) == ("formula", "formula", "fits")
+        assert plan.basis_reason is not None and "the load measures" in plan.basis_reason
+        assert quick._dry is None
+        plan = quick.plan(models["8b"], tight, Policy(), to_run=True)
+        assert (plan.basis, plan.basis_reason) == ("exact", None)
+        assert quick._dry is not None
+    finally:
+        quick.close()
+
+
+def test_an_exact_basis_that_was_insisted_on_is_proven_before_a_load_as_well(
+    models: dict[str, LocalModel], planner: Planner
+) -> None:
+    assert planner.plan(models["8b"], machine(gpu()), Policy(), to_run=True).basis == "exact"
+
+
 def test_without_the_engine_the_formulas_plan_and_the_plan_says_why(
     models: dict[str, LocalModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

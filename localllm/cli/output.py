@@ -11,9 +11,7 @@ import json
 import os
 import re
 import select
-import shutil
 import sys
-import textwrap
 import time
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self, TextIO, cast
@@ -171,6 +169,8 @@ class LiveLine:
         if not self.live or now < self._next_draw:
             return
         self._next_draw = now + 0.05
+        import shutil
+
         width = shutil.get_terminal_size().columns
         self._stream.write(f"\r{printable(text)[: width - 1]}\x1b[K")
         self._stream.flush()
@@ -221,6 +221,8 @@ def _labelled(label: str, text: str, *, colour: str) -> None:
 
 def _wrapped(text: str, width: int) -> list[str]:
     """Break between words only, so that a path or a command can be copied in one piece."""
+    import textwrap
+
     lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
     return lines or [""]
 

@@ -14,6 +14,7 @@ from localllm.core.compute import ComputeModel
 from localllm.core.hardware import Device, Host
 from localllm.core.host_ram import host_overhead_bytes, widest_operand_bytes
 from localllm.core.memory import (
+    GPU_OVERHEAD,
     DeviceTerms,
     MemoryBreakdown,
     Placement,
@@ -170,7 +171,7 @@ class MemoryModel:
         if not self._compute.proven:
             terms.append(f"compute buffers of {self.model.arch}, as an upper bound")
         if self.devices:
-            terms.append("GPU context and pools")
+            terms.append(GPU_OVERHEAD)
         return tuple(terms)
 
 

@@ -1,4 +1,7 @@
-"""Memory of one device as llama.cpp itself counts it, measured or asked of its allocator."""
+"""llama.cpp's buffers: what one device holds by its own count, and tensors put elsewhere by name.
+
+Both cross the wire to the engine's child, which imports this and not the plan that holds them.
+"""
 
 from __future__ import annotations
 
@@ -16,3 +19,11 @@ class BufferMemory:
     compute_bytes: int
     mapped_bytes: int = 0
     """The part of ``model_bytes`` that is the mapped file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorOverride:
+    """Tensors whose name matches ``pattern`` go to a buffer type (llama.cpp's ``-ot``)."""
+
+    pattern: str
+    buffer_type: str

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from localllm.core.buffers import BufferMemory
-from localllm.core.plan import Plan
+
+if TYPE_CHECKING:  # the engine's child imports this file, and no plans
+    from localllm.core.plan import Plan
 
 Role = Literal["system", "user", "assistant", "tool"]
 Channel = Literal["answer", "reasoning"]

@@ -43,6 +43,9 @@ VULKAN_OVERHEAD_BYTES = 160 * MiB
 OTHER_GPU_OVERHEAD_BYTES = 256 * MiB
 """Assumed for Metal, ROCm and RPC workers; an estimate without a measurement."""
 
+GPU_OVERHEAD = "GPU context and pools"
+"""What these terms are called in ``MemoryBreakdown.estimated``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunShape:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from localllm.core.buffers import TensorOverride as TensorOverride
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.steps import Step
@@ -138,14 +139,6 @@ class CostEstimate:
     per_million_tokens: float
     currency: str
     basis: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorOverride:
-    """Tensors whose name matches ``pattern`` go to a buffer type (llama.cpp's ``-ot``)."""
-
-    pattern: str
-    buffer_type: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,12 @@ What ends a child that does not end by itself is decided in ``watch``.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from localllm.core.generation import (
     BenchTest,
@@ -21,9 +23,6 @@ from localllm.core.generation import (
     PromptProgress,
     TextDelta,
 )
-from localllm.core.hardware import Device
-from localllm.core.plan import Plan
-from localllm.engine.death import Phase, died
 from localllm.engine.devices import simulated_spec
 from localllm.engine.process import EngineProcess
 from localllm.engine.protocol import (
@@ -42,6 +41,11 @@ from localllm.engine.protocol import (
 from localllm.engine.turns import Ticket, Turn
 from localllm.engine.watch import Watch, no_sign
 from localllm.errors import EngineError
+
+if TYPE_CHECKING:
+    from localllm.core.hardware import Device
+    from localllm.core.plan import Plan
+    from localllm.engine.death import Phase
 
 LOAD_CANCELLED = Failed(error="EngineError", message="The load was cancelled.", code="cancelled")
 
@@ -139,6 +143,19 @@ class EngineClient:
 
     # -- beyond the protocol -------------------------------------------------------------------
 
+    def start(self) -> None:
+        """Start the process before the first load: it gets ready while the caller plans.
+
+        Not needed, and never an error here: a process that cannot start is the load's to report.
+        """
+        ticket = self._turn.take_or_raise()
+        try:
+            if self._process is None and not self._closed:
+                with contextlib.suppress(EngineError):
+                    self._start()
+        finally:
+            ticket.release()
+
     @property
     def pid(self) -> int | None:
         """Process id of the running child, for meters and for tests."""
@@ -218,12 +235,17 @@ class EngineClient:
         if self._process is None:
             if not loads and not isinstance(request, FaultRequest):
                 raise EngineError("No model is loaded.", hint="Load a model first.")
-            self._process = EngineProcess(
-                beat_s=min(1.0, self._watchdog_s / 4), simulated=self._simulated
-            )
-            self._used = False
+            self._start()
+        assert self._process is not None
         self._used = self._used or loads
         return self._process
+
+    def _start(self) -> None:
+        """Start a process that has loaded nothing. Raises ``EngineError``."""
+        self._process = EngineProcess(
+            beat_s=min(1.0, self._watchdog_s / 4), simulated=self._simulated
+        )
+        self._used = False
 
     def _events(self, process: EngineProcess, request_id: int, phase: Phase) -> Iterator[Event]:
         """Yield the events of one request, watching over the child meanwhile."""
@@ -281,6 +303,8 @@ class EngineClient:
 
     def _bury(self, process: EngineProcess, phase: Phase, reason: str | None) -> Died:
         """Reap a child that ended, or end it for a reason, and say what happened."""
+        from localllm.engine.death import died  # a child that lives needs no autopsy
+
         phase = phase if process.greeted else "start"
         self._died_answering = self._died_answering or phase == "generate"
         event = died(process.end(phase, reason=reason), closed=self._closed)

@@ -19,6 +19,7 @@ from localllm.core.breakdown import MemoryModel
 from localllm.core.hardware import Device, Host
 from localllm.core.host_ram import left_in_place
 from localllm.core.memory import (
+    GPU_OVERHEAD,
     DeviceTerms,
     MemoryBreakdown,
     Placement,
@@ -192,7 +193,7 @@ class EngineMemory:
                     for device, row in zip(self.devices, found.devices, strict=False)
                 ),
                 host=host,
-                estimated=("GPU context and pools",) if self.devices else (),
+                estimated=(GPU_OVERHEAD,) if self.devices else (),
                 basis="exact",
             )
             self._known[paths, self._machine, placement, shape] = breakdown

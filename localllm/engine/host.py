@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +20,6 @@ from localllm.core.generation import (
     Loaded,
     LoadProgress,
 )
-from localllm.engine import bench, faults, prove
 from localllm.engine.breakdown import Unreadable, memory_breakdown
 from localllm.engine.llama import AbortFlag, C, Log, device_props, devices, ggml
 from localllm.engine.loading import LoadedModel, load
@@ -76,12 +74,18 @@ class Host:
             case CompletionRequest():
                 return self._ready().complete(request)
             case BenchRequest():
+                from localllm.engine import bench
+
                 return bench.run(self._ready().engine, request.tests, self._wire)
             case ProveRequest():
+                from localllm.engine import prove
+
                 return prove.run(self._ready().engine, self._wire)
             case InfoRequest():
                 return _info()
             case FaultRequest():
+                from localllm.engine import faults
+
                 return faults.inject(request, self._talker, self._wire)
 
     def _ready(self) -> Talker:
@@ -113,6 +117,12 @@ class Host:
             can_shift=talker.engine.memory.can_shift,
             warnings=loaded.warnings,
         )
+
+
+def warm_up() -> None:
+    """Have llama.cpp's backends look for their devices: with a GPU that is most of a second."""
+    C.llama_backend_init()
+    ggml.ggml_backend_dev_count()
 
 
 def _simulate(specs: Sequence[Sequence[Any]]) -> list[SimulatedDevice]:
@@ -173,6 +183,8 @@ def _rss_bytes() -> int | None:
 
 
 def _info() -> EngineInfo:
+    from importlib.metadata import PackageNotFoundError, version  # 18 ms that no load need wait for
+
     try:
         package_version = version("llama-cpp-python")
     except PackageNotFoundError:

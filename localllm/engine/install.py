@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, requires
 
 from localllm.errors import EngineError
 
@@ -13,6 +12,8 @@ _PACKAGE = "llama-cpp-python"
 
 def required_engine() -> str:
     """Return the requirement as this localllm pins it: ``llama-cpp-python==0.3.36``."""
+    from importlib.metadata import PackageNotFoundError, requires  # 18 ms
+
     try:
         requirements = requires("localllm") or []
     except PackageNotFoundError:

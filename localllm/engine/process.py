@@ -23,12 +23,15 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localllm.engine.children import StderrRing, child_environment
-from localllm.engine.death import Autopsy, Phase
-from localllm.engine.devices import SimulatedSpec
 from localllm.engine.protocol import Reply, decode_event
 from localllm.errors import EngineError
+
+if TYPE_CHECKING:
+    from localllm.engine.death import Autopsy, Phase
+    from localllm.engine.devices import SimulatedSpec
 
 _READ_SIZE = 1 << 16
 
@@ -141,6 +144,8 @@ class EngineProcess:
 
     def end(self, phase: Phase, *, reason: str | None = None, timeout_s: float = 1.5) -> Autopsy:
         """End the child if it has not ended, reap it, and return what it left behind."""
+        from localllm.engine.death import Autopsy  # a child that lives needs no autopsy
+
         with contextlib.suppress(subprocess.TimeoutExpired):
             if reason is None:  # its pipe ended: it is about to be gone, let it die its own death
                 self._process.wait(0.5)

@@ -13,8 +13,9 @@ import functools
 import json
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from localllm.core.buffers import TensorOverride
 from localllm.core.generation import (
     BenchDone,
     BenchSample,
@@ -32,7 +33,9 @@ from localllm.core.generation import (
     Proved,
     TextDelta,
 )
-from localllm.core.plan import Plan, TensorOverride
+
+if TYPE_CHECKING:  # the child reads requests and knows no plans: 25 ms of its start
+    from localllm.core.plan import Plan
 
 VERSION = 1
 

@@ -1,19 +1,23 @@
 """The engine child: requests from stdin one by one, events to a pipe, not a word on stdout.
 
-``python -m localllm.engine.worker`` is started by ``process`` and by nothing else.
+``python -m localllm.engine.worker`` is started by ``process`` and by nothing else. It is started
+ahead of the first request where it can be, and imports llama.cpp while it waits: what is imported
+here is waited for by whoever wants a first token.
 """
 
 from __future__ import annotations
 
-import argparse
+import gc
 import json
 import os
+import sys
+import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from localllm.core.generation import Failed
 from localllm.engine import lifeline
-from localllm.engine.install import explain_import_error
 from localllm.engine.protocol import VERSION, decode_request
 from localllm.engine.wire import Wire
 from localllm.errors import LocalLLMError
@@ -24,21 +28,31 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Work until stdin ends."""
-    parser = argparse.ArgumentParser()
-    for name, kind in (("events", int), ("control", int), ("parent", int), ("beat", float)):
-        parser.add_argument(f"--{name}", type=kind, required=True)
-    parser.add_argument("--simulated", type=json.loads, default=[])
-    options = parser.parse_args()
+    gc.set_threshold(50_000, 20, 20)  # imports make objects and no garbage
+    options = dict(word.removeprefix("--").split("=", 1) for word in sys.argv[1:])
+    events, control = int(options["events"]), int(options["control"])
     lifeline.be_expendable()
-    lifeline.die_with_parent(options.parent)
+    lifeline.die_with_parent(int(options["parent"]))
     requests = os.fdopen(os.dup(0), "rb")
     os.dup2(2, 1)  # whatever prints to stdout is log
-    for fd in (options.events, options.control):
+    for fd in (events, control):
         os.set_inheritable(fd, False)
-    wire = Wire(events_fd=options.events, control_fd=options.control, beat_s=options.beat)
+    wire = Wire(events_fd=events, control_fd=control, beat_s=float(options["beat"]))
     wire.start(VERSION)
-    serve(requests, wire, options.simulated)
+    threading.Thread(target=_get_ready, name="get-ready", daemon=True).start()
+    serve(requests, wire, json.loads(options.get("simulated", "[]")))
     os._exit(0)  # the kernel frees a model faster than its destructors
+
+
+def _get_ready() -> None:
+    """Import llama.cpp and let its backends look for their devices, while no request has come.
+
+    What goes wrong goes wrong again, and is told, at the first request: it imports the same.
+    """
+    with suppress(Exception):
+        from localllm.engine.host import warm_up
+
+        warm_up()
 
 
 def serve(
@@ -74,6 +88,8 @@ def _make_host(wire: Wire, simulated: Sequence[Sequence[object]]) -> Host:
     try:
         from localllm.engine.host import Host
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        from localllm.engine.install import explain_import_error
+
         raise explain_import_error(error) from error
     return Host(wire, simulated)
 

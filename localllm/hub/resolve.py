@@ -19,8 +19,6 @@ from localllm.core.model import ModelSpec
 from localllm.core.text import printable
 from localllm.errors import GGUFError, NotFoundError, UsageError
 from localllm.hub.gguf import GGUFHeader, directory_error, open_file
-from localllm.hub.hollow import bare_header, write_bare
-from localllm.hub.remote_url import is_url, remote_file
 from localllm.hub.spec import model_spec
 from localllm.hub.split import model_stem, read_model
 
@@ -65,6 +63,8 @@ class LocalModel:
         """
         if vocabulary:
             return self.paths
+        from localllm.hub.hollow import bare_header, write_bare
+
         with open_file(self.paths[0]) as file:
 
             def read_span(start: int, end: int) -> bytes:
@@ -81,7 +81,9 @@ def resolve(name: str) -> LocalModel:
     Raises NotFoundError (exit 5) for a name that is neither, UsageError (2) for a folder or a file
     that is no model, LocalLLMError (1) for one that may not be read, GGUFError (7) for a bad one.
     """
-    if is_url(name):
+    if _is_url(name):
+        from localllm.hub.remote_url import remote_file
+
         raise NotFoundError(
             f"{remote_file(name).shown} is not downloaded, and this version does not download yet.",
             hint="Download it and pass its path. `localllm plan` needs its address only.",
@@ -101,7 +103,7 @@ def resolve_for_plan(
     ``llama-3-70b:Q5_K_M``). ``on_reading`` hears how the reading of a remote header goes. Raises
     what ``resolve`` and ``remote_model`` do.
     """
-    if is_url(name):
+    if _is_url(name):
         from localllm.hub.remote import remote_model
 
         return (
@@ -116,6 +118,15 @@ def resolve_for_plan(
     if known is None:
         raise _unknown(name)
     return known
+
+
+def _is_url(name: str) -> bool:
+    """Whether a name is an address; a plain one is known without importing what reads those."""
+    if "://" not in name and ".co/" not in name.lower():
+        return False
+    from localllm.hub.remote_url import is_url
+
+    return is_url(name)
 
 
 def _path(name: str) -> Path:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from localllm.core.hardware import THIS_MACHINE, Device, Hardware, Host
 from localllm.probes import apple
 from localllm.probes.amd import probe_amd
-from localllm.probes.bandwidth import measure_bandwidth as measure_host
 from localllm.probes.found import Found
 from localllm.probes.host import probe_host
 from localllm.probes.merge import merge
@@ -113,6 +112,8 @@ def _probe_apple(root: Path, host: Host) -> Found:
 
 
 def _with_bandwidth(host: Host) -> Host:
+    from localllm.probes.bandwidth import measure_bandwidth as measure_host
+
     unknown = {k: v for k, v in host.unknown.items() if k != "memory_bandwidth_gb_s"}
     try:
         measured = measure_host(host)

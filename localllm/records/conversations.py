@@ -8,9 +8,7 @@ a torn line is skipped when the file is read.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -115,7 +113,7 @@ class ConversationStore:
     ) -> Conversation:
         """Return a new conversation, which has no file until something is said."""
         created = now.astimezone()
-        name = f"{created:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        name = f"{created:%Y%m%d-%H%M%S}-{os.urandom(2).hex()}"
         header = Header(
             id=name,
             created=created.isoformat(timespec="seconds"),
@@ -193,6 +191,8 @@ class ConversationStore:
                 f"{len(matches)} conversations begin with {prefix!r}.",
                 hint=f"They are {', '.join(matches[:5])}.",
             )
+        import difflib  # only for whoever mistypes
+
         near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4) or list(names[:3])
         raise NotFoundError(
             f"No conversation begins with {prefix!r}.",

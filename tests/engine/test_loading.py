@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from localllm.core.generation import (
+    Died,
     Loaded,
     LoadProgress,
 )
@@ -41,6 +43,27 @@ class TestLoading:
         assert loaded.n_vocab == 1024
         assert loaded.template == "model" and loaded.can_shift
         assert loaded.rss_bytes is not None and loaded.rss_bytes > 2**20
+
+    def test_a_process_started_ahead_is_the_one_that_loads(self, toy_model: Path) -> None:
+        with EngineClient() as engine:
+            engine.start()
+            pid = engine.pid
+            engine.start()
+            load(engine, toy_model)
+            assert engine.pid == pid is not None
+            engine.start()  # too late to matter
+            assert engine.pid == pid
+            load(engine, toy_model)
+            assert engine.pid not in (None, pid)  # a second load has its own, as ever
+
+    def test_what_killed_a_process_started_ahead_is_told_at_the_load(self, toy_model: Path) -> None:
+        with EngineClient() as engine:
+            engine.start()
+            assert engine.pid is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            [died] = list(engine.load(cpu_plan(), (str(toy_model),)))
+            assert isinstance(died, Died) and died.phase == "start"
+            load(engine, toy_model)
 
     def test_memory_is_llama_cpps_own_breakdown(self, toy_model: Path) -> None:
         with EngineClient() as engine:

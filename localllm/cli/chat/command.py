@@ -186,9 +186,7 @@ def _run(
     proves: bool,
     as_json: bool,
 ) -> None:
-    from localllm.cli.chat.names import reference
     from localllm.cli.chat.oneshot import answer_once, question
-    from localllm.cli.chat.state import Chat
     from localllm.cli.signals import ended_by_signals
     from localllm.session import Session, conversation_store, resolve_model
 
@@ -198,10 +196,14 @@ def _run(
             hint="localllm chat demo talks to the small model that comes with localllm.",
         )
     text = question(prompt) if once else None
-    local = resolve_model(model) if model is not None else None
-    store = conversation_store()
     keep = not once or resume is not None
     with ended_by_signals(), Session() as session:
+        session.start_engine()
+        local = resolve_model(model) if model is not None else None
+        from localllm.cli.chat.names import reference
+        from localllm.cli.chat.state import Chat
+
+        store = conversation_store()
         conversation = _conversation(store, model, local, resume, system, keep=keep)
         chat_ = Chat(
             session=session,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from localllm.cli.chat import report
 from localllm.cli.chat.state import Chat
 from localllm.cli.chat.terminal import safe
 from localllm.cli.chat.turn import Answer
@@ -100,6 +99,8 @@ def answer_once(
     if chat.interrupts.stopped:
         raise KeyboardInterrupt
     if watched:
+        from localllm.cli.chat import report
+
         remarks = [report.ending(answer, chat), report.footer(answer, chat.session.plan)]
         note(" · ".join(remark for remark in remarks if remark))
     problem = chat.write_error()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -212,6 +211,8 @@ def setting_name(text: str) -> str:
     name = text.strip().lower().replace("-", "_")
     name = _ALIASES.get(name, name)
     if name not in SETTINGS:
+        import difflib  # only for whoever mistypes
+
         near = difflib.get_close_matches(name, [*SETTINGS, *_ALIASES], n=3, cutoff=0.5)
         near = list(dict.fromkeys(_ALIASES.get(n, n) for n in near))
         raise UsageError(

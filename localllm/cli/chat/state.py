@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, TypedDict
 from localllm.cli.chat.names import label, now_text, progress_text, reference
 from localllm.cli.chat.pump import Pump
 from localllm.cli.chat.settings import Settings, recommended_sampling
-from localllm.cli.chat.status import Status
 from localllm.cli.chat.terminal import Interrupts, quiet_keyboard
 from localllm.cli.chat.turn import Answer, run
-from localllm.cli.chat.view import View
 from localllm.cli.output import LiveLine, does_not_fit, failure, note
 from localllm.core.generation import (
     ChatRequest,
@@ -39,6 +37,8 @@ from localllm.records.entries import Entry
 from localllm.session import LocalModel, Session, resolve_model
 
 if TYPE_CHECKING:
+    from localllm.cli.chat.status import Status
+    from localllm.cli.chat.view import View
     from localllm.session import Conversation, ConversationStore
 
 _SHOW_LOAD_AFTER_S = 0.15
@@ -97,7 +97,7 @@ class Chat:
         KeyboardInterrupt when Ctrl-C stopped it.
         """
         model = model or resolve_model(self.model_name)
-        plan = self.session.make_plan(model, self.policy)
+        plan = self.session.make_plan(model, self.policy, to_run=True)
         if plan.verdict != "fits":
             raise does_not_fit(plan)
         self._needs_load = True
@@ -217,6 +217,8 @@ class Chat:
 
     def status(self) -> Status:
         """Return the figures for the status line, as of the last answer."""
+        from localllm.cli.chat.status import Status
+
         session = self.session
         plan, loaded = session.plan, session.loaded
         stats = self.last.stats if self.last is not None else None

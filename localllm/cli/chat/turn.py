@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from localllm.cli.chat.pump import Pump
-from localllm.cli.chat.view import View
 from localllm.core.generation import (
     Died,
     Event,
@@ -18,6 +18,9 @@ from localllm.core.generation import (
     TextDelta,
 )
 from localllm.core.joules import AnswerEnergy
+
+if TYPE_CHECKING:  # one answer for a pipe shows no Markdown, which takes 40 ms to import
+    from localllm.cli.chat.view import View
 
 
 @dataclass(slots=True)

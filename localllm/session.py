@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
         Engine,
         EngineInfo,
         Event,
+        Failed,
         Loaded,
         Message,
         Sampling,
@@ -247,15 +248,19 @@ class Session:
         self.model, self.plan, self.loaded = model, plan, None
         self._planner.close()  # the memory of its child is the engine's now
         if policy is None:
-            yield from self._load(model, plan)
+            yield from self._load(plan)
             return
         learnt, _ = self.measuring.learnt(model.spec, self.hardware, policy)
         self._asked = learnt, policy
-        self._runner = self._new_runner(model)
+        if self._runner is None:
+            self._runner = self._new_runner()
         yield from self._runner.load(plan, learnt, asked=policy, proves=proves)
 
-    def after_death(self, died: Died) -> str | None:
-        """Learn from an answer that died of memory; return what the next load will do about it."""
+    def after_death(self, died: Died | Failed) -> str | None:
+        """Learn from an answer that ran out of memory; return what the next load does about it.
+
+        The model is then loaded no more. None where it ended of something else.
+        """
         if self._runner is None or self._asked is None or self.plan is None:
             return None
         learnt, asked = self._asked
@@ -297,12 +302,12 @@ class Session:
 
     # -- how a plan is run -----------------------------------------------------------------------
 
-    def _load(self, model: LocalModel, plan: Plan) -> Iterator[Event]:
-        """Load one plan as it is."""
+    def _load(self, plan: Plan) -> Iterator[Event]:
+        """Load one plan of the model as it is."""
         from localllm.core.generation import Loaded
 
-        self.plan = plan
-        engine = self._started_engine()
+        model, engine = self._wanted(), self._started_engine()
+        self.plan, self.loaded = plan, None
         self.measuring.begin(plan, content_id=model.content_id, own_pid=lambda: engine.pid)
         for event in engine.load(plan, tuple(str(p) for p in model.paths)):
             if isinstance(event, Loaded):
@@ -310,7 +315,7 @@ class Session:
                 self.measuring.loaded(event)
             yield event
 
-    def _new_runner(self, model: LocalModel) -> Runner:
+    def _new_runner(self) -> Runner:
         from datetime import UTC, datetime
 
         from localllm.lookups import fresh_memory, memory_holders
@@ -318,9 +323,9 @@ class Session:
 
         return Runner(
             replan=lambda hardware, policy: self._planner.plan(
-                model, hardware, policy, calibration=self.calibration
+                self._wanted(), hardware, policy, calibration=self.calibration
             ),
-            load=lambda plan: self._load(model, plan),
+            load=self._load,
             prove=self._started_engine().prove,
             release=self._release,
             reread=fresh_memory,
@@ -329,6 +334,10 @@ class Session:
             held=self.measuring.held,
             now=lambda: datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+    def _wanted(self) -> LocalModel:
+        assert self.model is not None, "a load has begun"
+        return self.model
 
     def _release(self) -> None:
         self._planner.close()

@@ -72,6 +72,24 @@ def format_rate(value: float, *, digits: int = 3) -> str:
     return f"{rounded:,.{min(max(digits - 1 - magnitude, 0), 6)}f}"
 
 
+_MOST_DIGITS = 4
+"""No sensor is better than that, however small the statistical error."""
+_MOST_PLACES = 6
+
+
+def format_with_error(value: float, sigma: float) -> str:
+    """Return a figure above 0 to the digit in which its error begins: ``2.8 ± 0.1``, ``412 ± 6``.
+
+    An error below the last digit that is shown is stated as that digit, never as 0.
+    """
+    magnitude = math.floor(math.log10(value))
+    digits = magnitude - math.floor(math.log10(sigma)) + 1 if sigma > 0 else _MOST_DIGITS
+    places = min(min(digits, _MOST_DIGITS) - 1 - magnitude, _MOST_PLACES)
+    error = max(round(sigma, places), 10.0**-places)
+    shown, beside = (f"{round(x, places):,.{max(places, 0)}f}" for x in (value, error))
+    return f"{shown} ± {beside}"
+
+
 def format_stated(value: float) -> str:
     """Return a figure as a person would state it, without an exponent: ``"20"``, ``"0.5"``."""
     text = f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.6f}"

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from localllm.core.readings import Z_95, Energy, Unmeasured
-from localllm.units import format_rate
+from localllm.units import format_rate, format_with_error
 
 NOISE = "<= noise"
 """What is printed for an energy beyond idle that is below two of its standard errors."""
 
 NO_IDLE = "the idle draw is not known"
-
-MOST_DIGITS = 4
-"""No sensor is better than that, however small the statistical error."""
-MOST_PLACES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +120,4 @@ def _text(value: float, sigma: float, gain: float, unit: str, *, rough: bool, no
         return f"<= {format_rate(high, digits=2)} {unit}"
     if rough:
         return f"~{format_rate(value, digits=2)} {unit}"
-    magnitude = math.floor(math.log10(value))
-    digits = magnitude - math.floor(math.log10(sigma)) + 1 if sigma > 0 else MOST_DIGITS
-    places = min(min(digits, MOST_DIGITS) - 1 - magnitude, MOST_PLACES)
-    # An error below the last digit shown is stated as that digit, never as 0.
-    error = max(round(sigma, places), 10.0**-places)
-    shown, beside = (f"{round(x, places):,.{max(places, 0)}f}" for x in (value, error))
-    return f"{shown} ± {beside} {unit} (stat) ± {100 * gain:.2g} % (sensor)"
+    return f"{format_with_error(value, sigma)} {unit} (stat) ± {100 * gain:.2g} % (sensor)"

@@ -15,11 +15,10 @@ from typing import Literal
 
 from localllm.core.buffers import BufferMemory
 from localllm.core.expected_energy import ExpectedEnergy
-from localllm.core.per_token import MOST_DIGITS, MOST_PLACES
 from localllm.core.plan import Plan
 from localllm.core.prediction import Prediction
 from localllm.core.readings import Energy, Unmeasured
-from localllm.units import format_bytes, format_rate
+from localllm.units import format_bytes, format_rate, format_with_error
 
 Unit = Literal["bytes", "tok/s", "J/token", "W"]
 
@@ -217,7 +216,7 @@ def amount(value: float, unit: Unit) -> str:
 def with_error(value: float, sigma: float | None, *, rough: bool = False) -> str:
     """Return a figure to the digit in which its error begins: ``2.8 ± 0.1``, ``412 ± 6``.
 
-    At most four digits, as ``per_token.py`` has it; rough, or no larger than its error, it is
+    Rough, or no larger than its error, it is
     ``~2.8``. Without an error it has three digits.
     """
     if rough or value <= 0:
@@ -226,13 +225,7 @@ def with_error(value: float, sigma: float | None, *, rough: bool = False) -> str
         return _rate(value)
     if sigma >= value:
         return f"~{format_rate(value, digits=1)}"
-    magnitude = math.floor(math.log10(value))
-    digits = min(magnitude - math.floor(math.log10(sigma)) + 1, MOST_DIGITS)
-    places = min(digits - 1 - magnitude, MOST_PLACES)
-    # An error below the last digit that is shown is stated as that digit, never as 0.
-    error = max(round(sigma, places), 10.0**-places)
-    shown, beside = (f"{round(x, places):,.{max(places, 0)}f}" for x in (value, error))
-    return f"{shown} ± {beside}"
+    return format_with_error(value, sigma)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

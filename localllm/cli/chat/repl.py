@@ -124,8 +124,8 @@ class Repl:
             if isinstance(answer.fault, Died):
                 kept = "What was said is kept" if answer.content else "Your question is kept"
                 note(f"{kept}. /regen answers it anew.")
-                if chat.lesson is not None:
-                    note(safe(chat.lesson))
+            if chat.lesson is not None:
+                note(safe(chat.lesson))
         if ending or figures:
             print()
             self._dim("— " + " · ".join(part for part in (ending, figures) if part))

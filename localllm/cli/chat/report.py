@@ -14,6 +14,7 @@ from localllm.cli.chat.turn import Answer
 from localllm.core.generation import RunStats
 from localllm.core.plan import Plan
 from localllm.core.prediction import predicted
+from localllm.core.reconcile import predicted_text, reconciled_speed, sentence
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_duration
 
@@ -72,8 +73,7 @@ def _estimated(stats: RunStats, plan: Plan | None) -> str:
     estimate = predicted(plan, "tg", n_tokens=stats.n_gen - 1, depth=stats.n_prompt)
     if estimate is None:
         return ""
-    low, high = rate(estimate.low), rate(estimate.high)
-    return f" (estimated {rate(estimate.tok_s)}, range {low} to {high})"
+    return f" (estimated {predicted_text(reconciled_speed(estimate, None), unit=False)})"
 
 
 def short_duration(seconds: float) -> str:
@@ -139,6 +139,8 @@ def stats(chat: Chat) -> Iterator[str]:
     if last is not None and chat.last is not None:
         for name, text in energy_lines(last, chat.last.energy, plan):
             yield _line(name, text)
+    else:
+        yield from _meters(chat)
     yield from _health(chat)
     yield _line("kept in", str(chat.conversation.path or "nothing: it is not being kept"))
 
@@ -158,18 +160,22 @@ def _memory(chat: Chat) -> Iterator[str]:
     if not compared and session.loaded is not None:
         yield _line("memory", "not measured", session.loaded.memory_unknown or "")
     for row in compared:
-        difference = row.measured_bytes - row.planned_bytes
-        sign = "+" if difference >= 0 else "-"
-        yield _line(
-            f"memory {row.device}",
-            f"{format_bytes(row.planned_bytes)} planned",
-            f"{format_bytes(row.measured_bytes)} measured",
-            f"{sign}{format_bytes(abs(difference))}",
-        )
+        yield _line(f"memory {row.device}", sentence(row.reconciled))
     if session.loaded is not None and session.loaded.rss_bytes is not None:
         yield _line(
             "", f"{format_bytes(session.loaded.rss_bytes)} resident in the engine's process"
         )
+
+
+def _meters(chat: Chat) -> Iterator[str]:
+    """Whose watts an answer will show, or why none, before there is one."""
+    if chat.session.measuring.meters is None:
+        return
+    live = chat.live()
+    if live.scope is not None:
+        yield _line("power", f"metered: {live.scope}")
+    elif live.missing is not None:
+        yield _line("power", f"— W: {live.missing}")
 
 
 def _health(chat: Chat) -> Iterator[str]:

@@ -257,9 +257,10 @@ class Chat:
 
     def _finish(self, answer: Answer, *, replaces: bool) -> None:
         self.last = answer
-        if isinstance(answer.fault, Died):
-            self._needs_load = True
+        if isinstance(answer.fault, Died | Failed):
             self.lesson = self.session.after_death(answer.fault)
+            if isinstance(answer.fault, Died) or self.lesson is not None:
+                self._needs_load = True
         self._reconcile(answer)
         stats = answer.stats
         if stats is not None:

@@ -69,7 +69,7 @@ def test_the_answer_alone_goes_to_standard_output(state_dir: Path) -> None:
     assert document["stats"]["tg_tok_s"] > 0
     assert document["memory"][0]["measured_bytes"] > 0
     left = {path.name: path.read_text() for path in state_dir.iterdir()}
-    assert set(left) <= {"measurements.jsonl"}  # a script leaves no conversation
+    assert set(left) <= {"measurements.jsonl", "history.jsonl"}  # a script leaves no conversation
     assert not any(QUESTION in text or asked.stdout.strip() in text for text in left.values())
 
 

@@ -1,22 +1,18 @@
 """A picture of speeds by machine, as SVG: our own few shapes, for light and dark backgrounds.
 
-What a picture looks like is decided here; what is in it comes as a ``Figure``. Widths of text are
-estimated on the wide side, so that nothing overlaps in whatever font the viewer has.
+What a picture looks like is decided here; what is in it comes as a ``Figure``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from localllm.cli.plot_axis import Axis, Range, axis_of, text_width, tick_text
+from localllm.cli.svg import STYLE, safe, text_at, wrapped, write_whole
 from localllm.core.text import printable
-from localllm.errors import LocalLLMError, UsageError
+from localllm.errors import UsageError
 from localllm.units import format_range, format_rate
 
 _WIDTH = 1000
@@ -26,20 +22,6 @@ _LINE = 16
 _NAMES, _RIGHT = 200, 104
 _DECODE_SHARE = 0.54
 _BAR = 16
-
-_STYLE = """
-text{font:13px system-ui,-apple-system,"Segoe UI","Noto Sans",sans-serif;fill:#1f2328}
-.title{font-size:18px;font-weight:600}.name{font-weight:600}.head{font-weight:600;font-size:13px}
-.dim{fill:#59636e;font-size:12px}.bad{fill:#b42318}
-.page{fill:#ffffff}.grid{stroke:#d8dee4}.axis{stroke:#8c959f}.range{stroke:#1f2328}
-.lead{stroke:#b6bec8}
-.value{paint-order:stroke;stroke:#ffffff;stroke-width:3px}.decode{fill:#2f81d8}.prompt{fill:#2a9d6f}
-@media (prefers-color-scheme:dark){
-text{fill:#e6edf3}.dim{fill:#9da7b3}.bad{fill:#ff8f80}.page{fill:#0d1117}.grid{stroke:#30363d}
-.axis{stroke:#656d76}.range{stroke:#e6edf3}.lead{stroke:#4b535d}
-.value{stroke:#0d1117}.decode{fill:#3f8fe0}
-.prompt{fill:#2ea878}}
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +71,8 @@ def svg(figure: Figure) -> str:
         _panel("decode, tok/s", "decode", [r.decode for r in figure.rows], left, middle - _GAP),
         _panel("prompt, tok/s", "prompt", [r.prompt for r in figure.rows], middle, end),
     )
-    wrapped_title = _wrapped(figure.title, 18, _WIDTH - 2 * _MARGIN)
-    wrapped_subtitle = _wrapped(figure.subtitle, 13, _WIDTH - 2 * _MARGIN)
+    wrapped_title = wrapped(figure.title, 18, _WIDTH - 2 * _MARGIN)
+    wrapped_subtitle = wrapped(figure.subtitle, 13, _WIDTH - 2 * _MARGIN)
     top = 24 + 24 * len(wrapped_title) + (_LINE + 2) * len(wrapped_subtitle) + 48
     heights = [_height(row, end - left) for row in figure.rows]
     bottom = top + sum(heights)
@@ -100,17 +82,17 @@ def svg(figure: Figure) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{total}" '
         f'viewBox="0 0 {_WIDTH} {total}" role="img" aria-labelledby="t d">',
-        f'<title id="t">{_safe(figure.title)}</title>',
-        f'<desc id="d">{_safe(_in_words(figure))}</desc>',
-        f"<style>{_STYLE}</style>",
+        f'<title id="t">{safe(figure.title)}</title>',
+        f'<desc id="d">{safe(_in_words(figure))}</desc>',
+        f"<style>{STYLE}</style>",
         f'<rect class="page" width="{_WIDTH}" height="{total}" rx="6"/>',
     ]
     parts += [
-        _text(_MARGIN, 36 + 24 * i, line, css="title") for i, line in enumerate(wrapped_title)
+        text_at(_MARGIN, 36 + 24 * i, line, css="title") for i, line in enumerate(wrapped_title)
     ]
     under = 36 + 24 * len(wrapped_title)
     parts += [
-        _text(_MARGIN, under - 3 + (_LINE + 2) * i, line, css="dim")
+        text_at(_MARGIN, under - 3 + (_LINE + 2) * i, line, css="dim")
         for i, line in enumerate(wrapped_subtitle)
     ]
     for panel in panels:
@@ -122,7 +104,7 @@ def svg(figure: Figure) -> str:
             parts += _mark(panel, panel.figures[index], y + height / 2)
         y += height
     parts += [
-        _text(_MARGIN, bottom + 46 + 18 * i - 12, line, css="dim") for i, line in enumerate(notes)
+        text_at(_MARGIN, bottom + 46 + 18 * i - 12, line, css="dim") for i, line in enumerate(notes)
     ]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -147,18 +129,7 @@ def check_target(path: Path) -> None:
 def write_picture(path: Path, text: str) -> None:
     """Write a picture whole or not at all, over a file of that name. Raises LocalLLMError."""
     check_target(path)
-    target = Path(os.path.realpath(path))  # a link stays one
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
-    except OSError as error:
-        raise LocalLLMError(
-            f"{printable(str(path))} could not be written: {error.strerror or error}."
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def _panel(
@@ -172,7 +143,7 @@ def _panel(
 
 
 def _grid(panel: _Panel, top: int, bottom: float) -> Iterator[str]:
-    yield _text(panel.left, top - 26, panel.heading, css="head")
+    yield text_at(panel.left, top - 26, panel.heading, css="head")
     axis = panel.axis
     if axis is None:
         return
@@ -180,25 +151,25 @@ def _grid(panel: _Panel, top: int, bottom: float) -> Iterator[str]:
         x = axis.at(tick)
         css = "axis" if tick == axis.least else "grid"
         yield f'<path class="{css}" d="M{x:.1f} {top - 4}V{bottom:.1f}"/>'
-        yield _text(x, top - 9, tick_text(tick), css="dim", anchor="middle")
+        yield text_at(x, top - 9, tick_text(tick), css="dim", anchor="middle")
 
 
 def _row(row: Row, y: float, height: float, *, available: float, left: float) -> Iterator[str]:
-    names = _wrapped(row.name, 13, _NAMES - 12)
-    details = _wrapped(row.detail, 12, _NAMES - 12) if row.detail else []
+    names = wrapped(row.name, 13, _NAMES - 12)
+    details = wrapped(row.detail, 12, _NAMES - 12) if row.detail else []
     start = y + (height - _LINE * (len(names) + len(details))) / 2 + 12
     for i, line in enumerate(names):
-        yield _text(_MARGIN, start + _LINE * i, line, css="name")
+        yield text_at(_MARGIN, start + _LINE * i, line, css="name")
     for i, line in enumerate(details):
-        yield _text(_MARGIN, start + _LINE * (len(names) + i), line, css="dim")
+        yield text_at(_MARGIN, start + _LINE * (len(names) + i), line, css="dim")
     if row.absent:
-        lines = _wrapped(row.absent, 13, available)
+        lines = wrapped(row.absent, 13, available)
         start = y + (height - _LINE * len(lines)) / 2 + 12
         for i, line in enumerate(lines):
-            yield _text(left, start + _LINE * i, line, css="bad")
+            yield text_at(left, start + _LINE * i, line, css="bad")
     start = y + (height - _LINE * len(row.aside)) / 2 + 12
     for i, line in enumerate(row.aside):
-        yield _text(_WIDTH - _MARGIN, start + _LINE * i, line, css="dim", anchor="end")
+        yield text_at(_WIDTH - _MARGIN, start + _LINE * i, line, css="dim", anchor="end")
 
 
 def _mark(panel: _Panel, figure: Range | None, y: float) -> Iterator[str]:
@@ -220,7 +191,7 @@ def _mark(panel: _Panel, figure: Range | None, y: float) -> Iterator[str]:
     )
     if axis.logarithmic:
         yield f'<circle class="{panel.css}" cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
-    yield _text(max(high, x) + 8, y + 4, _label(figure), css="value")
+    yield text_at(max(high, x) + 8, y + 4, _label(figure), css="value")
 
 
 def _why_logarithmic(panel: _Panel) -> Iterator[str]:
@@ -246,9 +217,9 @@ def _words_of(figure: Range | None) -> str:
 
 
 def _height(row: Row, available: float) -> float:
-    names = len(_wrapped(row.name, 13, _NAMES - 12))
-    details = len(_wrapped(row.detail, 12, _NAMES - 12)) if row.detail else 0
-    absent = len(_wrapped(row.absent, 13, available)) if row.absent else 0
+    names = len(wrapped(row.name, 13, _NAMES - 12))
+    details = len(wrapped(row.detail, 12, _NAMES - 12)) if row.detail else 0
+    absent = len(wrapped(row.absent, 13, available)) if row.absent else 0
     return max(names + details, absent, len(row.aside), 2) * _LINE + 14.0
 
 
@@ -257,25 +228,4 @@ def _label(figure: Range) -> str:
 
 
 def _note(text: str) -> list[str]:
-    return _wrapped(text, 12, _WIDTH - 2 * _MARGIN)
-
-
-def _wrapped(text: str, size: int, width: float) -> list[str]:
-    """Break a text into lines of at most a width; a word longer than that is broken as well."""
-    n = max(int(width / (size * 0.58)), 8)
-    return textwrap.wrap(_printable(text), n, break_on_hyphens=False) or [""]
-
-
-def _text(x: float, y: float, text: str, *, css: str, anchor: str = "") -> str:
-    css = f' class="{css}"' if css else ""
-    anchor = f' text-anchor="{anchor}"' if anchor else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}"{css}{anchor}>{_safe(text)}</text>'
-
-
-def _safe(text: str) -> str:
-    return escape(_printable(text), {'"': "&quot;"})
-
-
-def _printable(text: str) -> str:
-    """No newline, tab or anything else that XML does not take or that draws backwards."""
-    return printable(" ".join(text.split()))
+    return wrapped(text, 12, _WIDTH - 2 * _MARGIN)

@@ -49,7 +49,7 @@ def axis_of(known: Sequence[Range], left: float, right: float) -> Axis:
         ticks = _log_ticks(least, most)
         least, most = min(least, ticks[0]), max(most, ticks[-1])
     else:
-        ticks, least = _linear_ticks(most), 0.0
+        ticks, least = linear_ticks(most), 0.0
         most = max(most, ticks[-1])
     axis = Axis(
         left=left, right=right, least=least, most=most, logarithmic=logarithmic, ticks=ticks
@@ -57,7 +57,8 @@ def axis_of(known: Sequence[Range], left: float, right: float) -> Axis:
     return _with_fewer_ticks(axis)
 
 
-def _linear_ticks(most: float) -> tuple[float, ...]:
+def linear_ticks(most: float) -> tuple[float, ...]:
+    """Return about five round values from 0 to at least ``most``, which is above 0."""
     step = 10.0 ** math.floor(math.log10(most / 4))
     step *= next(n for n in (1, 2, 5, 10) if most / (step * n) <= 5)
     return tuple(step * i for i in range(math.ceil(most / step) + 1))

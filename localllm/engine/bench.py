@@ -17,6 +17,7 @@ from localllm.core.generation import BenchDone, BenchSample, BenchTest
 from localllm.engine.llama import C
 from localllm.engine.loop import Engine
 from localllm.engine.memory import ABORTED, DECODED
+from localllm.engine.peak import peak_rss_bytes
 from localllm.engine.refusals import Cancelled, undecoded
 from localllm.engine.wire import Wire
 from localllm.errors import UsageError
@@ -34,7 +35,7 @@ def run(engine: Engine, tests: Sequence[BenchTest], wire: Wire) -> BenchDone:
     finally:
         wire.trusts_cpu_time = True
         engine.memory.clear()
-    return BenchDone()
+    return BenchDone(peak_rss_bytes=peak_rss_bytes())
 
 
 def _check(test: BenchTest, n_ctx: int) -> None:

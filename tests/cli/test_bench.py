@@ -16,9 +16,8 @@ import psutil
 import pytest
 
 from localllm import session
-from localllm.cli import bench_table
-from localllm.cli.bench import bench_policy, bench_tests
-from localllm.core.documents import bench_row
+from localllm.cli.bench import table
+from localllm.core.bench_row import bench_row
 from localllm.core.generation import (
     BenchDone,
     BenchSample,
@@ -29,10 +28,10 @@ from localllm.core.generation import (
 )
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
-from localllm.errors import UsageError
 from localllm.units import MiB
 from tests.cli.conftest import Command
-from tests.core.test_documents import PP512, engine_device, names, plan_8b, setup
+from tests.core.test_bench_row import PP512, engine_device, setup
+from tests.core.test_documents import names, plan_8b
 from tests.support.specs import gpu, llama_3_8b, machine
 
 HEAD = """\
@@ -44,66 +43,18 @@ HEAD = """\
 """As llama-bench itself prints it for a CPU build."""
 
 
-def labels(tests: tuple[BenchTest, ...]) -> list[str]:
-    return [test.label for test in tests]
-
-
-def wanted(**changes: Any) -> tuple[BenchTest, ...]:
-    wishes: dict[str, Any] = {
-        "prompts": (512,),
-        "gens": (128,),
-        "pair": None,
-        "depths": (0,),
-        "repetitions": 5,
-    }
-    return bench_tests(**(wishes | changes))
-
-
-def test_tests_come_in_llama_benchs_order() -> None:
-    assert labels(wanted()) == ["pp512", "tg128"]
-    every = wanted(prompts=(512, 1024), gens=(128,), pair=(64, 16), depths=(0, 4096))
-    assert labels(every) == [
-        "pp512",
-        "pp1024",
-        "tg128",
-        "pp64+tg16",
-        "pp512 @ d4096",
-        "pp1024 @ d4096",
-        "tg128 @ d4096",
-        "pp64+tg16 @ d4096",
-    ]
-
-
-def test_a_zero_leaves_a_test_out() -> None:
-    assert labels(wanted(prompts=(0,))) == ["tg128"]
-    with pytest.raises(UsageError):
-        wanted(prompts=(0,), gens=(0,))
-
-
-def test_the_context_is_what_the_largest_test_needs() -> None:
-    policy = bench_policy(Policy(), wanted(prompts=(512,), gens=(128,), depths=(0, 4096)))
-    assert (policy.n_ctx, policy.n_batch, policy.n_ubatch) == (4608, 2048, 512)
-
-
-def test_what_the_person_fixed_is_kept() -> None:
-    wishes = Policy(n_ctx=8192, n_batch=256, n_ubatch=128, n_gpu_layers=7)
-    assert bench_policy(wishes, wanted()) == wishes
-    with pytest.raises(UsageError):
-        bench_policy(Policy(n_ctx=256), wanted())
-
-
 def test_the_table_is_llama_benchs() -> None:
     row = bench_row(setup(plan_8b()), PP512, [4 * 10**9, 5 * 10**9], test_time="")
-    shown = bench_table.columns(row)
-    assert bench_table.head(shown) + "\n" == HEAD
-    assert bench_table.line(shown, row) == (
+    shown = table.columns([row])
+    assert table.head(shown) + "\n" == HEAD
+    assert table.line(shown, row) == (
         "| llama 8B Q4_K - Medium         |   4.58 GiB |     8.03 B | CPU        |       8 |"
         "           pp512 |       115.20 ± 18.10 |"
     )
 
 
 def headings(row: dict[str, Any]) -> list[str]:
-    return [column.heading for column in bench_table.columns(row)]
+    return [column.heading for column in table.columns([row])]
 
 
 def test_a_gpu_shows_its_layers_in_place_of_threads() -> None:
@@ -121,31 +72,48 @@ def test_a_setting_is_a_column_only_where_it_is_not_the_default() -> None:
     common = replace(setup(plan, cuda), n_batch=256, n_ubatch=128)
     row = bench_row(common, PP512, [10**9], test_time="")
     assert headings(row)[4:-2] == names("ngl n_batch n_ubatch type_k type_v fa lm rpk")
+    cells = [cell.strip() for cell in table.line(table.columns([row]), row).split("|")[1:-1]]
+    assert cells[4:-2] == names("33 256 128 q8_0 q4_0 1 none 0")
+
+
+def test_a_setting_that_is_swept_is_a_column_whatever_its_value() -> None:
+    row = bench_row(setup(plan_8b()), PP512, [10**9], test_time="")
+    swept = table.columns([row], {"type_k", "flash_attn"})
+    assert [column.heading for column in swept][5:-2] == ["type_k", "fa"]
 
 
 def test_sizes_below_a_gigabyte_and_a_billion_have_their_units() -> None:
     row = bench_row(setup(plan_8b()), PP512, [10**9], test_time="")
     small = row | {"model_size": 660_000, "model_n_params": 330_000}
-    assert "|   0.63 MiB |     0.33 M |" in bench_table.line(bench_table.columns(small), small)
+    assert "|   0.63 MiB |     0.33 M |" in table.line(table.columns([small]), small)
 
 
 def test_the_engine_is_measured_and_printed(localllm: Command, toy_model: Path) -> None:
     outcome = localllm("bench", str(toy_model), "-p", "32", "-n", "8", "-r", "2", "-t", "1")
     assert (outcome.code, outcome.err) == (0, "")
-    head, rule, pp, tg, _, build, pp_estimate, tg_estimate, basis, memory = outcome.out.splitlines()
+    printed = outcome.out.splitlines()
+    head, rule, pp, tg, _, build, pp_estimate, tg_estimate, chat, basis = printed[:10]
+    rest = printed[10:]
     assert head + "\n" + rule + "\n" == HEAD
     assert "| pp32 |" in " ".join(pp.split())
     assert "| tg8 |" in " ".join(tg.split())
     assert build.startswith("build: ")
+    figure = r"[\d,.]+"
     for name, line in (("pp32", pp_estimate), ("tg8", tg_estimate)):
-        figures = r"[\d,.]+"
         assert re.fullmatch(
-            rf"{name}: estimated {figures} t/s \([+-][\d.]+%; {figures} to {figures}\), "
-            rf"measured {figures}",
+            rf"{name}: estimated {figure} tok/s \({figure} to {figure}\), "
+            rf"measured {figure} \(.*%.*\)",
             line,
         )
+    assert re.fullmatch(
+        rf"chat \(sampled\): {figure} ± {figure} t/s, 2 answers of at most \d+ tokens after a "
+        r"prompt of \d+, default sampling, streamed",
+        chat,
+    )
     assert basis.startswith("estimates: formula")
-    assert memory.startswith("RAM: planned ")
+    assert [line for line in rest if line.startswith(("power: not measured (", "pp32: "))]
+    assert [line for line in rest if line.startswith("peak memory: ")]
+    assert rest[-1].startswith("RAM: planned ")
 
 
 def test_the_document_holds_what_was_measured(localllm: Command, toy_model: Path) -> None:
@@ -154,7 +122,8 @@ def test_the_document_holds_what_was_measured(localllm: Command, toy_model: Path
         *("-r", "3", "-t", "1", "--json"),
     )
     assert (outcome.code, outcome.err) == (0, "")
-    rows = json.loads(outcome.out)
+    *rows, chat = json.loads(outcome.out)
+    assert (chat["kind"], chat["n_depth"]) == ("chat", 0)
     assert [(r["n_prompt"], r["n_gen"], r["n_depth"]) for r in rows] == [
         (32, 0, 0),
         (0, 8, 0),
@@ -165,6 +134,9 @@ def test_the_document_holds_what_was_measured(localllm: Command, toy_model: Path
         assert len(row["samples_ns"]) == len(row["samples_ts"]) == 3
         assert min(row["samples_ns"]) > 0
         assert row["measured_bytes"] > 0
+        assert row["peak_rss_bytes"] > row["measured_bytes"]
+        assert row["content_id"] and row["machine"]
+        assert (row["kind"], row["complete"], row["quick"]) == ("test", True, False)
         assert (row["n_batch"], row["n_ubatch"]) == (2048, 512)
         assert row["model_filename"] == str(toy_model)
 
@@ -173,7 +145,7 @@ def test_finished_tests_are_kept_beside_their_estimates(
     localllm: Command, toy_model: Path, tmp_path: Path
 ) -> None:
     tests = ("-p", "64", "-n", "16", "-pg", "64,16", "-d", "0,32", "-r", "2", "-t", "1", "--json")
-    outcome = localllm("bench", str(toy_model), *tests)
+    outcome = localllm("bench", str(toy_model), *tests, "--no-chat")
     assert (outcome.code, outcome.err) == (0, "")
     rows = [row for row in json.loads(outcome.out) if not (row["n_prompt"] and row["n_gen"])]
     path = tmp_path / "state" / "measurements.jsonl"
@@ -203,7 +175,8 @@ def test_measurements_that_cannot_be_kept_are_a_note(
 
 def test_lines_of_json_are_one_per_test(localllm: Command, toy_model: Path) -> None:
     outcome = localllm(
-        "bench", str(toy_model), "-p", "8", "-n", "4", "-r", "1", "-t", "1", "-o", "jsonl"
+        *("bench", str(toy_model), "-p", "8", "-n", "4", "-r", "1", "-t", "1"),
+        *("-o", "jsonl", "--no-chat"),
     )
     assert [json.loads(line)["n_gen"] for line in outcome.out.splitlines()] == [0, 4]
 
@@ -226,7 +199,21 @@ def llama_3_8b_file(request: pytest.FixtureRequest) -> Path:
     [
         (["-p", "0", "-n", "0"], "Nothing to measure."),
         (["-c", "64"], "The tests need a context of 512 tokens; --ctx allows 64."),
-        (["-p", "x"], "--n-prompt: 'x' is not a list of numbers, such as 512,2048."),
+        (["-p", "x"], "--n-prompt: 'x' is not a list, such as 512,2048 or 0-8192+1024."),
+        (["-t", "4-1"], "--threads: '4-1' has a range that ends before it begins."),
+        (["-sm", "row"], "--split-mode: 'row' asks for split mode row, which localllm does not"),
+        (["-lm", "dio"], "--load-mode: 'dio' asks for load mode dio, which localllm does not"),
+        (["-mmp", "1", "--no-mmap"], "--mmap, --no-mmap and -lm say the same."),
+        (["-ot", "exps=CPU"], "localllm decides itself which tensors lie where: -ot is not taken."),
+        (["--quick", "--steady"], "--quick and --steady are opposites."),
+        (["-t", "1-100", "-b", "1-60"], "That makes 12,000 tests."),
+        (["-ctv", "f16,q8_0"], "type_v q8_0: 16 elements are not whole blocks of q8_0"),
+        (
+            ["-ngl", "1,2"],
+            "n_gpu_layers 1: Layers on GPUs were asked for, and llama.cpp has no GPU here.",
+        ),
+        (["--plot", "speed.png"], "speed.png: pictures are written as SVG."),
+        (["--save", "nowhere/run.json"], "There is no folder nowhere."),
         (["-pg", "512"], "--n-prompt-gen: '512' is not a pair of numbers, such as 512,128."),
         (["-r", "0"], "--repetitions: '0' is not a whole number above 0."),
     ],
@@ -236,18 +223,21 @@ def test_wishes_that_make_no_sense_are_usage_errors(
 ) -> None:
     outcome = localllm("bench", str(toy_model), *flags)
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith(f"error: {message}\nhint: ")
+    assert outcome.err.startswith(f"error: {message}")
 
 
 PP, TG = BenchTest(n_prompt=32, n_gen=0, repetitions=2), BenchTest(n_prompt=0, n_gen=8)
-DONE_PP = tuple(BenchSample(test=PP, repetition=i, ns=10**6) for i in range(3))
+DONE_PP = tuple(BenchSample(test=PP, repetition=i, ns=10**6, began_s=1.0) for i in range(3))
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, end: Event | BaseException) -> None:
     """Bench ends this way after one test and half of the next; loading is real."""
 
     def bench(self: session.Session, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
-        yield from DONE_PP
+        if tests[0].n_prompt:
+            yield from DONE_PP
+            yield BenchDone()
+            return
         yield BenchSample(test=TG, repetition=0, ns=10**6)
         yield BenchSample(test=TG, repetition=1, ns=10**6)
         if isinstance(end, BaseException):
@@ -275,7 +265,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, end: Event | BaseException) -> Non
         ),
     ],
 )
-@pytest.mark.parametrize("form", ["md", "json", "jsonl"])
+@pytest.mark.parametrize("form", ["md", "json", "csv", "sql"])
 def test_finished_tests_survive_an_early_end(
     localllm: Command,
     monkeypatch: pytest.MonkeyPatch,
@@ -292,16 +282,10 @@ def test_finished_tests_survive_an_early_end(
     if form == "md":
         assert [line for line in outcome.out.splitlines() if "pp32" in line]
         assert "tg8" not in outcome.out
+    elif form == "json":
+        assert [row["samples_ns"] for row in json.loads(outcome.out)] == [[10**6, 10**6]]
     else:
-        rows = json.loads(outcome.out) if form == "json" else [json.loads(outcome.out)]
-        assert [row["samples_ns"] for row in rows] == [[10**6, 10**6]]
-
-
-def test_a_complete_run_ends_with_the_engines_word(
-    localllm: Command, monkeypatch: pytest.MonkeyPatch, toy_model: Path
-) -> None:
-    scripted(monkeypatch, BenchDone())
-    assert localllm("bench", str(toy_model), "-p", "32", "-n", "8", "-r", "2").code == 0
+        assert outcome.out.count("[1000000, 1000000]") == 1
 
 
 def test_an_engine_that_is_killed_is_exit_6_with_its_rows_kept(toy_model: Path) -> None:

@@ -1,0 +1,56 @@
+"""How long a run still takes, in the words of its live line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from localllm.core.bench_progress import Done, Work, seconds_left
+from localllm.units import format_duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A piece of the run, and the number of the configuration that it belongs to."""
+
+    owner: int
+    work: Work
+
+
+class Countdown:
+    """Knows what is left, and what each finished piece took."""
+
+    def __init__(self, pieces: Iterable[Piece], *, clock: Callable[[], float]) -> None:
+        """Take all pieces in their order."""
+        self._left = list(pieces)
+        self._done: list[Done] = []
+        self._clock = clock
+        self._began_s = clock()
+
+    def begin(self) -> None:
+        """Say that the next piece has begun."""
+        self._began_s = self._clock()
+
+    def end(self, owner: int, kind: str) -> None:
+        """Say that the next piece of a kind has ended."""
+        for piece in self._left:
+            if piece.owner == owner and piece.work.kind == kind:
+                self._left.remove(piece)
+                self._done.append(Done(work=piece.work, seconds=self._clock() - self._began_s))
+                return
+
+    def drop(self, owner: int) -> None:
+        """Leave out everything of a configuration."""
+        self._left = [piece for piece in self._left if piece.owner != owner]
+
+    def words(self) -> str:
+        """Return ``, about 3 min 05 s left``; nothing where that cannot be said."""
+        if not self._left:
+            return ""
+        current, *rest = [piece.work for piece in self._left]
+        now_s = seconds_left([current], self._done)
+        then_s = seconds_left(rest, self._done)
+        if now_s is None or then_s is None:
+            return ""
+        left_s = max(now_s - (self._clock() - self._began_s), 0.0) + then_s
+        return f", about {format_duration(left_s)} left"

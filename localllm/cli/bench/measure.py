@@ -1,0 +1,139 @@
+"""A run from its wishes to its outputs: planned, measured, printed, saved, drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from localllm import session
+from localllm.cli.bench.loaded import Loader
+from localllm.cli.bench.picture import bench_picture
+from localllm.cli.bench.planned import Planned, plan_all
+from localllm.cli.bench.report import Form, Report
+from localllm.cli.bench.rules import Rules
+from localllm.cli.bench.run import Run
+from localllm.cli.bench.saving import bench_document
+from localllm.cli.bench.table import Column, columns
+from localllm.cli.output import LiveLine, note
+from localllm.cli.signals import ended_by_signals
+from localllm.cli.svg import write_whole
+from localllm.core.bench_row import BenchSetup, settings_row
+from localllm.core.bench_sweep import Axes
+from localllm.core.generation import BenchTest, EngineInfo
+from localllm.core.policy import Policy
+from localllm.errors import LocalLLMError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where results go."""
+
+    form: Form
+    saved: Path | None = None
+    picture: Path | None = None
+
+
+def measure(
+    models: Sequence[str],
+    policy: Policy,
+    axes: Axes,
+    tests: tuple[BenchTest, ...],
+    rules: Rules,
+    output: Output,
+) -> None:
+    """Measure every configuration of every model.
+
+    Raises what could not be loaded after all others have been measured, DoesNotFitError first; and
+    whatever ends the run, after what was measured has been printed and saved.
+    """
+    found = [session.resolve_model(name) for name in models]
+    with ended_by_signals(), session.Session() as whole, LiveLine() as live:
+        planned = plan_all(
+            whole, found, policy, axes, tests, chat=rules.chat_answers > 0, live=live
+        )
+        live.wipe()
+        if all(one.error is not None for one in planned):
+            raise _left_out(planned, [one.error for one in planned if one.error is not None])
+        engine = session.engine_info()
+        varied = axes.swept | ({"model"} if len(found) > 1 else set())
+        report = Report(output.form, _columns(planned, engine, axes), varied)
+        loader = Loader(whole, engine, rules.mode)
+        run = Run(
+            planned=planned,
+            tests=tests,
+            rules=rules,
+            loader=loader,
+            live=live,
+            on_row=report.add,
+            on_note=note,
+        )
+        _finish_whatever_happens(run, report, loader, rules, output)
+    if run.missed:
+        raise _left_out(planned, [missed.error for missed in run.missed])
+
+
+def _finish_whatever_happens(
+    run: Run, report: Report, loader: Loader, rules: Rules, output: Output
+) -> None:
+    ended, began = "interrupted", datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        run.run()
+        ended = "complete"
+    except LocalLLMError as error:
+        ended = error.message
+        raise
+    finally:
+        problem = loader.measurement_problem()
+        loader.close()
+        report.finish()
+        if problem is not None:
+            note(problem)
+        if output.saved is not None:
+            document = bench_document(
+                report.rows,
+                mode=rules.mode,
+                ended=ended,
+                began=began,
+                missed=run.missed,
+                watts=run.watts,
+            )
+            write_whole(output.saved, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        if output.picture is not None and report.rows:
+            write_whole(output.picture, bench_picture(report.rows, run.watts))
+
+
+def _columns(planned: Sequence[Planned], engine: EngineInfo, axes: Axes) -> tuple[Column, ...]:
+    """Return the table's columns: they must be known before the first row is."""
+    rows = [
+        settings_row(
+            BenchSetup(
+                plan=one.plan,
+                engine=engine,
+                name=one.local.name,
+                model_path=str(one.local.paths[0]),
+                model_type="",
+                n_batch=one.configuration.policy.n_batch or one.plan.n_batch,
+                n_ubatch=one.configuration.policy.n_ubatch or one.plan.n_ubatch,
+                n_cpu_moe=one.configuration.policy.n_cpu_moe or 0,
+                split_mode=one.configuration.split_mode,
+                main_gpu=one.configuration.main_gpu,
+            )
+        )
+        for one in planned
+        if one.error is None
+    ]
+    return columns(rows, axes.swept)
+
+
+def _left_out(planned: Sequence[Planned], left_out: Sequence[LocalLLMError]) -> LocalLLMError:
+    """Return the one error, or what stands for several: that which does not fit comes first."""
+    if len(planned) == 1:
+        return left_out[0]
+    first = min(left_out, key=lambda error: error.exit_code)
+    return type(first)(
+        f"{len(left_out)} of {len(planned)} configurations could not be measured.",
+        hint=first.hint,
+    )

@@ -1,0 +1,85 @@
+"""Where the rows of a run go: to standard output as they are finished, into a file, a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from typing import Any, Literal
+
+from localllm.cli.bench import delimited, table, words
+from localllm.cli.bench.loaded import Running
+from localllm.cli.bench.planned import Planned
+from localllm.cli.output import emit_json, emit_json_line, result
+from localllm.core.bench_row import Row
+from localllm.units import format_bytes
+
+Form = Literal["md", "csv", "json", "jsonl", "sql"]
+FORMS: tuple[Form, ...] = ("md", "csv", "json", "jsonl", "sql")
+
+
+class Report:
+    """Prints rows in one form; a JSON array and the text below a table come at the end."""
+
+    def __init__(self, form: Form, columns: Sequence[table.Column], varied: Set[str]) -> None:
+        """Take the form, the table's columns, and llama-bench's names of what is swept."""
+        self._form, self._columns = form, columns
+        self._varied = sorted(varied)
+        self.rows: list[dict[str, Any]] = []
+        self._memory: dict[str, tuple[str, ...]] = {}
+        """Lines of memory by configuration."""
+
+    def add(self, row: dict[str, Any], running: Running, planned: Planned) -> None:
+        """Take a finished test or answer."""
+        self.rows.append(row)
+        self._memory[planned.label] = tuple(_memory_lines(running, planned.label))
+        first = len(self.rows) == 1
+        if self._form == "md" and row["kind"] == "test":
+            if first:
+                result(table.head(self._columns))
+            result(table.line(self._columns, row))
+        elif self._form == "jsonl":
+            emit_json_line(row)
+        elif self._form == "csv":
+            result(
+                "\n".join([*([delimited.csv_head(row)] if first else []), delimited.csv_line(row)])
+            )
+        elif self._form == "sql":
+            result(
+                "\n".join([*([delimited.sql_head(row)] if first else []), delimited.sql_line(row)])
+            )
+
+    def finish(self) -> None:
+        """Print what comes at the end; nothing where nothing was measured, but an empty array."""
+        if self._form == "json":
+            emit_json(self.rows)
+        elif self._form == "md" and self.rows:
+            for line in self._lines():
+                result(line)
+
+    def _lines(self) -> Iterator[str]:
+        first = self.rows[0]
+        yield f"\nbuild: {first['build_commit']} (llama-cpp-python {first['llama_cpp_python']})"
+        yield from _mode_lines(first)
+        for row in self.rows:
+            yield from words.test_lines(row, self._varied)
+        yield from words.run_lines(self.rows)
+        for lines in self._memory.values():
+            yield from lines
+
+
+def _mode_lines(row: Row) -> Iterator[str]:
+    if row["mode"] == "quick":
+        yield "quick run: few and short tests, not to be compared"
+    elif row["mode"] == "steady":
+        yield "steady run: warmed up, windows of 10 s or more, pauses between"
+
+
+def _memory_lines(running: Running, label: str) -> Iterator[str]:
+    """Yield the plan's memory beside what llama.cpp allocated, per device."""
+    for compared in running.memory:
+        planned, measured = compared.planned_bytes, compared.measured_bytes
+        off = f" ({(planned - measured) / measured:+.1%})" if measured else ""
+        place = "RAM" if compared.device == "host" else compared.device
+        yield (
+            f"{place}{f', {label}' if label else ''}: planned {format_bytes(planned)}{off}, "
+            f"measured {format_bytes(measured)}"
+        )

@@ -1,0 +1,296 @@
+"""A whole run: configurations loaded in turn, tests measured, rows handed on as they are finished.
+
+Whatever ends it, what was measured is kept: a test that was interrupted counts with the repetitions
+that it had, if they are two or more.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from localllm.cli.bench.answers import Answers, measure_answers
+from localllm.cli.bench.countdown import Countdown, Piece
+from localllm.cli.bench.gathered import Gathered, Missed
+from localllm.cli.bench.loaded import Loader, Running, checked
+from localllm.cli.bench.planned import Planned
+from localllm.cli.bench.rules import Rules
+from localllm.cli.output import LiveLine
+from localllm.core.bench_conditions import STEADY_S, conditions, is_warm
+from localllm.core.bench_energy import BenchEnergy, windows_of
+from localllm.core.bench_progress import Work, work_of_answer, work_of_test
+from localllm.core.bench_row import Beside, bench_row, chat_row
+from localllm.core.generation import BenchDone, BenchSample, BenchTest
+from localllm.core.readings import Unmeasured
+from localllm.errors import DoesNotFitError
+from localllm.units import format_duration
+
+ENOUGH = 2
+"""Repetitions of an interrupted test from which something can be said."""
+
+RECENT = 20
+"""Repetitions that the speed of the live line is the mean of."""
+
+OnRow = Callable[[dict[str, Any], Running, Planned], None]
+
+
+class Run:
+    """Measures everything once."""
+
+    def __init__(
+        self,
+        *,
+        planned: Sequence[Planned],
+        tests: Sequence[BenchTest],
+        rules: Rules,
+        loader: Loader,
+        live: LiveLine,
+        on_row: OnRow,
+        on_note: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Take what is to be measured, and who hears of rows, and of what has none."""
+        self._rules, self._loader, self._live = rules, loader, live
+        self._on_row, self._on_note = on_row, on_note
+        self._clock, self._sleep = clock, sleep
+        self._gathered = [
+            [Gathered(planned=one, test=test) for test in tests]
+            for one in planned
+            if one.error is None
+        ]
+        self.missed = [
+            Missed(label=one.label, error=one.error) for one in planned if one.error is not None
+        ]
+        self.watts: list[tuple[float, float]] = []
+        """Moments and watts of everything that was measured."""
+        self._dropped: set[int] = set()
+        self._countdown = Countdown(self._pieces(), clock=clock)
+
+    def run(self) -> None:
+        """Measure. Raises what ends it, after everything finished has been handed on."""
+        for missed in self.missed:
+            self._on_note(missed.text)
+        passes = self._rules.passes
+        try:
+            for order, n_wanted in passes:
+                for index in self._turns(order):
+                    if index not in self._dropped:
+                        last = (order, n_wanted) == passes[-1]
+                        self._configuration(index, n_wanted, last=last)
+        finally:
+            self._live.wipe()
+            self._keep_interrupted()
+
+    def _turns(self, order: str) -> Sequence[int]:
+        numbers = range(len(self._gathered))
+        return numbers if order == "forward" else numbers[::-1]
+
+    def _configuration(self, index: int, n_wanted: int, *, last: bool) -> None:
+        """Load one configuration and run its tests, as often as this pass wants."""
+        planned = self._gathered[index][0].planned
+        self._countdown.begin()
+        try:
+            running = self._loader.load(planned, self._live)
+        except DoesNotFitError as error:
+            self._live.wipe()
+            self._dropped.add(index)
+            self._countdown.drop(index)
+            self.missed.append(Missed(label=planned.label, error=error))
+            self._on_note(self.missed[-1].text)
+            return
+        self._countdown.end(index, "load")
+        began_s = self._clock()
+        try:
+            if self._rules.mode == "steady":
+                self._warm_up(running, self._gathered[index][0].test)
+            for gathered in self._gathered[index]:
+                self._cool_down()
+                self._countdown.begin()
+                self._test(gathered, running, n_wanted)
+                self._countdown.end(index, _kind(gathered.test))
+                if last:
+                    self._keep(gathered)
+            if last and self._rules.chat_answers:
+                self._countdown.begin()
+                self._answers(running, planned)
+                self._countdown.end(index, "chat")
+        finally:
+            self.watts += running.power_trace(began_s, self._clock())
+
+    # -- one test ------------------------------------------------------------------------------
+
+    def _test(self, gathered: Gathered, running: Running, n_wanted: int) -> None:
+        gathered.running = running
+        gathered.started = gathered.started or _now()
+        n_samples = n_wanted
+        if self._rules.mode == "steady":
+            if gathered.per_window is None:
+                gathered.per_window = self._repetitions_in_window(gathered, running)
+            n_samples *= gathered.per_window
+        first, began_s = len(gathered.samples), self._clock()
+        try:
+            for event in self._events(gathered.test, n_samples, running):
+                if isinstance(event, BenchDone):
+                    gathered.peak_rss_bytes = event.peak_rss_bytes
+                else:
+                    self._take(gathered, event, n_samples)
+        finally:
+            gathered.looks += running.health_since(began_s)
+        found = windows_of(
+            gathered.test,
+            gathered.samples[first:],
+            running.energy_between,
+            per_window=gathered.per_window,
+        )
+        if isinstance(found, Unmeasured):
+            gathered.unmeasured = found
+        else:
+            gathered.windows += found
+
+    def _take(self, gathered: Gathered, sample: BenchSample, n_samples: int) -> None:
+        if sample.repetition > 0:
+            gathered.samples.append(sample)
+        if self._live.live:
+            self._live.draw(self._progress(gathered, sample, n_samples))
+
+    def _events(
+        self, test: BenchTest, n_samples: int, running: Running
+    ) -> Iterator[BenchSample | BenchDone]:
+        """Yield the samples of one test, and its end."""
+        for event in checked(running.session.bench((replace(test, repetitions=n_samples),))):
+            if isinstance(event, BenchSample | BenchDone):
+                yield event
+
+    def _repetitions_in_window(self, gathered: Gathered, running: Running) -> int:
+        """Try one repetition, and return how many of them fill a window."""
+        self._live.draw(f"{self._where(gathered)}, one repetition to see how long it takes")
+        samples = [
+            event
+            for event in self._events(gathered.test, 1, running)
+            if isinstance(event, BenchSample)
+        ]
+        trial_s = samples[-1].ns / 1e9
+        began_s = samples[-1].began_s
+        energy = running.energy_between(began_s, began_s + trial_s)
+        period_s = 0.0 if isinstance(energy, Unmeasured) else energy.window_s
+        return self._rules.per_window(trial_s, period_s)
+
+    def _warm_up(self, running: Running, test: BenchTest) -> None:
+        """Work until the temperature has settled; where none is told, as long as that takes."""
+        began_s = self._clock()
+        most_s = self._rules.warm_most_s
+        while (worked_s := self._clock() - began_s) < most_s:
+            for _ in self._events(test, 2, running):
+                self._live.draw(f"warming up, {format_duration(worked_s)}")
+            looks = running.health_since(began_s)
+            if is_warm(looks, now_s=self._clock()):
+                return
+            if not any(look.temperature_c is not None for look in looks):
+                most_s = min(STEADY_S, most_s)
+
+    def _cool_down(self) -> None:
+        until_s = self._clock() + self._rules.delay_s
+        while (left_s := until_s - self._clock()) > 0:
+            self._live.draw(f"cooling down, {left_s:.0f} s{self._countdown.words()}")
+            self._sleep(min(left_s, 0.2))
+
+    def _answers(self, running: Running, planned: Planned) -> None:
+        started, answers, began_s = _now(), Answers(), self._clock()
+        try:
+            measure_answers(answers, running, self._rules, self._live)
+        finally:
+            self._live.wipe()
+            looks = running.health_since(began_s)
+            if answers.measured:
+                row = chat_row(
+                    running.setup,
+                    n_prompt=answers.n_prompt,
+                    n_gen=answers.n_gen,
+                    answers=answers.measured,
+                    test_time=started,
+                    beside=Beside(energy=answers.energy, conditions=conditions(looks)),
+                )
+                self._on_row(row, running, planned)
+            else:
+                self._on_note("The sampled rate is not known: every answer ended at once.")
+
+    # -- what is finished ----------------------------------------------------------------------
+
+    def _keep(self, gathered: Gathered) -> None:
+        assert gathered.running is not None  # it has samples, of a model that was loaded
+        self._live.wipe()
+        gathered.kept = True
+        n_asked = self._rules.repetitions * (gathered.per_window or 1)
+        samples = [sample.ns for sample in gathered.samples]
+        row = bench_row(
+            gathered.running.setup,
+            replace(gathered.test, repetitions=n_asked),
+            samples,
+            test_time=gathered.started,
+            beside=gathered.beside,
+        )
+        if not row["invalid"]:
+            energy = gathered.beside.energy
+            known = energy if isinstance(energy, BenchEnergy) else None
+            gathered.running.session.measuring.keep_bench(
+                gathered.test,
+                samples,
+                energy=known.whole if known else None,
+                energy_tokens=known.n_tokens if known else None,
+                health=gathered.looks,
+            )
+        self._on_row(row, gathered.running, gathered.planned)
+
+    def _keep_interrupted(self) -> None:
+        for tests in self._gathered:
+            for gathered in tests:
+                if not gathered.kept and len(gathered.samples) >= ENOUGH:
+                    self._keep(gathered)
+
+    # -- what is shown meanwhile ---------------------------------------------------------------
+
+    def _pieces(self) -> Iterator[Piece]:
+        """Yield all pieces of the run, in its order."""
+        rules = self._rules
+        for number, (order, n_wanted) in enumerate(rules.passes, 1):
+            for index in self._turns(order):
+                plan = self._gathered[index][0].planned.plan
+                yield Piece(owner=index, work=Work(kind="load", seconds=None))
+                for gathered in self._gathered[index]:
+                    work = work_of_test(plan, replace(gathered.test, repetitions=n_wanted))
+                    if rules.mode == "steady":
+                        work = replace(work, seconds=n_wanted * rules.window_s)
+                    yield Piece(owner=index, work=work)
+                if rules.chat_answers and number == len(rules.passes):
+                    n_tokens = rules.chat_answers * rules.chat_tokens
+                    yield Piece(owner=index, work=work_of_answer(plan, n_tokens))
+
+    def _where(self, gathered: Gathered) -> str:
+        every = [one for tests in self._gathered for one in tests]
+        number = next(i for i, one in enumerate(every, 1) if one is gathered)
+        label = f", {gathered.planned.label}" if gathered.planned.label else ""
+        return f"bench {number}/{len(every)}: {gathered.test.label}{label}"
+
+    def _progress(self, gathered: Gathered, sample: BenchSample, n_samples: int) -> str:
+        where, left = self._where(gathered), self._countdown.words()
+        if not gathered.samples:
+            return f"{where}, warmed up{left}"
+        test = gathered.test
+        rate = statistics.fmean(
+            1e9 * (test.n_prompt + test.n_gen) / one.ns for one in gathered.samples[-RECENT:]
+        )
+        return f"{where}, {sample.repetition}/{n_samples}, {rate:,.2f} t/s{left}"
+
+
+def _kind(test: BenchTest) -> str:
+    return "+".join(["pp"] * (test.n_prompt > 0) + ["tg"] * (test.n_gen > 0))
+
+
+def _now() -> str:
+    """RFC 3339 in UTC, as llama-bench writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

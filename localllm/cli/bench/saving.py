@@ -1,0 +1,73 @@
+"""A run as a document of its own, ``localllm.bench/1``, and files that it is read from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from localllm import __version__
+from localllm.cli.bench.gathered import Missed
+from localllm.core.bench_read import BenchFile, read_bench
+from localllm.core.bench_row import BENCH_SCHEMA, Mode
+from localllm.core.text import printable
+from localllm.errors import LocalLLMError, NotFoundError, UsageError
+
+MOST_BYTES = 64 * 1024**2
+"""More than any run writes: no file of another kind is read to its end."""
+
+
+def bench_document(
+    rows: Sequence[dict[str, Any]],
+    *,
+    mode: Mode,
+    ended: str,
+    began: str,
+    missed: Sequence[Missed],
+    watts: Sequence[tuple[float, float]],
+) -> dict[str, Any]:
+    """Return a whole run. ``ended``: ``complete``, ``interrupted``, or the error's sentence.
+
+    ``power_trace`` is in seconds since its first moment, and watts.
+    """
+    start_s = watts[0][0] if watts else 0.0
+    return {
+        "schema": BENCH_SCHEMA,
+        "mode": mode,
+        "quick": mode == "quick",
+        "complete": ended == "complete",
+        "ended": ended,
+        "began": began,
+        "localllm": __version__,
+        "rows": list(rows),
+        "not_measured": [{"label": one.label, "reason": one.error.message} for one in missed],
+        "power_trace": {
+            "t_s": [round(t_s - start_s, 3) for t_s, _ in watts],
+            "w": [round(watt, 3) for _, watt in watts],
+        },
+    }
+
+
+def check_save_target(path: Path) -> None:
+    """Raise UsageError for a path that a document cannot be written to."""
+    if path.is_dir():
+        raise UsageError(f"{printable(str(path))} is a folder.", hint="Name a file: run.json.")
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {printable(str(path.parent))}.")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{printable(str(path))} is there already, and it is not a file.")
+
+
+def bench_file(path: Path) -> BenchFile:
+    """Read a saved run, or llama-bench's JSON. Raises NotFoundError, IntegrityError (exit 7)."""
+    name = printable(str(path))
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFoundError(f"There is no file {name}.") from None
+    except OSError as error:
+        raise LocalLLMError(f"{name} cannot be read: {error.strerror or error}.") from None
+    if len(data) > MOST_BYTES:
+        raise UsageError(f"{name} is too large for a bench.")
+    return read_bench(name, data.decode("utf-8", "replace"))

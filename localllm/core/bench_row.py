@@ -1,0 +1,331 @@
+"""One bench test as llama-bench's JSON object, with our fields after its own.
+
+Pure: values in, a plain dictionary out. Names are fixed, more may be added; a value that is not
+known is ``None``, with a reason beside it. Rows of the kind ``chat`` are sampled answers: they have
+the same fields, and are never a ``tg``.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from localllm.core.bench_conditions import Conditions
+from localllm.core.bench_energy import BenchEnergy
+from localllm.core.expected_energy import expected_energy
+from localllm.core.fingerprint import machine_key
+from localllm.core.generation import BenchTest, EngineInfo
+from localllm.core.plan import Plan
+from localllm.core.prediction import Prediction, predicted_test
+from localllm.core.readings import Unmeasured
+
+BENCH_SCHEMA = "localllm.bench/1"
+
+Row = Mapping[str, Any]
+
+N_LLAMA_BENCH_FIELDS = 42
+"""The first fields of a row are ``test::get_fields`` of tools/llama-bench/llama-bench.cpp."""
+
+Mode = Literal["standard", "quick", "steady"]
+"""``standard``: llama-bench's method; ``quick``: fewer and shorter tests; ``steady``: warmed up,
+with long windows and pauses between."""
+
+NO_METER = Unmeasured(reason="no meter was asked")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchSetup:
+    """What all tests of one loaded model have in common."""
+
+    plan: Plan
+    engine: EngineInfo
+    name: str
+    """What the model is called here."""
+    model_path: str
+    model_type: str
+    """``llama_model_desc``: ``llama 8B Q4_K - Medium``."""
+    n_batch: int
+    """As asked for: llama.cpp itself limits a batch to the context."""
+    n_ubatch: int
+    n_cpu_moe: int = 0
+    split_mode: str = "layer"
+    main_gpu: int = 0
+    measured_bytes: int | None = None
+    """Model, context and compute buffers of all devices together, as llama.cpp allocated them."""
+    content_id: str | None = None
+    version: str | None = None
+    """Of localllm."""
+    mode: Mode = "standard"
+
+    @property
+    def backends(self) -> str:
+        """llama-bench's ``backends``: all but the CPU's, or ``CPU``."""
+        names = [device.name.rstrip("0123456789") for device in self.engine.devices]
+        others = dict.fromkeys(
+            name
+            for name, device in zip(names, self.engine.devices, strict=True)
+            if device.type != "cpu"
+        )
+        return ",".join(others) or "CPU"
+
+    @property
+    def driver(self) -> str | None:
+        """Versions of the drivers of the GPUs in use; None without GPUs, or where unknown."""
+        used = set(self.plan.device_names)
+        versions = dict.fromkeys(
+            device.driver
+            for device in self.plan.hardware.devices
+            if device.name in used and device.driver
+        )
+        return ", ".join(versions) or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What else was seen while a test ran."""
+
+    energy: BenchEnergy | Unmeasured = NO_METER
+    conditions: Conditions = field(default_factory=Conditions)
+    peak_rss_bytes: int | None = None
+    """The most memory that the engine's process ever had."""
+
+
+def bench_row(
+    setup: BenchSetup,
+    test: BenchTest,
+    samples_ns: Sequence[int],
+    *,
+    test_time: str,
+    beside: Beside | None = None,
+) -> dict[str, Any]:
+    """Return one test's row.
+
+    ``t/s = 1e9 * (n_prompt + n_gen) / ns`` for each repetition; mean and sample standard deviation
+    (n - 1; 0 for a single repetition) are taken of these. ``test_time`` is RFC 3339, UTC.
+    ``predicted_ts`` is the plan's estimate at the test's depth, with its 80 % range.
+    """
+    estimate = predicted_test(
+        setup.plan, n_prompt=test.n_prompt, n_gen=test.n_gen, depth=test.n_depth
+    )
+    return _row(
+        setup,
+        test,
+        samples_ns=samples_ns,
+        samples_ts=tokens_per_second(test, samples_ns),
+        estimate=estimate,
+        test_time=test_time,
+        beside=beside or Beside(),
+        kind="test",
+    )
+
+
+def chat_row(
+    setup: BenchSetup,
+    *,
+    n_prompt: int,
+    n_gen: int,
+    answers: Sequence[tuple[int, float]],
+    test_time: str,
+    beside: Beside | None = None,
+) -> dict[str, Any]:
+    """Return the row of sampled answers: tokens after the first, and the seconds they took.
+
+    ``n_gen`` is that of the longest.
+    """
+    test = BenchTest(n_prompt=n_prompt, n_gen=n_gen, repetitions=len(answers))
+    estimate = predicted_test(setup.plan, n_prompt=0, n_gen=max(n_gen, 1), depth=n_prompt)
+    return _row(
+        setup,
+        test,
+        samples_ns=[round(1e9 * seconds) for _, seconds in answers],
+        samples_ts=[n_tokens / seconds for n_tokens, seconds in answers],
+        estimate=estimate,
+        test_time=test_time,
+        beside=beside or Beside(),
+        kind="chat",
+    )
+
+
+def settings_row(setup: BenchSetup) -> dict[str, Any]:
+    """Return the fields that are known before anything is measured, in llama-bench's order."""
+    plan, model = setup.plan, setup.plan.model
+    return {
+        "build_commit": setup.engine.build_commit or "unknown",
+        "build_number": 0,
+        "cpu_info": _descriptions(setup.engine, "cpu", "accel"),
+        "gpu_info": _descriptions(setup.engine, "gpu", "igpu"),
+        "backends": setup.backends,
+        "model_filename": setup.model_path,
+        "model_type": setup.model_type,
+        "model_size": sum(tensor.n_bytes for tensor in model.tensors),
+        "model_n_params": model.n_params,
+        "n_batch": setup.n_batch,
+        "n_ubatch": setup.n_ubatch,
+        "n_threads": plan.n_threads,
+        "cpu_mask": "0x0",
+        "cpu_strict": False,
+        "poll": 50,
+        "type_k": plan.type_k,
+        "type_v": plan.type_v,
+        "n_gpu_layers": plan.n_gpu_layers,
+        "n_cpu_moe": setup.n_cpu_moe,
+        "split_mode": setup.split_mode,
+        "main_gpu": setup.main_gpu,
+        "no_kv_offload": False,
+        "flash_attn": {"auto": -1, "off": 0, "on": 1}[plan.flash_attn],
+        "devices": _devices(plan),
+        "tensor_split": "/".join(f"{share:.2f}" for share in plan.tensor_split) or "0.00",
+        "tensor_buft_overrides": _overrides(setup),
+        "load_mode": "mmap" if plan.use_mmap else "none",
+        "lazy_mode": "auto",
+        "embeddings": False,
+        "no_op_offload": 0,
+        "no_host": False,
+        "repack": plan.repack,
+        "fit_target": 0,
+        "fit_min_ctx": 0,
+    }
+
+
+def tokens_per_second(test: BenchTest, samples_ns: Sequence[int]) -> list[float]:
+    """Tokens per second of each repetition, prompt and generated tokens together."""
+    n_tokens = test.n_prompt + test.n_gen
+    return [1e9 * n_tokens / ns for ns in samples_ns]
+
+
+def _row(
+    setup: BenchSetup,
+    test: BenchTest,
+    *,
+    samples_ns: Sequence[int],
+    samples_ts: Sequence[float],
+    estimate: Prediction | None,
+    test_time: str,
+    beside: Beside,
+    kind: Literal["test", "chat"],
+) -> dict[str, Any]:
+    plan = setup.plan
+    measured = None if isinstance(beside.energy, Unmeasured) else beside.energy.whole.scope
+    expected = expected_energy(
+        plan,
+        n_prompt=test.n_prompt if kind == "test" else 0,
+        n_gen=test.n_gen,
+        depth=test.n_depth if kind == "test" else test.n_prompt,
+        scope=measured,
+    )
+    # As it is measured: without the mapped file, of which llama.cpp counts the whole span.
+    predicted_bytes = sum(row.self_bytes - row.mapped_bytes for row in plan.devices)
+    return {
+        **settings_row(setup),
+        "n_prompt": test.n_prompt,
+        "n_gen": test.n_gen,
+        "n_depth": test.n_depth,
+        "test_time": test_time,
+        "avg_ns": sum(samples_ns) // len(samples_ns),
+        "stddev_ns": round(_deviation([float(ns) for ns in samples_ns])),
+        "avg_ts": statistics.fmean(samples_ts),
+        "stddev_ts": _deviation(samples_ts),
+        "samples_ns": list(samples_ns),
+        "samples_ts": list(samples_ts),
+        "schema": BENCH_SCHEMA,
+        "kind": kind,
+        "mode": setup.mode,
+        "quick": setup.mode == "quick",
+        "repetitions": test.repetitions,
+        "complete": len(samples_ns) >= test.repetitions,
+        "invalid": list(beside.conditions.invalid),
+        **_fingerprint(setup),
+        **_energy_fields(beside.energy),
+        **_condition_fields(beside),
+        "predicted_ts": estimate.tok_s if estimate else None,
+        "predicted_ts_low": estimate.low if estimate else None,
+        "predicted_ts_high": estimate.high if estimate else None,
+        "predicted_ts_basis": plan.speed.basis if estimate and plan.speed else None,
+        "predicted_w": expected.watts if expected else None,
+        "predicted_j_per_token": expected.j_per_token if expected else None,
+        "predicted_power_scope": expected.scope if expected else None,
+        "predicted_bytes": predicted_bytes,
+        "measured_bytes": setup.measured_bytes,
+    }
+
+
+def _fingerprint(setup: BenchSetup) -> dict[str, Any]:
+    """What must be equal for two rows to be of the same thing, beside llama-bench's fields."""
+    return {
+        "model": setup.name,
+        "content_id": setup.content_id,
+        "n_ctx": setup.plan.n_ctx,
+        "localllm": setup.version,
+        "llama_cpp_python": setup.engine.version,
+        "driver": setup.driver,
+        "machine": machine_key(setup.plan.hardware),
+    }
+
+
+def _energy_fields(energy: BenchEnergy | Unmeasured) -> dict[str, Any]:
+    if isinstance(energy, Unmeasured):
+        return dict.fromkeys(_ENERGY_FIELDS) | {"power_unknown": energy.reason}
+    values = (
+        energy.watts,
+        energy.joules,
+        energy.j_per_token,
+        energy.stat,
+        energy.gain,
+        energy.net_j_per_token,
+        energy.rough,
+        list(energy.samples),
+        ", ".join(energy.whole.sources),
+        energy.whole.scope,
+        ", ".join(energy.whole.kinds),
+    )
+    return dict(zip(_ENERGY_FIELDS, values, strict=True)) | {"power_unknown": None}
+
+
+_ENERGY_FIELDS = (
+    "power_w",
+    "energy_j",
+    "j_per_token",
+    "j_per_token_stat",
+    "j_per_token_gain",
+    "j_per_token_net",
+    "power_rough",
+    "samples_j_per_token",
+    "power_source",
+    "power_scope",
+    "power_kind",
+)
+
+
+def _condition_fields(beside: Beside) -> dict[str, Any]:
+    seen = beside.conditions
+    return {
+        "temperature_c": seen.temperature_c,
+        "clock_mhz": seen.clock_mhz,
+        "power_limit_w": seen.power_limit_w,
+        "throttled": list(seen.throttle),
+        "peak_device_bytes": seen.used_bytes,
+        "peak_rss_bytes": beside.peak_rss_bytes,
+    }
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _descriptions(engine: EngineInfo, *types: str) -> str:
+    return ", ".join(device.description for device in engine.devices if device.type in types)
+
+
+def _devices(plan: Plan) -> str:
+    """llama-bench's ``devices``: ``auto`` where there is no choice, ``none`` for the CPU alone."""
+    if plan.device_names:
+        return "/".join(plan.device_names)
+    return "none" if plan.hardware.usable_devices else "auto"
+
+
+def _overrides(setup: BenchSetup) -> str:
+    if setup.n_cpu_moe or not setup.plan.tensor_overrides:
+        return "none"
+    return ";".join(f"{o.pattern}={o.buffer_type}" for o in setup.plan.tensor_overrides)

@@ -1,0 +1,158 @@
+"""What a bench run measures: every configuration of a model, and the tests of each.
+
+Lists of settings are multiplied in llama-bench's order (``get_cmd_params_instances`` in
+tools/llama-bench/llama-bench.cpp), which loads a model as seldom as possible.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from localllm.core.generation import BenchTest
+from localllm.core.policy import FlashAttn, Policy
+from localllm.errors import UsageError
+
+N_BATCH, N_UBATCH = 2048, 512
+"""llama-bench's own defaults."""
+
+CHAT_N_CTX = 256
+"""Room for the sampled answer; llama.cpp pads every context to so many tokens anyway."""
+
+MOST_TESTS = 10_000
+"""More than anybody waits for: a slip in a range."""
+
+LoadMode = Literal["auto", "none", "mmap"]
+SplitMode = Literal["none", "layer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """The values of every setting, in llama-bench's order; None leaves one to the planner."""
+
+    n_gpu_layers: tuple[int | None, ...] = (None,)
+    n_cpu_moe: tuple[int | None, ...] = (None,)
+    split_mode: tuple[SplitMode, ...] = ("layer",)
+    load_mode: tuple[LoadMode, ...] = ("auto",)
+    main_gpu: tuple[int, ...] = (0,)
+    tensor_split: tuple[tuple[float, ...] | None, ...] = (None,)
+    n_batch: tuple[int, ...] = (N_BATCH,)
+    n_ubatch: tuple[int, ...] = (N_UBATCH,)
+    cache: tuple[tuple[str | None, str | None], ...] = ((None, None),)
+    """Types of K and V."""
+    flash_attn: tuple[FlashAttn, ...] = ("auto",)
+    n_threads: tuple[int | None, ...] = (None,)
+
+    @property
+    def swept(self) -> frozenset[str]:
+        """llama-bench's fields of the settings that have several values."""
+        several = {
+            name for name in self.__slots__ if name != "cache" and len(set(getattr(self, name))) > 1
+        }
+        for index, name in enumerate(("type_k", "type_v")):
+            if len({pair[index] for pair in self.cache}) > 1:
+                several.add(name)
+        return frozenset(several)
+
+    def __len__(self) -> int:
+        """How many configurations there are."""
+        return math.prod(len(getattr(self, name)) for name in self.__slots__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """One way to load a model: one plan."""
+
+    policy: Policy
+    split_mode: SplitMode = "layer"
+    main_gpu: int = 0
+    """With ``none``: the one GPU that is used, from 0."""
+
+
+def configurations(policy: Policy, axes: Axes) -> Iterator[Configuration]:
+    """Yield every combination, the first setting the slowest to change.
+
+    ``policy`` holds what is the same in all of them.
+    """
+    placements = itertools.product(
+        axes.n_gpu_layers,
+        axes.n_cpu_moe,
+        axes.split_mode,
+        axes.load_mode,
+        axes.main_gpu,
+        axes.tensor_split,
+    )
+    contexts = itertools.product(
+        axes.n_batch, axes.n_ubatch, axes.cache, axes.flash_attn, axes.n_threads
+    )
+    for placement, context in itertools.product(placements, tuple(contexts)):
+        n_gpu_layers, n_cpu_moe, split_mode, load_mode, main_gpu, tensor_split = placement
+        n_batch, n_ubatch, (type_k, type_v), flash_attn, n_threads = context
+        yield Configuration(
+            policy=replace(
+                policy,
+                n_gpu_layers=n_gpu_layers,
+                n_cpu_moe=n_cpu_moe,
+                use_mmap=policy.use_mmap if load_mode == "auto" else load_mode == "mmap",
+                tensor_split=tensor_split,
+                n_batch=n_batch,
+                n_ubatch=n_ubatch,
+                type_k=type_k,
+                type_v=type_v,
+                flash_attn=flash_attn,
+                n_threads=n_threads,
+            ),
+            split_mode=split_mode,
+            main_gpu=main_gpu,
+        )
+
+
+def bench_tests(
+    *,
+    prompts: Sequence[int],
+    gens: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    depths: Sequence[int],
+    repetitions: int,
+) -> tuple[BenchTest, ...]:
+    """Return the tests in llama-bench's order: for each depth prompts, generations, the pairs.
+
+    Raises UsageError when nothing is left to measure.
+    """
+    shapes = [(n, 0) for n in prompts if n] + [(0, n) for n in gens if n] + list(pairs)
+    if not shapes:
+        raise UsageError("Nothing to measure.", hint="Give -p or -n a number above 0.")
+    return tuple(
+        BenchTest(n_prompt=p, n_gen=g, n_depth=depth, repetitions=repetitions)
+        for depth in depths
+        for p, g in shapes
+    )
+
+
+def check_size(n_models: int, axes: Axes, tests: Sequence[BenchTest]) -> None:
+    """Raise UsageError for more tests than anybody can have meant."""
+    n_tests = n_models * len(axes) * len(tests)
+    if n_tests > MOST_TESTS:
+        raise UsageError(
+            f"That makes {n_tests:,} tests.",
+            hint=f"Lists multiply each other; {MOST_TESTS:,} tests are the most.",
+        )
+
+
+def bench_policy(policy: Policy, tests: Sequence[BenchTest], *, chat: bool = False) -> Policy:
+    """Return the policy with the context that the largest test needs, and the sampled answer.
+
+    Raises UsageError for a ``--ctx`` that is too small for a test.
+    """
+    needed = max(test.n_prompt + test.n_gen + test.n_depth for test in tests)
+    if isinstance(policy.n_ctx, int) and policy.n_ctx < needed:
+        raise UsageError(
+            f"The tests need a context of {needed:,} tokens; --ctx allows {policy.n_ctx:,}.",
+            hint="Leave --ctx out: bench takes what its largest test needs.",
+        )
+    if policy.n_ctx is not None:
+        return policy
+    return replace(policy, n_ctx=max(needed, CHAT_N_CTX) if chat else needed)

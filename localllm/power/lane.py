@@ -1,44 +1,49 @@
-"""One meter or watcher and the thread that reads it: a driver that hangs delays nobody else.
+"""The threads that read meters: one for each driver, so that one that hangs delays nobody else.
 
-While its sampler rests, the thread waits on a condition without a timeout: no call, no wake-up.
+While their sampler rests they wait on a condition without a timeout: no call, no wake-up. A wake-up
+costs more than a look (30 to 100 µs against 5 to 20, on a 2-core virtual machine), hence few
+threads, and few looks where many add nothing.
 """
 
 from __future__ import annotations
 
 import threading
-from array import array
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from localllm.core.readings import Health, Reading, Trace
-from localllm.power.meter import Meter, MeterLost, Watcher
+from localllm.core.readings import Health, Source
+from localllm.power.meter import Watcher
+from localllm.power.recording import Recording
 
 FASTEST_S = 0.05
 SLOWEST_S = 0.5
+STEADY_S = 0.2
+"""Between two looks at a counter far from any edge: nothing is lost between its ticks, and a
+display that moves four times a second has something new each time."""
+
+FAST_S = 2.0
+"""For so long after an edge a counter is read as fast as it moves."""
+
 HEALTH_S = 1.0
+MAX_HEALTHS = 900
 
 REST_S = 0.1
 """A driver that takes its time is left alone between two looks for as long as it took, at most
 this: longer would be a hole in the readings (``core/stretches.py``)."""
 
-MAX_READINGS = 1 << 16
-"""About an hour at the fastest rate, in 1 MiB; the older half goes when it is full."""
 
-MAX_HEALTHS = 900
+def intervals_s(source: Source) -> tuple[float, float]:
+    """Return how long to wait between two readings, next to an edge and far from one.
 
-
-def interval_s(period_s: float) -> float:
-    """Return how long to wait between two readings of a sensor that moves every ``period_s``.
-
-    Half a period catches each new value within half a period of its birth (Zeus polls so too). A
+    Half a period catches each new value within half a period of its birth (Zeus polls so too); a
     sensor that moves faster than anybody can follow, such as RAPL's every millisecond, gains
-    nothing from more than ten looks a second: its edges are marked (``Sampler.mark``).
+    nothing from that. An average changes too slowly for half a period to tell more than a whole.
     """
-    if period_s < FASTEST_S:
-        return 2 * FASTEST_S
-    return min(max(period_s / 2, FASTEST_S), SLOWEST_S)
+    period_s = source.period_s if source.kind == "average" else source.period_s / 2
+    fast_s = 2 * FASTEST_S if period_s < FASTEST_S / 2 else max(period_s, FASTEST_S)
+    fast_s = min(fast_s, SLOWEST_S)
+    return fast_s, max(fast_s, STEADY_S) if source.kind == "counter" else fast_s
 
 
 class Gate:
@@ -73,27 +78,26 @@ class Gate:
     def wait_for_turn(self, seconds: float, mark: int) -> None:
         """Wait until the next turn, a mark newer than ``mark``, rest or the end."""
         with self.changed:
-            self.changed.wait_for(
-                lambda: self.closing or not self.running or self.mark != mark, seconds
-            )
+            if self.running and not self.closing and self.mark == mark:
+                self.changed.wait(seconds)
 
 
 class Lane(threading.Thread):
-    """Calls ``look`` at its interval while the gate is open, and ``close`` at the end."""
+    """Calls ``look`` in turns while the gate is open, and ``let_go`` at the end."""
 
     def __init__(
         self,
         gate: Gate,
         *,
         name: str,
-        every_s: float,
+        every_s: tuple[float, float],
         clock: Callable[[], float],
         before: Callable[[], None],
     ) -> None:
         """``before`` is called before each look: the sampler's watch for a suspend."""
         super().__init__(name=f"localllm-power-{name}", daemon=True)
         self._gate = gate
-        self._every_s = every_s
+        self._fast_s, self._steady_s = every_s
         self._clock = clock
         self._before = before
         self.answered = 0
@@ -102,25 +106,31 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Look until the end, or until there is nothing to see any more."""
+        marked_s, answered = self._clock(), -1
         try:
             while (mark := self._gate.wait_for_work()) is not None:
-                began = self._clock()
+                began_s = self._clock()
+                if mark != answered:
+                    marked_s, answered = began_s, mark
                 self._before()
                 more = self.look()
                 self._answer(mark)
                 if not more:
                     return
-                took = self._clock() - began
-                self._gate.wait_for_turn(max(self._every_s - took, min(took, REST_S)), mark)
+                ended_s = self._clock()
+                took_s = ended_s - began_s
+                every_s = self._fast_s if ended_s - marked_s < FAST_S else self._steady_s
+                self._gate.wait_for_turn(max(every_s - took_s, min(took_s, REST_S)), mark)
         finally:
             self.ended = True
             self._answer(self._gate.mark)
             self.let_go()
 
     def _answer(self, mark: int) -> None:
-        with self._gate.answered:
-            self.answered = mark
-            self._gate.answered.notify_all()
+        if mark != self.answered or self.ended:
+            with self._gate.answered:
+                self.answered = mark
+                self._gate.answered.notify_all()
 
     def look(self) -> bool:
         """Look once; False when there is nothing to see any more."""
@@ -132,69 +142,37 @@ class Lane(threading.Thread):
 
 
 class MeterLane(Lane):
-    """A meter and its readings, as two columns of numbers: small, and nothing to collect."""
+    """Meters of one driver, read one after the other."""
 
     def __init__(
-        self, gate: Gate, meter: Meter, clock: Callable[[], float], before: Callable[[], None]
+        self,
+        gate: Gate,
+        recordings: Sequence[Recording],
+        clock: Callable[[], float],
+        before: Callable[[], None],
     ) -> None:
-        """Take a meter; it is this thread's from here on."""
-        self.source = meter.source
+        """Take recordings of one driver: their meters are this thread's from here on."""
+        every_s = [intervals_s(recording.source) for recording in recordings]
         super().__init__(
             gate,
-            name=self.source.device,
-            every_s=interval_s(self.source.period_s),
+            name=recordings[0].source.device,
+            every_s=min(every_s),
             clock=clock,
             before=before,
         )
-        self._meter = meter
-        self._lock = threading.Lock()
-        self._times = array("d")
-        self._values = array("d")
-        self._lost: str | None = None
+        self._recordings = tuple(recordings)
 
     def look(self) -> bool:
-        """Keep one reading."""
-        try:
-            reading = self._meter.read()
-        except MeterLost as lost:
-            self._lost = lost.reason
-            return False
-        except Exception as error:  # a broken meter must not end a chat, nor vanish without a word
-            self._lost = f"the meter failed: {type(error).__name__}: {error}"
-            return False
-        if reading is not None:
-            value = reading.joules if self.source.kind == "counter" else reading.watts
-            if value is not None:
-                self.keep(reading.t_s, value)
-        return True
+        """Read every meter that is not lost."""
+        for recording in self._recordings:
+            recording.look()
+        return any(recording.lost is None for recording in self._recordings)
 
     def let_go(self) -> None:
-        """Close the meter."""
-        with suppress(Exception):  # it has ended; nobody can do anything about it any more
-            self._meter.close()
-
-    def keep(self, t_s: float, value: float) -> None:
-        """Remember joules or watts, by the kind of the source."""
-        with self._lock:
-            if len(self._times) >= MAX_READINGS:
-                del self._times[: MAX_READINGS // 2]
-                del self._values[: MAX_READINGS // 2]
-            self._times.append(t_s)
-            self._values.append(value)
-
-    def trace(self, since_s: float | None, slept_s: tuple[float, ...]) -> Trace:
-        """Return the readings so far, from the last one before ``since_s`` on."""
-        with self._lock:
-            first = 0 if since_s is None else max(bisect_left(self._times, since_s) - 1, 0)
-            times, values = self._times[first:], self._values[first:]
-        counts = self.source.kind == "counter"
-        pairs = zip(times, values, strict=True)
-        readings = (
-            tuple(Reading(t_s=t, joules=v) for t, v in pairs)
-            if counts
-            else tuple(Reading(t_s=t, watts=v) for t, v in pairs)
-        )
-        return Trace(source=self.source, readings=readings, lost=self._lost, slept_s=slept_s)
+        """Close the meters."""
+        for recording in self._recordings:
+            if recording.lost is None:
+                recording.close()
 
 
 class WatcherLane(Lane):
@@ -209,7 +187,13 @@ class WatcherLane(Lane):
         before: Callable[[], None],
     ) -> None:
         """Take a watcher; it is this thread's from here on."""
-        super().__init__(gate, name=f"health-{index}", every_s=HEALTH_S, clock=clock, before=before)
+        super().__init__(
+            gate,
+            name=f"health-{index}",
+            every_s=(HEALTH_S, HEALTH_S),
+            clock=clock,
+            before=before,
+        )
         self._watcher = watcher
         self._seen: deque[Health] = deque(maxlen=MAX_HEALTHS)
 
@@ -225,17 +209,25 @@ class WatcherLane(Lane):
 
     def let_go(self) -> None:
         """Close the watcher."""
-        with suppress(Exception):  # as above
+        with suppress(Exception):  # as with a meter
             self._watcher.close()
 
     def latest(self) -> Health | None:
         """Return the last look."""
-        seen = self._seen
         try:
-            return seen[-1]
+            return self._seen[-1]
         except IndexError:
             return None
 
     def since(self, since_s: float) -> tuple[Health, ...]:
         """Return the looks since a moment."""
         return tuple(health for health in self._seen.copy() if health.t_s >= since_s)
+
+
+def drivers(recordings: Sequence[Recording]) -> list[list[Recording]]:
+    """Return recordings by the driver that a hang would stop: each GPU's, RAPL, a battery."""
+    groups: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        key = recording.source.pci_id or recording.source.name
+        groups.setdefault(key, []).append(recording)
+    return list(groups.values())

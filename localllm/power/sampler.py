@@ -1,7 +1,7 @@
 """The power sampler: reads every meter at its own rate while something runs, and rests otherwise.
 
-Each meter and each watcher has a thread of its own (``lane.py``), so that a slow driver delays
-neither the others nor whoever asks for the readings. At rest there are no calls and no wake-ups.
+Each driver has a thread of its own (``lane.py``), so that a slow one delays neither the others nor
+whoever asks for the readings. At rest there are no calls and no wake-ups.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Self
 
 from localllm.core.readings import Health, Trace
-from localllm.power.lane import Gate, Lane, MeterLane, WatcherLane
+from localllm.power.lane import Gate, Lane, MeterLane, WatcherLane, drivers
 from localllm.power.meter import Missing, Opened
+from localllm.power.recording import Recording
 
 LEAST_SLEEP_S = 0.5
 """By how much the clock that counts a suspend must run ahead: below is scheduling, not sleep."""
@@ -52,7 +53,11 @@ class Sampler:
         self._clock = clock
         self._boottime = boottime
         self._gate = Gate()
-        self._meters = [MeterLane(self._gate, m, clock, self._note_sleep) for m in opened.meters]
+        self._recordings = [Recording(meter) for meter in opened.meters]
+        self._meters = [
+            MeterLane(self._gate, group, clock, self._note_sleep)
+            for group in drivers(self._recordings)
+        ]
         self._watchers = [
             WatcherLane(self._gate, watcher, index, clock, self._note_sleep)
             for index, watcher in enumerate(opened.watchers)
@@ -96,7 +101,10 @@ class Sampler:
         self._gate.set(running=False)
 
     def mark(self) -> None:
-        """Have every meter read now: the edge of a window falls where this is called."""
+        """Have every meter read now: the edge of a window falls where this is called.
+
+        Counters are then read fast for a while, so the end of one phase is the start of the next.
+        """
         self._gate.set(mark=True)
 
     def settle(self, timeout_s: float = 0.25) -> bool:
@@ -122,7 +130,7 @@ class Sampler:
         """
         self._note_sleep()
         slept = self._slept
-        return tuple(lane.trace(since_s, slept) for lane in self._meters)
+        return tuple(recording.trace(since_s, slept) for recording in self._recordings)
 
     def health(self) -> tuple[Health, ...]:
         """Return the last look at every device that tells of itself."""

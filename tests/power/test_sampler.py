@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from localllm.core.readings import Health, Kind, Reading, Source
-from localllm.power.lane import MAX_READINGS, Gate, MeterLane, interval_s
+from localllm.power.lane import drivers, intervals_s
 from localllm.power.meter import MeterLost, Opened
+from localllm.power.recording import MAX_READINGS, Recording
 from localllm.power.sampler import Sampler
 
 PATIENCE_S = 20.0
@@ -22,7 +24,9 @@ PATIENCE_S = 20.0
 
 
 def source(device: str = "test", *, kind: Kind = "counter", period_s: float = 0.1) -> Source:
-    return Source(name="test", scope="GPU board", kind=kind, device=device, period_s=period_s)
+    """The name tells drivers apart, and so threads; the device only meters."""
+    name = "RAPL" if "package" in device else device
+    return Source(name=name, scope="GPU board", kind=kind, device=device, period_s=period_s)
 
 
 class Scripted:
@@ -231,32 +235,52 @@ def test_health_is_the_last_look_and_its_history() -> None:
 
 
 def test_only_the_asked_part_of_the_memory_is_handed_out() -> None:
-    lane = MeterLane(Gate(), Scripted(), time.monotonic, lambda: None)
+    kept = Recording(Scripted())
     for t in range(10):
-        lane.keep(float(t), float(t))
-    assert [r.t_s for r in lane.trace(7.5, ()).readings] == [7.0, 8.0, 9.0]
-    assert [r.t_s for r in lane.trace(99.0, ()).readings] == [9.0]
-    assert len(lane.trace(None, ()).readings) == 10
+        kept.keep(Reading(t_s=float(t), joules=float(t)))
+    assert [r.t_s for r in kept.trace(7.5, ()).readings] == [7.0, 8.0, 9.0]
+    assert [r.t_s for r in kept.trace(99.0, ()).readings] == [9.0]
+    assert len(kept.trace(None, ()).readings) == 10
 
 
 def test_the_memory_of_a_meter_is_bounded_and_keeps_the_latest() -> None:
-    lane = MeterLane(Gate(), Scripted(kind="instant"), time.monotonic, lambda: None)
+    kept = Recording(Scripted(kind="instant"))
     for t in range(MAX_READINGS + 10):
-        lane.keep(float(t), 5.0)
-    readings = lane.trace(None, ()).readings
+        kept.keep(Reading(t_s=float(t), watts=5.0))
+    readings = kept.trace(None, ()).readings
     assert len(readings) == MAX_READINGS // 2 + 10
     assert readings[-1].t_s == MAX_READINGS + 9
     assert (readings[0].watts, readings[0].joules) == (5.0, None)
 
 
 @pytest.mark.parametrize(
-    ("period_s", "interval"),
-    [(0.001, 0.1), (0.1, 0.05), (0.2, 0.1), (1.0, 0.5), (30.0, 0.5)],
+    ("kind", "period_s", "near_an_edge_s", "far_from_one_s"),
+    [
+        ("counter", 0.001, 0.1, 0.2),  # RAPL: nobody can follow it
+        ("counter", 0.1, 0.05, 0.2),  # NVML: twice a tick, then only for the display
+        ("instant", 0.1, 0.05, 0.05),  # what is not seen is lost
+        ("average", 0.1, 0.1, 0.1),
+        ("instant", 1.0, 0.5, 0.5),  # a battery
+        ("instant", 30.0, 0.5, 0.5),
+    ],
 )
-def test_a_meter_is_read_twice_in_its_period_but_within_bounds(
-    period_s: float, interval: float
+def test_a_meter_is_read_as_often_as_it_gains_from(
+    kind: Kind, period_s: float, near_an_edge_s: float, far_from_one_s: float
 ) -> None:
-    assert interval_s(period_s) == pytest.approx(interval)
+    found = intervals_s(source(kind=kind, period_s=period_s))
+    assert found == pytest.approx((near_an_edge_s, far_from_one_s))
+
+
+def test_meters_share_a_thread_only_with_their_own_driver() -> None:
+    meters = [Scripted(name) for name in ("a", "b", "package 0", "package 0 memory")]
+    meters[0].source = replace(meters[0].source, pci_id="0000:01:00.0")
+    meters[1].source = replace(meters[1].source, pci_id="0000:02:00.0")
+    groups = drivers([Recording(meter) for meter in meters])
+    assert [[r.source.device for r in group] for group in groups] == [
+        ["a"],
+        ["b"],
+        ["package 0", "package 0 memory"],
+    ]
 
 
 def until(holds: Callable[[], bool]) -> None:

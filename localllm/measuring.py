@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from localllm.core.hardware import Hardware
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
-from localllm.metering import Meters
 from localllm.own_runs import OwnRuns
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from localllm.core.model import ModelSpec
     from localllm.core.readings import Energy, Health, Unmeasured
     from localllm.core.shortfall import Shortfall
+    from localllm.metering import Meters
     from localllm.records.shortfalls import OwnShortfalls
 
 
@@ -74,6 +74,8 @@ class Measuring:
         """
         self._close_meters()
         self._plan, self._content_id = plan, content_id
+        from localllm.metering import Meters  # while the model loads: 15 ms before it is not
+
         self.meters = Meters(plan, own_pid=own_pid)
         self.meters.open()
 

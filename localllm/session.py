@@ -150,15 +150,6 @@ class Session:
         self._planner.start()
         return self
 
-    def start_engine(self) -> Self:
-        """Start the engine's process in the background, so that reading and planning hide it."""
-        from localllm.engine.client import EngineClient
-
-        engine = self._started_engine()
-        if isinstance(engine, EngineClient):
-            engine.start()
-        return self
-
     def make_plan(self, model: Plannable, policy: Policy, *, to_run: bool = False) -> Plan:
         """Plan ``model`` on this session's machine, whether it fits or not (``Plan.verdict``).
 

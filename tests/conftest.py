@@ -22,6 +22,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What the person has measured moves no test, and no test adds to it.
 os.environ["LOCALLLM_MEASUREMENTS"] = "off"
 
+# No test leaves a cache behind, or finds one.
+os.environ["LOCALLLM_CACHE_DIR"] = f"{os.devnull}/nowhere"
+
 
 def pytest_collection_finish() -> None:
     """Looks for garbage less often, and not among the thousands of tests: a tenth of the time."""

@@ -7,7 +7,7 @@ that no claim of the file costs memory or time.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from localllm.errors import GGUFError
 from localllm.units import MiB, format_bytes
@@ -17,6 +17,9 @@ MAX_HEADER_BYTES = 256 * MiB
 """The largest known headers, of 262,144-token vocabularies, have 16 to 30 MiB."""
 MAX_STRING = 2**30
 """ggml's own limit, in bytes."""
+
+LONG = 10_000
+"""Strings of an array whose end is worth remembering: a millisecond's walk."""
 
 DAMAGED = "The file is damaged or incomplete: download it again."
 INCOMPLETE = "The download is probably incomplete: let it finish, or download the file again."
@@ -35,10 +38,15 @@ ReadAt = Callable[[int, int, int], bytes]
 class Cursor:
     """A position in the file, and a window of bytes that moves along with it."""
 
-    __slots__ = ("_base", "_buffer", "_position", "_read_at", "size")
+    __slots__ = ("_base", "_buffer", "_known_ends", "_position", "_read_at", "ends", "size")
 
-    def __init__(self, read_at: ReadAt, size: int) -> None:
+    def __init__(
+        self, read_at: ReadAt, size: int, known_ends: Mapping[tuple[int, int], int]
+    ) -> None:
         self._read_at = read_at
+        self._known_ends = known_ends
+        self.ends: dict[tuple[int, int], int] = {}
+        """Where long arrays of strings end, by where they begin and their number."""
         self.size = size
         self._buffer = b""
         self._base = 0
@@ -110,7 +118,17 @@ class Cursor:
         return layout.unpack_from(self._buffer, position)
 
     def skip_strings(self, n: int, what: str) -> None:
-        """Pass over ``n`` strings by their lengths, a few tens of nanoseconds each."""
+        """Pass over ``n`` strings by their lengths, 0.1 us each, or at once where it was done."""
+        begin = self.offset
+        end = self._known_ends.get((begin, n)) if n >= LONG else None
+        if end is not None and begin + 8 * n <= end <= self.size:
+            self.skip(end - begin)
+        else:
+            self._walk_strings(n, what)
+        if n >= LONG:
+            self.ends[begin, n] = self.offset
+
+    def _walk_strings(self, n: int, what: str) -> None:
         unpack = U64.unpack_from
         n_done = 0
         while n_done < n:

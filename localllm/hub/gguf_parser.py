@@ -8,7 +8,7 @@ are walked and not kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from localllm.core.model import MetadataValue, TensorInfo
@@ -104,12 +104,22 @@ def parse_buffer(buffer: bytes, size: int | None = None) -> GGUFHeader:
     return parse_header(read_at, len(buffer) if size is None else size)
 
 
-def parse_header(read_at: ReadAt, size: int) -> GGUFHeader:
-    """Parse the header of a file of ``size`` bytes. Raises GGUFError and what ``read_at`` does."""
+def parse_header(
+    read_at: ReadAt,
+    size: int,
+    *,
+    known_ends: Mapping[tuple[int, int], int] | None = None,
+    keep_ends: Callable[[Mapping[tuple[int, int], int]], None] | None = None,
+) -> GGUFHeader:
+    """Parse the header of a file of ``size`` bytes. Raises GGUFError and what ``read_at`` does.
+
+    ``known_ends``: where long arrays of strings end, from an earlier parse of the same bytes, which
+    gave it to ``keep_ends`` (``walks.py``).
+    """
     start = read_at(0, min(size, 24), min(size, 512))
     if size < 24 or not start.startswith(MAGIC):
         raise foreign_error(start, size)
-    cursor = Cursor(read_at, size)
+    cursor = Cursor(read_at, size, known_ends or {})
     cursor.skip(len(MAGIC))
     version = _version(cursor)
     n_tensors = cursor.number(I64, "the number of tensors")
@@ -124,6 +134,8 @@ def parse_header(read_at: ReadAt, size: int) -> GGUFHeader:
     for _ in range(n_kv):
         metadata.read_one()
     tensors, data_offset = read_tensors(cursor, n_tensors, metadata.alignment)
+    if keep_ends is not None:
+        keep_ends(cursor.ends)
     return GGUFHeader(
         version=version,
         metadata=metadata.values,

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from localllm.system.folders import own_folder
 from localllm.units import MiB
 
 MAX_BYTES = 512 * MiB
@@ -60,12 +61,7 @@ class _Entry(NamedTuple):
 
 def cache_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the cache folder, which may not exist: ``LOCALLLM_CACHE_DIR``, or the system's."""
-    override = environ.get("LOCALLLM_CACHE_DIR")
-    if override:
-        return Path(override).expanduser()
-    import platformdirs  # 10 ms that an override need not pay
-
-    return Path(platformdirs.user_cache_dir("localllm", appauthor=False))
+    return own_folder("cache", environ)
 
 
 class HeaderCache:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from localllm.system.folders import own_folder
 
 
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the state folder, which may not exist yet: ``LOCALLLM_STATE_DIR``, or the system's."""
-    override = environ.get("LOCALLLM_STATE_DIR")
-    if override:
-        return Path(override).expanduser()
-    if sys.platform.startswith("linux"):  # as platformdirs has it, which takes 10 ms to import
-        base = environ.get("XDG_STATE_HOME", "")
-        return Path(base if base.strip() else "~/.local/state").expanduser() / "localllm"
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("localllm", appauthor=False))
+    return own_folder("state", environ)
 
 
 def measurements_path(environ: Mapping[str, str] = os.environ) -> Path:

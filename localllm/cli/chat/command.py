@@ -186,44 +186,46 @@ def _run(
     proves: bool,
     as_json: bool,
 ) -> None:
-    from localllm.cli.chat.oneshot import answer_once, question
     from localllm.cli.signals import ended_by_signals
-    from localllm.session import Session, conversation_store, resolve_model
+    from localllm.starting import start_engine
 
     if model is None and resume is None:
         raise UsageError(
             "MODEL is missing.",
             hint="localllm chat demo talks to the small model that comes with localllm.",
         )
-    text = question(prompt) if once else None
-    keep = not once or resume is not None
-    with ended_by_signals(), Session() as session:
-        session.start_engine()
-        local = resolve_model(model) if model is not None else None
+    # Its process gets ready while everything else is imported and the plan is made.
+    with ended_by_signals(), start_engine() as engine:
         from localllm.cli.chat.names import reference
+        from localllm.cli.chat.oneshot import answer_once, question
         from localllm.cli.chat.state import Chat
+        from localllm.session import Session, conversation_store, resolve_model
 
+        text = question(prompt) if once else None
+        local = resolve_model(model) if model is not None else None
         store = conversation_store()
-        conversation = _conversation(store, model, local, resume, system, keep=keep)
-        chat_ = Chat(
-            session=session,
-            store=store,
-            conversation=conversation,
-            model_name=reference(model) if model is not None else conversation.header.model,
-            policy=policy,
-            settings=settings,
-            proves=proves,
-        )
-        try:
-            if text is not None:
-                answer_once(chat_, text, local, as_json=as_json, raw=raw)
-                return
-            chat_.load(local)
-            from localllm.cli.chat.repl import Repl
+        keep = not once or resume is not None
+        with Session(engine=engine) as session:
+            conversation = _conversation(store, model, local, resume, system, keep=keep)
+            chat_ = Chat(
+                session=session,
+                store=store,
+                conversation=conversation,
+                model_name=reference(model) if model is not None else conversation.header.model,
+                policy=policy,
+                settings=settings,
+                proves=proves,
+            )
+            try:
+                if text is not None:
+                    answer_once(chat_, text, local, as_json=as_json, raw=raw)
+                    return
+                chat_.load(local)
+                from localllm.cli.chat.repl import Repl
 
-            Repl(chat_).run()
-        finally:
-            chat_.close()
+                Repl(chat_).run()
+            finally:
+                chat_.close()
 
 
 def _conversation(

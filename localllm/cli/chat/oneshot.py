@@ -9,7 +9,6 @@ from localllm.cli.chat.state import Chat
 from localllm.cli.chat.terminal import safe
 from localllm.cli.chat.turn import Answer
 from localllm.cli.output import LiveLine, emit_json, failure, note
-from localllm.core.energy_document import answer_energy_document
 from localllm.core.generation import CompletionRequest, Event, PromptProgress, TextDelta
 from localllm.errors import EngineError, UsageError
 from localllm.session import LocalModel
@@ -126,6 +125,8 @@ def question(prompt: str | None) -> str:
 
 
 def _document(chat: Chat, answer: Answer) -> dict[str, object]:
+    from localllm.core.energy_document import answer_energy_document
+
     session, stats = chat.session, answer.stats
     loaded, plan, model = session.loaded, session.plan, session.model
     document: dict[str, object] = {

@@ -27,11 +27,9 @@ from localllm.core.generation import (
     PromptProgress,
     RunStats,
 )
-from localllm.core.live import Live
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.core.prediction import predicted
-from localllm.core.readings import Unmeasured
 from localllm.errors import EngineError
 from localllm.records.entries import Entry
 from localllm.session import LocalModel, Session, resolve_model
@@ -39,6 +37,7 @@ from localllm.session import LocalModel, Session, resolve_model
 if TYPE_CHECKING:
     from localllm.cli.chat.status import Status
     from localllm.cli.chat.view import View
+    from localllm.core.live import Live
     from localllm.session import Conversation, ConversationStore
 
 _SHOW_LOAD_AFTER_S = 0.15
@@ -244,7 +243,11 @@ class Chat:
     def live(self) -> Live:
         """Return the watts of this moment."""
         meters = self.session.measuring.meters
-        return Live() if meters is None else meters.live()
+        if meters is not None:
+            return meters.live()
+        from localllm.core.live import Live
+
+        return Live()
 
     def write_error(self) -> str | None:
         """Return, once, why the conversation cannot be kept."""
@@ -313,6 +316,8 @@ def _power(last: Answer | None) -> _PowerFields:
     """The mean watts and the joules a token of the last answer, where they were measured."""
     if last is None or last.energy is None or last.stats is None:
         return {}
+    from localllm.core.readings import Unmeasured
+
     decode = last.energy.decode
     if isinstance(decode, Unmeasured) or last.stats.n_gen < 2:
         return {}

@@ -17,10 +17,10 @@ from localllm.core.generation import (
     RunStats,
     TextDelta,
 )
-from localllm.core.joules import AnswerEnergy
 
 if TYPE_CHECKING:  # one answer for a pipe shows no Markdown, which takes 40 ms to import
     from localllm.cli.chat.view import View
+    from localllm.core.joules import AnswerEnergy
 
 
 @dataclass(slots=True)

@@ -125,8 +125,8 @@ class Sampler:
     def traces(self, since_s: float | None = None) -> tuple[Trace, ...]:
         """Return the readings of every meter, from the last one before ``since_s`` on.
 
-        A display that wants the watts of now asks for the last seconds only: the whole memory of
-        an hour takes some 20 ms to hand out.
+        A display that wants the watts of now asks for the last seconds only: the whole memory
+        takes up to 80 ms to hand out.
         """
         self._note_sleep()
         slept = self._slept

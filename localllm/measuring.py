@@ -97,13 +97,21 @@ class Measuring:
     def metered(self, events: Iterator[Event]) -> Iterator[Event]:
         """Pass a run's events on, with the meters reading meanwhile."""
         meters = self.meters
-        if meters is not None:
-            meters.start()
-        try:
+        if meters is None:
             yield from events
+            return
+        from localllm.core.generation import TextDelta
+
+        meters.start()
+        decodes = False
+        try:
+            for event in events:
+                if not decodes and isinstance(event, TextDelta):
+                    decodes = True
+                    meters.mark()
+                yield event
         finally:
-            if meters is not None:
-                meters.rest()
+            meters.rest()
 
     def keep_answer(self, finished: Finished) -> AnswerEnergy | None:
         """Keep what an answer took beside its estimates, and return its energy if it was read."""

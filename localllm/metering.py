@@ -80,6 +80,12 @@ class Meters:
             self._cancel_rest()
         self._read()
 
+    def mark(self) -> None:
+        """Read every meter now: here one phase of a run ends and another begins."""
+        sampler = self._sampler
+        if sampler is not None:
+            sampler.mark()
+
     def rest(self) -> None:
         """Stop reading shortly after a run that has ended; while idling is not known, later."""
         with self._lock:

@@ -118,7 +118,7 @@ def test_the_estimate_is_near_what_the_gpu_measures(
         model = resolve_model(str(path))
         plan = session.make_plan(model, Policy(n_ctx=1024, n_gpu_layers=n_gpu_layers))
         assert plan.speed is not None
-        events: list[Event] = list(session.load(model, plan))
+        events = list(session.load(model, plan))
         assert isinstance(events[-1], Loaded), events[-1]
         fastest = {test.label: 0.0 for test in tests}
         for event in session.bench(tests):

@@ -4,8 +4,11 @@
 //
 // It loads the model, prints "ready", then answers lines on stdin with wall and processor nanoseconds:
 //   tg N      as llama-bench's text generation: decode, synchronize, a random next token
+//   pp N      as llama-bench's prompt processing: random tokens in batches, one synchronize
 //   greedy N  as a chat: sample, decode; from the first token drawn to the last, no text made
+//   usual N   the same with top-k, top-p, min-p, temperature and a draw
 
+#include "ggml-cpu.h"
 #include "llama.h"
 
 #include <stdio.h>
@@ -62,10 +65,39 @@ static struct times tg(struct llama_context * ctx, int n_vocab, int n) {
     return since(began);
 }
 
-static struct times greedy(struct llama_context * ctx, llama_token first, int n) {
+static struct times pp(struct llama_context * ctx, int n_vocab, int n) {
+    llama_memory_clear(llama_get_memory(ctx), false);
+    llama_token * tokens = malloc(n * sizeof(llama_token));
+    for (int i = 0; i < n; i++) {
+        tokens[i] = rand() % n_vocab;
+    }
+    const int n_batch = llama_n_batch(ctx);
+    const struct times began = now();
+    for (int i = 0; i < n; i += n_batch) {
+        const int n_now = n - i < n_batch ? n - i : n_batch;
+        if (llama_decode(ctx, llama_batch_get_one(tokens + i, n_now)) != 0) {
+            fprintf(stderr, "llama_decode failed\n");
+            exit(1);
+        }
+    }
+    llama_synchronize(ctx);
+    const struct times took = since(began);
+    free(tokens);
+    return took;
+}
+
+static struct times chat(struct llama_context * ctx, llama_token first, int n, int usual) {
     llama_memory_clear(llama_get_memory(ctx), false);
     struct llama_sampler * chain = llama_sampler_chain_init(llama_sampler_chain_default_params());
-    llama_sampler_chain_add(chain, llama_sampler_init_greedy());
+    if (usual) {
+        llama_sampler_chain_add(chain, llama_sampler_init_top_k(40));
+        llama_sampler_chain_add(chain, llama_sampler_init_top_p(0.95f, 1));
+        llama_sampler_chain_add(chain, llama_sampler_init_min_p(0.05f, 1));
+        llama_sampler_chain_add(chain, llama_sampler_init_temp(0.8f));
+        llama_sampler_chain_add(chain, llama_sampler_init_dist(1));
+    } else {
+        llama_sampler_chain_add(chain, llama_sampler_init_greedy());
+    }
     decode(ctx, &first);
     llama_token token = llama_sampler_sample(chain, ctx, -1);
     const struct times began = now();
@@ -102,6 +134,9 @@ int main(int argc, char ** argv) {
     if (ctx == NULL) {
         return 1;
     }
+    struct ggml_threadpool_params tparams = ggml_threadpool_params_default(atoi(argv[2]));
+    struct ggml_threadpool * pool = ggml_threadpool_new(&tparams); // as llama-bench does
+    llama_attach_threadpool(ctx, pool, NULL);
     const struct llama_vocab * vocab = llama_model_get_vocab(model);
     const int n_vocab = llama_vocab_n_tokens(vocab);
     printf("ready\n");
@@ -109,12 +144,15 @@ int main(int argc, char ** argv) {
     char test[16];
     int n;
     while (scanf("%15s %d", test, &n) == 2) {
-        const struct times t =
-            strcmp(test, "tg") == 0 ? tg(ctx, n_vocab, n) : greedy(ctx, llama_vocab_bos(vocab), n);
+        const struct times t = strcmp(test, "tg") == 0   ? tg(ctx, n_vocab, n)
+                               : strcmp(test, "pp") == 0 ? pp(ctx, n_vocab, n)
+                                                         : chat(ctx, llama_vocab_bos(vocab), n,
+                                                                strcmp(test, "usual") == 0);
         printf("%lld %lld\n", t.wall_ns, t.cpu_ns);
         fflush(stdout);
     }
     llama_free(ctx);
+    ggml_threadpool_free(pool);
     llama_model_free(model);
     llama_backend_free();
     return 0;

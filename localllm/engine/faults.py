@@ -75,6 +75,6 @@ def _echo(talker: Talker, tokens: tuple[int, ...], wire: Wire) -> Finished:
     )
     answer = Answer(talker.engine, task, wire)
     for token in tokens:
-        answer.send(token)
+        answer.send(talker.engine.vocab.known[token])
     answer.flush()
     return Finished(reason="stop", stats=answer.stats(0))

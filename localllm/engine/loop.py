@@ -20,7 +20,6 @@ from localllm.core.generation import (
     PromptProgress,
     RunStats,
     Sampling,
-    TextDelta,
     Timeline,
 )
 from localllm.engine.drawing import Drawing
@@ -30,7 +29,7 @@ from localllm.engine.reasoning import Segment, Separator
 from localllm.engine.refusals import PromptTooLong, undecoded
 from localllm.engine.sampling import seed_of
 from localllm.engine.text import StopStrings, Utf8
-from localllm.engine.vocab import Vocab
+from localllm.engine.vocab import Known, Vocab
 from localllm.engine.wire import Wire
 from localllm.errors import UsageError
 
@@ -114,6 +113,7 @@ class Answer:
         self._engine, self._task, self._wire = engine, task, wire
         self._utf8 = Utf8()
         self.stops = StopStrings(task.stop)
+        self._passes = False
         self._n_cached = 0
         self._n_gen = 0
         self._prompt_s = self._tg_s = 0.0
@@ -145,24 +145,25 @@ class Answer:
     def write(self) -> FinishReason:
         """Generate tokens until something ends the answer."""
         engine, wire, stops = self._engine, self._wire, self.stops
-        context, memory, vocab = engine.context, engine.memory, engine.vocab
-        drawing = engine.drawing
+        context, memory, drawing = engine.context, engine.memory, engine.drawing
         limit = 2**62 if self._task.max_tokens is None else self._task.max_tokens
-        sample, is_eog = C.llama_sampler_sample, vocab.is_eog
+        sample, known, monotonic = C.llama_sampler_sample, engine.vocab.known, time.monotonic
+        sends_late = engine.on_gpu_only
         first_s = 0.0
         if limit <= 0:
             return "length"
         while True:
             token = sample(drawing.chain, context, -1)
-            now = time.monotonic()
+            now = monotonic()
             if self._n_gen == 0:
                 first_s = self._first_token_s = now
-            if is_eog(vocab.pointer, token):
+            drawn = known[token]
+            if drawn.ends:
                 return "stop"
             self._n_gen += 1
             self._tg_s = now - first_s
-            if not engine.on_gpu_only:
-                self.send(token)
+            if not sends_late:
+                self.send(drawn)
                 if stops.hit is not None:
                     return "stop_string"
             last = self._n_gen >= limit
@@ -173,8 +174,8 @@ class Answer:
                 drawing.watch(now)
             if reason is None:
                 self._expect(memory.append(token))
-            if engine.on_gpu_only:
-                self.send(token)
+            if sends_late:
+                self.send(drawn)
                 if stops.hit is not None:
                     return "stop_string"
             if reason is not None:
@@ -195,11 +196,23 @@ class Answer:
             raise _Interrupted
         raise undecoded(code)
 
-    def send(self, token: int) -> None:
+    def send(self, token: Known) -> None:
         """Send a token's text as far as it is certain."""
-        text = self._utf8.feed(self._engine.vocab.piece(token))
-        if text:
+        utf8 = self._utf8
+        text = token.text if utf8.between else None
+        if text is None:
+            text = utf8.feed(token.piece)
+        if not text:
+            return
+        if self._passes or self._now_passes():
+            self._wire.emit_text(text, "answer", self._n_gen, self._tg_s)
+        else:
             self._pass_on(self._task.separator.feed(text))
+
+    def _now_passes(self) -> bool:
+        """Whether text needs no looking at any more: no stop strings, all of it the answer."""
+        self._passes = not self._task.stop and self._task.separator.is_done
+        return self._passes
 
     def _pass_on(self, segments: list[Segment]) -> None:
         for channel, text in segments:
@@ -209,14 +222,7 @@ class Answer:
                 self._emit(channel, text)
 
     def _emit(self, channel: Channel, text: str) -> None:
-        self._wire.emit(
-            TextDelta(
-                text=text,
-                channel=channel,
-                n_tokens=self._n_gen,
-                tg_s=self._tg_s,
-            )
-        )
+        self._wire.emit_text(text, channel, self._n_gen, self._tg_s)
 
     def flush(self) -> None:
         """Send what was held back: an unfinished character, half a tag, half a stop string."""

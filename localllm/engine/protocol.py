@@ -20,6 +20,7 @@ from localllm.core.generation import (
     BenchDone,
     BenchSample,
     BenchTest,
+    Channel,
     ChatRequest,
     CompletionRequest,
     Died,
@@ -163,6 +164,9 @@ EVENTS: Mapping[str, type[Reply]] = {
 TERMINAL = (Loaded, Finished, BenchDone, Proved, Failed, Died, EngineInfo)
 """Events that end a request."""
 
+_TEXT, _TEXT_WITHIN = b'"event":"TextDelta"', 48
+_TEXT_FIELDS = ("text", "channel", "n_tokens", "tg_s")
+_CHANNELS = get_args(Channel)
 _OPS = {kind: op for op, kind in REQUESTS.items()}
 _quote = json.encoder.encode_basestring_ascii
 _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
@@ -181,17 +185,39 @@ def decode_request(line: bytes) -> tuple[int, Request]:
 
 def encode_event(request_id: int, event: Reply) -> bytes:
     """Return one line, its end included."""
-    if type(event) is TextDelta:  # one per token: a third of the time of the general way
-        return (
-            f'{{"id":{request_id},"event":"TextDelta","body":{{"text":{_quote(event.text)},'
-            f'"channel":"{event.channel}","n_tokens":{event.n_tokens},"tg_s":{event.tg_s!r}}}}}\n'
-        ).encode()
+    if type(event) is TextDelta:
+        return encode_text(request_id, event.text, event.channel, event.n_tokens, event.tg_s)
     body = {"id": request_id, "event": type(event).__name__, "body": _plain(event)}
     return _dumps(body).encode() + b"\n"
 
 
+def encode_text(request_id: int, text: str, channel: str, n_tokens: int, tg_s: float) -> bytes:
+    """Return the line of a ``TextDelta``: one per token, in a third of the general way's time."""
+    return (
+        f'{{"id":{request_id},"event":"TextDelta","body":{{"text":{_quote(text)},'
+        f'"channel":"{channel}","n_tokens":{n_tokens},"tg_s":{tg_s!r}}}}}\n'
+    ).encode()
+
+
 def decode_event(line: bytes) -> tuple[int, Reply]:
     """Read one event line. Raises ``ProtocolError``."""
+    if _TEXT in line[:_TEXT_WITHIN]:  # one per token, as well
+        try:
+            message = json.loads(line)
+            body = message["body"]
+            text, channel, n_tokens, tg_s = map(body.pop, _TEXT_FIELDS)
+            if (
+                type(text) is str
+                and channel in _CHANNELS
+                and type(n_tokens) is int
+                and type(tg_s) is float
+                and not body
+                and message["event"] == "TextDelta"
+            ):
+                delta = TextDelta(text=text, channel=channel, n_tokens=n_tokens, tg_s=tg_s)
+                return message["id"], delta
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass  # the general way says what is wrong with it
     return _decode_line(line, "event", EVENTS)
 
 

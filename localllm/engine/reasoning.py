@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from localllm.core.generation import Channel
 from localllm.engine.text import held_back
@@ -46,6 +46,10 @@ HARMONY_MARKERS = ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|retu
 class Separator(Protocol):
     """Splits a stream of text into channels."""
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all text from here on is the answer, as it stands."""
+
     def feed(self, text: str) -> list[Segment]:
         """Return the text that is certain, by channel."""
 
@@ -72,6 +76,8 @@ def is_harmony(markup: str) -> bool:
 class Plain:
     """No markup at all: everything is the answer."""
 
+    is_done: ClassVar[bool] = True
+
     def feed(self, text: str) -> list[Segment]:
         """Return the text."""
         return [("answer", text)] if text else []
@@ -89,12 +95,18 @@ class TagSeparator:
         self._pairs = tuple(pairs)
         self._buffer = ""
         self._closing: str | None = None
+        self._has_ended = False
         self._state: Callable[[], list[Segment] | None] = self._at_start
         end = prompt.rstrip()
         for pair in self._pairs:
             if end.endswith(pair.opening):
                 self._closing = pair.closing
                 self._state = self._inside
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the answer has begun."""
+        return self._has_ended and not self._buffer
 
     def feed(self, text: str) -> list[Segment]:
         """Return the text that is certain, by channel."""
@@ -151,12 +163,15 @@ class TagSeparator:
         return []
 
     def _outside(self) -> list[Segment] | None:
+        self._has_ended = True
         text = self._take(len(self._buffer))
         return [("answer", text)] if text else None
 
 
 class HarmonySeparator:
     """gpt-oss: ``final`` answers, ``analysis`` and tool calls are reasoning, headers go."""
+
+    is_done: ClassVar[bool] = False
 
     def __init__(self, prompt: str) -> None:
         """Start where the prompt left off: after ``<|start|>assistant``, or inside a message."""

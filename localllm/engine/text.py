@@ -14,10 +14,14 @@ class Utf8:
     def __init__(self) -> None:
         """Start between two characters."""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.between = True
+        """No character is unfinished: what is whole by itself needs no decoder."""
 
     def feed(self, piece: bytes) -> str:
         """Return the characters that are complete."""
-        return self._decoder.decode(piece)
+        text = self._decoder.decode(piece)
+        self.between = not self._decoder.getstate()[0]
+        return text
 
     def finish(self) -> str:
         """Return what an unfinished character becomes."""

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from localllm.engine.protocol import Beat, Hello, Reply, encode_event
+from localllm.core.generation import Channel
+from localllm.engine.protocol import Beat, Hello, Reply, encode_event, encode_text
 
 
 class Flag(Protocol):
@@ -98,6 +99,12 @@ class Wire:
         self._marks += 1
         self._said += 1
         self._write(encode_event(self._request_id, event))
+
+    def emit_text(self, text: str, channel: Channel, n_tokens: int, tg_s: float) -> None:
+        """Send a ``TextDelta`` of the running request: once per token, so without making one."""
+        self._marks += 1
+        self._said += 1
+        self._write(encode_text(self._request_id, text, channel, n_tokens, tg_s))
 
     def _write(self, line: bytes) -> None:
         with self._write_lock:

@@ -15,6 +15,7 @@ from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import Plannable
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
+    from localllm.core.cpu_use import CpuSeconds
     from localllm.core.generation import EngineInfo
     from localllm.core.meters import SeenMeters
     from localllm.records.conversations import Conversation, ConversationStore
@@ -157,6 +158,13 @@ def save_conversation(conversation: Conversation, path: Path) -> None:
     from localllm.records.export import save
 
     save(conversation, path)
+
+
+def cpu_seconds() -> CpuSeconds | None:
+    """Return how long everybody and we have kept the processors busy; None where nobody tells."""
+    from localllm.probes.busy import cpu_seconds as look
+
+    return look()
 
 
 def past_runs(sought: Sought) -> tuple[PastRun, ...]:

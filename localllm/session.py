@@ -17,6 +17,7 @@ from localllm.core.policy import Policy
 from localllm.hub.resolve import LocalModel
 from localllm.lookups import (
     conversation_store,
+    cpu_seconds,
     detect_hardware,
     engine_info,
     forget,
@@ -79,6 +80,7 @@ __all__ = [
     "Session",
     "Summary",
     "conversation_store",
+    "cpu_seconds",
     "detect_hardware",
     "engine_info",
     "forget",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from localllm.core.cpu_use import CpuUse
 from localllm.core.readings import Health
 
 Number = TypeVar("Number", int, float)
@@ -35,10 +36,14 @@ class Conditions:
     """Device and process id of whoever else computed there."""
     used_bytes: int | None = None
     """The most memory in use on all devices together, by everybody."""
+    cpu: CpuUse | None = None
+    """What others did with the processors."""
+    on_cpu: bool = False
+    """Whether the processors compute a part of the test."""
 
     @property
-    def invalid(self) -> tuple[str, ...]:
-        """Why the test says nothing of the machine when it is left alone; empty for a good one."""
+    def faults(self) -> tuple[str, ...]:
+        """What was wrong with the devices."""
         reasons = [
             f"another process (pid {pid}) computed on {device}" for device, pid in self.other_pids
         ]
@@ -47,9 +52,17 @@ class Conditions:
         ]
         return tuple(reasons)
 
+    @property
+    def invalid(self) -> tuple[str, ...]:
+        """Why the test says nothing of the machine when it is left alone; empty for a good one."""
+        disturbance = self.cpu.disturbance if self.on_cpu and self.cpu is not None else None
+        return self.faults if disturbance is None else (*self.faults, disturbance)
 
-def conditions(readings: Sequence[Health]) -> Conditions:
-    """Return what some looks at the devices say together."""
+
+def conditions(
+    readings: Sequence[Health], *, cpu: CpuUse | None = None, on_cpu: bool = False
+) -> Conditions:
+    """Return what some looks at the devices say together, and what the processors did."""
     devices = _by_device(readings)
     clocks = [_known(look.clock_mhz for look in looks) for looks in devices]
     used = [_known(look.used_bytes for look in looks) for looks in devices]
@@ -63,6 +76,8 @@ def conditions(readings: Sequence[Health]) -> Conditions:
             dict.fromkeys((look.device, pid) for look in readings for pid in look.other_pids)
         ),
         used_bytes=sum(max(known) for known in used) if used and all(used) else None,
+        cpu=cpu,
+        on_cpu=on_cpu,
     )
 
 

@@ -305,6 +305,8 @@ def _condition_fields(beside: Beside) -> dict[str, Any]:
         "clock_mhz": seen.clock_mhz,
         "power_limit_w": seen.power_limit_w,
         "throttled": list(seen.throttle),
+        "other_cpus": seen.cpu.others if seen.cpu else None,
+        "stolen_cpus": seen.cpu.stolen if seen.cpu else None,
         "peak_device_bytes": seen.used_bytes,
         "peak_rss_bytes": beside.peak_rss_bytes,
     }

@@ -142,10 +142,16 @@ def check_size(n_models: int, axes: Axes, tests: Sequence[BenchTest]) -> None:
         )
 
 
-def bench_policy(policy: Policy, tests: Sequence[BenchTest], *, chat: bool = False) -> Policy:
+def bench_policy(
+    policy: Policy,
+    tests: Sequence[BenchTest],
+    *,
+    chat: bool = False,
+    n_ctx_train: int | None = None,
+) -> Policy:
     """Return the policy with the context that the largest test needs, and the sampled answer.
 
-    Raises UsageError for a ``--ctx`` that is too small for a test.
+    Raises UsageError for a ``--ctx`` or a model that is too small for a test.
     """
     needed = max(test.n_prompt + test.n_gen + test.n_depth for test in tests)
     if isinstance(policy.n_ctx, int) and policy.n_ctx < needed:
@@ -153,6 +159,13 @@ def bench_policy(policy: Policy, tests: Sequence[BenchTest], *, chat: bool = Fal
             f"The tests need a context of {needed:,} tokens; --ctx allows {policy.n_ctx:,}.",
             hint="Leave --ctx out: bench takes what its largest test needs.",
         )
+    if n_ctx_train and n_ctx_train < needed:
+        raise UsageError(
+            f"The tests need a context of {needed:,} tokens; the model was trained for "
+            f"{n_ctx_train:,}.",
+            hint="Give smaller numbers to -p, -n or -d.",
+        )
     if policy.n_ctx is not None:
         return policy
-    return replace(policy, n_ctx=max(needed, CHAT_N_CTX) if chat else needed)
+    roomy = max(needed, min(CHAT_N_CTX, n_ctx_train or CHAT_N_CTX))
+    return replace(policy, n_ctx=roomy if chat else needed)

@@ -88,6 +88,9 @@ def test_the_context_is_what_the_largest_test_needs() -> None:
     small = wanted(prompts=(8,), gens=(4,))
     assert bench_policy(Policy(), small).n_ctx == 8
     assert bench_policy(Policy(), small, chat=True).n_ctx == CHAT_N_CTX
+    assert bench_policy(Policy(), small, chat=True, n_ctx_train=128).n_ctx == 128
+    with pytest.raises(UsageError, match="the model was trained for 128"):
+        bench_policy(Policy(), wanted(), n_ctx_train=128)
 
 
 def test_what_the_person_fixed_is_kept() -> None:

@@ -28,6 +28,8 @@ _REAL = frozenset(
         "temperature_c",
         "clock_mhz",
         "power_limit_w",
+        "other_cpus",
+        "stolen_cpus",
         "predicted_ts",
         "predicted_ts_low",
         "predicted_ts_high",

@@ -9,7 +9,9 @@ from localllm.cli.bench.planned import Planned
 from localllm.core.bench_conditions import conditions
 from localllm.core.bench_energy import BenchEnergy, Window
 from localllm.core.bench_row import Beside
+from localllm.core.cpu_use import CpuUse
 from localllm.core.generation import BenchSample, BenchTest
+from localllm.core.plan import Plan
 from localllm.core.readings import Health, Unmeasured
 from localllm.errors import LocalLLMError
 
@@ -26,6 +28,8 @@ class Gathered:
     """The model that it ran on last."""
     samples: list[BenchSample] = field(default_factory=list)
     looks: list[Health] = field(default_factory=list)
+    cpu: CpuUse | None = None
+    """What others did with the processors, in the last pass."""
     windows: list[Window] = field(default_factory=list)
     peak_rss_bytes: int | None = None
     unmeasured: Unmeasured | None = None
@@ -44,7 +48,7 @@ class Gathered:
             energy = BenchEnergy(windows=tuple(self.windows))
         return Beside(
             energy=energy,
-            conditions=conditions(self.looks),
+            conditions=conditions(self.looks, cpu=self.cpu, on_cpu=on_cpu(self.planned.plan)),
             peak_rss_bytes=self.peak_rss_bytes,
         )
 
@@ -60,3 +64,8 @@ class Missed:
     def text(self) -> str:
         """One sentence."""
         return f"{self.label}: {self.error.message}" if self.label else self.error.message
+
+
+def on_cpu(plan: Plan) -> bool:
+    """Whether the processors compute layers or experts."""
+    return plan.n_gpu_layers < plan.n_layer_total or bool(plan.tensor_overrides)

@@ -72,6 +72,9 @@ def bench_picture(rows: Sequence[Row], watts: Sequence[tuple[float, float]]) -> 
         f"llama.cpp {first['build_commit']}, {first['test_time']}"
         + (" | quick run, not to be compared" if first["quick"] else ""),
     ]
+    unknown = dict.fromkeys(row["power_unknown"] for row in rows if row["power_unknown"])
+    if not watts and unknown:
+        lines.append(f"power: not measured ({', '.join(unknown)})")
     return _svg(str(first["model_type"]), lines, tuple(_panels(rows, watts)))
 
 

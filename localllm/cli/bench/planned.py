@@ -47,11 +47,11 @@ def plan_all(
     live: LiveLine,
 ) -> tuple[Planned, ...]:
     """Plan every configuration of every model. Raises UsageError for a wish that makes no sense."""
-    wishes = bench_policy(policy, tests, chat=chat)
     planned: list[Planned] = []
     sessions = _Sessions(session)
     try:
         for local in models:
+            wishes = bench_policy(policy, tests, chat=chat, n_ctx_train=local.spec.n_ctx_train)
             for configuration in configurations(wishes, axes):
                 label = _label(local, configuration, axes, several_models=len(models) > 1)
                 live.draw(f"planning {local.name} {label}")

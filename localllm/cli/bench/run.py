@@ -15,7 +15,7 @@ from typing import Any
 
 from localllm.cli.bench.answers import Answers, measure_answers
 from localllm.cli.bench.countdown import Countdown, Piece
-from localllm.cli.bench.gathered import Gathered, Missed
+from localllm.cli.bench.gathered import Gathered, Missed, on_cpu
 from localllm.cli.bench.loaded import Loader, Running, checked
 from localllm.cli.bench.planned import Planned
 from localllm.cli.bench.rules import Rules
@@ -24,9 +24,11 @@ from localllm.core.bench_conditions import STEADY_S, conditions, is_warm
 from localllm.core.bench_energy import BenchEnergy, windows_of
 from localllm.core.bench_progress import Work, work_of_answer, work_of_test
 from localllm.core.bench_row import Beside, bench_row, chat_row
+from localllm.core.cpu_use import cpu_use, more_disturbed
 from localllm.core.generation import BenchDone, BenchSample, BenchTest
 from localllm.core.readings import Unmeasured
 from localllm.errors import DoesNotFitError
+from localllm.session import cpu_seconds
 from localllm.units import format_duration
 
 ENOUGH = 2
@@ -133,6 +135,7 @@ class Run:
                 gathered.per_window = self._repetitions_in_window(gathered, running)
             n_samples *= gathered.per_window
         first, began_s = len(gathered.samples), self._clock()
+        before = cpu_seconds()
         try:
             for event in self._events(gathered.test, n_samples, running):
                 if isinstance(event, BenchDone):
@@ -141,6 +144,7 @@ class Run:
                     self._take(gathered, event, n_samples)
         finally:
             gathered.looks += running.health_since(began_s)
+        gathered.cpu = more_disturbed(gathered.cpu, cpu_use(before, cpu_seconds()))
         found = windows_of(
             gathered.test,
             gathered.samples[first:],
@@ -201,23 +205,28 @@ class Run:
 
     def _answers(self, running: Running, planned: Planned) -> None:
         started, answers, began_s = _now(), Answers(), self._clock()
+        before = cpu_seconds()
         try:
             measure_answers(answers, running, self._rules, self._live)
         finally:
             self._live.wipe()
-            looks = running.health_since(began_s)
             if answers.measured:
+                seen = conditions(
+                    running.health_since(began_s),
+                    cpu=cpu_use(before, cpu_seconds()),
+                    on_cpu=on_cpu(planned.plan),
+                )
                 row = chat_row(
                     running.setup,
                     n_prompt=answers.n_prompt,
                     n_gen=answers.n_gen,
                     answers=answers.measured,
                     test_time=started,
-                    beside=Beside(energy=answers.energy, conditions=conditions(looks)),
+                    beside=Beside(energy=answers.energy, conditions=seen),
                 )
                 self._on_row(row, running, planned)
-            else:
-                self._on_note("The sampled rate is not known: every answer ended at once.")
+        if not answers.measured:
+            self._on_note("The sampled rate is not known: every answer ended at once.")
 
     # -- what is finished ----------------------------------------------------------------------
 
@@ -234,7 +243,7 @@ class Run:
             test_time=gathered.started,
             beside=gathered.beside,
         )
-        if not row["invalid"]:
+        if not gathered.beside.conditions.faults:  # a busy processor is what estimates live with
             energy = gathered.beside.energy
             known = energy if isinstance(energy, BenchEnergy) else None
             gathered.running.session.measuring.keep_bench(

@@ -12,8 +12,9 @@ from localllm.core.readings import Health
 
 Number = TypeVar("Number", int, float)
 
-POWER_CAP = "power cap"
-"""The one reason for lower clocks that a test may have: a board at its limit runs as it was set."""
+FAULTY = frozenset({"thermal", "hardware slowdown", "power brake"})
+"""Reasons for lower clocks that say nothing of the machine. A power cap and other limits that a
+board always has are told, but are how it was set."""
 
 STEADY_C = 1.0
 STEADY_S = 10.0
@@ -48,7 +49,7 @@ class Conditions:
             f"another process (pid {pid}) computed on {device}" for device, pid in self.other_pids
         ]
         reasons += [
-            f"clocks were held down: {reason}" for reason in self.throttle if reason != POWER_CAP
+            f"clocks were held down: {reason}" for reason in self.throttle if reason in FAULTY
         ]
         return tuple(reasons)
 

@@ -17,12 +17,18 @@ import pytest
 from localllm import session
 from localllm.cli.bench import lists, rules
 from localllm.cli.bench.countdown import Countdown, Piece
+from localllm.cli.bench.planned import plan_all
+from localllm.cli.output import LiveLine
 from localllm.core.bench_progress import Work, seconds_left, work_of_test
+from localllm.core.bench_sweep import Axes, bench_tests
 from localllm.core.generation import BenchTest, Event
 from localllm.core.plan import Plan
+from localllm.core.policy import Policy
 from localllm.core.prediction import predicted, predicted_test
+from localllm.errors import UsageError
 from tests.cli.conftest import Command
 from tests.core.test_documents import plan_8b
+from tests.support.specs import gpu, machine
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,22 @@ def test_one_load_serves_configurations_that_come_to_the_same(
     )
     assert [row["split_mode"] for row in json.loads(outcome.out)] == ["layer", "none"]
     assert len(loads) == 1
+
+
+def test_split_mode_none_plans_for_one_gpu(toy_model: Path) -> None:
+    two = replace(machine(gpu(), gpu("CUDA1")), source="saved.json")
+    local = session.resolve_model(str(toy_model))
+    tests = bench_tests(prompts=(16,), gens=(), pairs=(), depths=(0,), repetitions=1)
+
+    def planned(**axes: Any) -> list[tuple[str, ...]]:
+        with session.Session(hardware=two, basis="formula") as whole, LiveLine() as live:
+            found = plan_all(whole, [local], Policy(), Axes(**axes), tests, chat=False, live=live)
+        return [one.plan.device_names for one in found]
+
+    assert planned(split_mode=("none",), main_gpu=(0, 1)) == [("CUDA0",), ("CUDA1",)]
+    assert planned(tensor_split=((1.0, 1.0),)) == [("CUDA0", "CUDA1")]
+    with pytest.raises(UsageError, match="--main-gpu 2 names no GPU: there are 2"):
+        planned(split_mode=("none",), main_gpu=(2,))
 
 
 @pytest.fixture
@@ -204,6 +226,7 @@ def test_the_time_left_follows_what_was_measured() -> None:
     assert countdown.words() == ", about 2 min 00 s left"
     now_s[0] = 150.0
     assert countdown.words() == ", about 1 min 30 s left"
+    assert countdown.words(0.75) == ", about 10 s left"  # its own pace tells more
     countdown.drop(0)
     assert countdown.words() == ""
 

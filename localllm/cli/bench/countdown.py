@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from localllm.core.bench_progress import Done, Work, seconds_left
 from localllm.units import format_duration
 
+ENOUGH = 0.1
+"""Of a piece must be done before it tells how long it takes."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
@@ -43,14 +46,23 @@ class Countdown:
         """Leave out everything of a configuration."""
         self._left = [piece for piece in self._left if piece.owner != owner]
 
-    def words(self) -> str:
-        """Return ``, about 3 min 05 s left``; nothing where that cannot be said."""
+    def words(self, share: float = 0.0) -> str:
+        """Return ``, about 3 min 05 s left``; nothing where that cannot be said.
+
+        ``share`` of the present piece is done: from a tenth on its own pace counts.
+        """
         if not self._left:
             return ""
         current, *rest = [piece.work for piece in self._left]
-        now_s = seconds_left([current], self._done)
+        had_s = self._clock() - self._began_s
+        if share >= ENOUGH:
+            now_s: float | None = had_s * (1 - share) / share
+        else:
+            expected_s = seconds_left([current], self._done)
+            now_s = None if expected_s is None else max(expected_s - had_s, 0.0)
         then_s = seconds_left(rest, self._done)
         if now_s is None or then_s is None:
             return ""
-        left_s = max(now_s - (self._clock() - self._began_s), 0.0) + then_s
-        return f", about {format_duration(left_s)} left"
+        left_s = now_s + then_s
+        text = format_duration(left_s) if left_s >= 10 else f"{left_s:.0f} s"
+        return f", about {text} left"

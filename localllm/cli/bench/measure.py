@@ -20,7 +20,7 @@ from localllm.cli.bench.table import Column, columns
 from localllm.cli.output import LiveLine, note
 from localllm.cli.signals import ended_by_signals
 from localllm.cli.svg import write_whole
-from localllm.core.bench_row import BenchSetup, settings_row
+from localllm.core.bench_row import BenchSetup, Mode, settings_row
 from localllm.core.bench_sweep import Axes
 from localllm.core.generation import BenchTest, EngineInfo
 from localllm.core.policy import Policy
@@ -88,21 +88,23 @@ def _finish_whatever_happens(
     finally:
         problem = loader.measurement_problem()
         loader.close()
-        report.finish()
+        try:  # files first: a reader of standard output that has left must not cost them
+            _write(run, report, output, mode=rules.mode, ended=ended, began=began)
+        finally:
+            report.finish()
         if problem is not None:
             note(problem)
-        if output.saved is not None:
-            document = bench_document(
-                report.rows,
-                mode=rules.mode,
-                ended=ended,
-                began=began,
-                missed=run.missed,
-                watts=run.watts,
-            )
-            write_whole(output.saved, json.dumps(document, indent=1, allow_nan=False) + "\n")
-        if output.picture is not None and report.rows:
-            write_whole(output.picture, bench_picture(report.rows, run.watts))
+
+
+def _write(run: Run, report: Report, output: Output, *, mode: Mode, ended: str, began: str) -> None:
+    """Write the files that were asked for; no picture of nothing. Raises LocalLLMError."""
+    if output.saved is not None:
+        document = bench_document(
+            report.rows, mode=mode, ended=ended, began=began, missed=run.missed, watts=run.watts
+        )
+        write_whole(output.saved, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    if output.picture is not None and report.rows:
+        write_whole(output.picture, bench_picture(report.rows, run.watts))
 
 
 def _columns(planned: Sequence[Planned], engine: EngineInfo, axes: Axes) -> tuple[Column, ...]:

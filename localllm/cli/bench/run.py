@@ -286,7 +286,8 @@ class Run:
         return f"bench {number}/{len(every)}: {gathered.test.label}{label}"
 
     def _progress(self, gathered: Gathered, sample: BenchSample, n_samples: int) -> str:
-        where, left = self._where(gathered), self._countdown.words()
+        where = self._where(gathered)
+        left = self._countdown.words(sample.repetition / n_samples)
         if not gathered.samples:
             return f"{where}, warmed up{left}"
         test = gathered.test

@@ -18,13 +18,18 @@ from localllm.core.stretches import (
     student,
     too_short,
 )
+from localllm.core.ticks import narrowed
 
 QUANTUM_J = 0.001
 """NVML counts millijoules; RAPL's steps (15 to 61 µJ) are finer."""
 
-WITHIN = 2.5
+WITHIN = 3.0
 """Power varies more within the time between two ticks than from one such time to the next: by so
 much, for square waves of about that length (simulated)."""
+
+RIPPLE = 0.1
+"""Share of its power by which a load is taken to vary within a tick without showing: tokens come
+faster than ticks."""
 
 FEW_TICKS = 4
 """With fewer ticks their own differences are too few to tell what a part-time sensor missed."""
@@ -45,7 +50,7 @@ def counted_j(
     source: Source, readings: Sequence[Reading], began_s: float, ended_s: float
 ) -> tuple[float, float, int] | Unmeasured:
     """Return joules, their standard error and the number of ticks of a window."""
-    ticks = looks(source, readings)
+    ticks = narrowed(source, looks(source, readings), (began_s, ended_s))
     inside = [i for i, tick in enumerate(ticks) if began_s <= tick.t_s <= ended_s]
     if not inside:
         return too_short(source, ended_s - began_s)
@@ -98,22 +103,27 @@ def _edge_j(
     share = part_s / across_s if across_s > 0 else 1.0
     outer_w, _ = _rate_w(source, outer)
     even_j = across_j * share
-    from_inside_j = even_j if rate_w is None else min(rate_w * part_s, across_j)
+    # When a part-time sensor looked is not known: what it counted across the edge bounds nothing.
+    most_j = across_j if source.duty >= 1 else math.inf
+    from_inside_j = even_j if rate_w is None else min(rate_w * part_s, most_j)
     from_outside_j = (
         even_j if outer_w is None else max(0.0, across_j - outer_w * max(across_s - part_s, 0.0))
     )
     known = [w for w in (rate_w, outer_w) if w is not None]
+    # Of the quieter side: where that is still, the accounts differ by the ripple of the other.
+    spread_w = max(spread_w, RIPPLE * min(known, default=0.0))
     fastest_w = max(known, default=across_j / across_s if across_s > 0 else 0.0)
+    both = len(known) == 2
     sigma_j = math.hypot(
         (from_inside_j - from_outside_j) / (2 if source.duty >= 1 else 1),
         WITHIN * spread_w * across_s * math.sqrt(share * (1 - share)),
-        fastest_w * near.sigma_s * (1 + (part_s / base_s if base_s > 0 else 1.0)),
+        # The ticks' times move the accounts apart as well; one account alone leans on its rate.
+        fastest_w * near.sigma_s * (1 if both or base_s == 0 else 1 + part_s / base_s),
         # With no rate on one side the middle is a guess within what was counted.
-        0.0 if len(known) == 2 else even_j * (1 - share),
+        0.0 if both else even_j * (1 - share),
     )
-    if source.duty < 1 and rate_w is not None:
-        # When it looked is not known: what it counted across the edge says less than the inside.
-        return rate_w * part_s, sigma_j
+    if source.duty < 1:
+        return from_inside_j, sigma_j
     return (from_inside_j + from_outside_j) / 2, sigma_j
 
 

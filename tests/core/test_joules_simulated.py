@@ -19,6 +19,7 @@ from localllm.core.generation import Timeline
 from localllm.core.joules import answer_energy, energy
 from localllm.core.readings import Z_95, Energy, Source, Unmeasured
 from localllm.core.stretches import looks
+from localllm.core.ticks import narrowed
 from tests.support.power_truth import Truth, noise, square, steps, traced
 
 IDLE_W, LOAD_W = 60.0, 300.0
@@ -97,17 +98,20 @@ class Case:
     every_s: float = 0.05
     after_s: float = 2.0
     """How long the meter is read on."""
+    uneven_s: float = 0.0
+    """By how much its ticks come off their pace."""
     halfwidth: float
 
 
 CASES = {
-    "counter, load": Case(source=NVML, curve=load, halfwidth=0.015),
+    "counter, load": Case(source=NVML, curve=load, halfwidth=0.01),
     "counter, load, asked for at once": Case(source=NVML, curve=load, after_s=0, halfwidth=0.03),
+    "counter, uneven ticks": Case(source=NVML, curve=load, uneven_s=0.02, halfwidth=0.015),
     "counter, ramp": Case(source=NVML, curve=ramp, halfwidth=0.02),
     "counter, square waves": Case(source=NVML, curve=slow_square, halfwidth=0.03),
     "counter, fast square waves": Case(source=NVML, curve=fast_square, halfwidth=0.02),
     "counter, noise, read slowly": Case(source=NVML, curve=restless, every_s=0.11, halfwidth=0.03),
-    "counter, half a second": Case(source=NVML, curve=load, seconds=0.5, halfwidth=0.15),
+    "counter, half a second": Case(source=NVML, curve=load, seconds=0.5, halfwidth=0.08),
     "RAPL, tokens": Case(source=RAPL, curve=tokens, every_s=0.1, halfwidth=0.005),
     "RAPL, fast square waves": Case(source=RAPL, curve=fast_square, every_s=0.1, halfwidth=0.03),
     "average, load": Case(source=AVERAGE, curve=load, halfwidth=0.015),
@@ -149,6 +153,7 @@ def test_the_true_energy_lies_in_the_interval_in_95_percent_of_200_runs(name: st
             began_s=began_s - 2.5,
             ended_s=ended_s + case.after_s,
             gain=gain,
+            uneven_s=case.uneven_s,
         )
         found = energy(trace, began_s, ended_s)
         assert isinstance(found, Energy)
@@ -183,6 +188,38 @@ def test_the_error_of_unaligned_edges_is_as_stated_and_alignment_lowers_it() -> 
     assert stated_j == pytest.approx(0.41 * period_s * watts, rel=0.01)
     assert statistics.pstdev(naive) == pytest.approx(stated_j, rel=0.1)
     assert statistics.pstdev(aligned) < 0.2 * stated_j
+
+
+def ticks_off(uneven_s: float) -> tuple[float, float, float]:
+    """By how many seconds ticks are off as seen and as narrowed (RMS), and how many are held."""
+    seen, known, held = [], [], 0
+    for seed in range(50):
+        rng = random.Random(seed)
+        even = steps([(0, 100)], END_S)
+        trace = traced(even, NVML, rng, every_s=0.05, began_s=4, ended_s=7, uneven_s=uneven_s)
+        found = looks(NVML, trace.readings)
+        for before, after in zip(found, narrowed(NVML, found, (5.0, 5.5)), strict=True):
+            if 4.7 <= before.t_s <= 5.8 and before.spread_s < NVML.period_s:
+                true_s = (before.value - 1000) / 100  # at 100 W the joules tell the time
+                seen.append((before.t_s - true_s) ** 2)
+                known.append((after.t_s - true_s) ** 2)
+                held += abs(after.t_s - true_s) <= Z_95 * after.sigma_s
+    return statistics.mean(seen) ** 0.5, statistics.mean(known) ** 0.5, held / len(seen)
+
+
+def test_ticks_at_an_even_pace_are_known_better_than_they_were_seen() -> None:
+    seen_s, known_s, held = ticks_off(uneven_s=0)
+
+    assert seen_s == pytest.approx(0.055 / 12**0.5, rel=0.1)  # uniform between two readings
+    assert known_s < seen_s / 2
+    assert held > 0.95
+
+
+def test_ticks_that_keep_no_pace_are_left_as_they_were_seen() -> None:
+    seen_s, known_s, held = ticks_off(uneven_s=0.03)
+
+    assert known_s < 1.1 * seen_s
+    assert held > 0.9
 
 
 def test_a_step_through_a_one_second_average_loses_120_joules_and_they_are_put_back() -> None:

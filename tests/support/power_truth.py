@@ -80,19 +80,19 @@ def traced(
     ended_s: float,
     quantum: float = 0.001,
     gain: float = 0.0,
+    uneven_s: float = 0.0,
 ) -> Trace:
     """What a meter of this kind shows of the truth. Its phase is its own.
 
     A counter shows the joules up to its last tick, an average the mean over the window before it;
     a reading of the moment is the mean over ``duty`` of the period before it, of a few µs where
-    ``duty`` is 1. A counter with a duty adds up just what was looked at.
+    ``duty`` is 1. A counter with a duty adds up just what was looked at. ``uneven_s``: standard
+    deviation by which ticks come off their pace.
     """
-    period_s, phase_s = source.period_s, rng.random() * source.period_s
-    seen = _Seen(truth, source, phase_s, began_s, ended_s)
+    seen = _Seen(truth, source, rng.random() * source.period_s, began_s, ended_s, uneven_s)
     readings = []
     for t in sampled(rng, every_s, began_s, ended_s):
-        tick = math.floor((t - phase_s) / period_s)
-        value = math.floor(seen.value(tick) * (1 + gain) / quantum) * quantum
+        value = math.floor(seen.value(seen.last_tick(t)) * (1 + gain) / quantum) * quantum
         if source.kind == "counter":
             readings.append(Reading(t_s=t, joules=value))
         else:
@@ -104,18 +104,30 @@ class _Seen:
     """The values of a meter at its ticks."""
 
     def __init__(
-        self, truth: Truth, source: Source, phase_s: float, began_s: float, ended_s: float
+        self,
+        truth: Truth,
+        source: Source,
+        phase_s: float,
+        began_s: float,
+        ended_s: float,
+        uneven_s: float,
     ) -> None:
-        self._truth, self._source, self._phase_s = truth, source, phase_s
-        self._first = math.floor((began_s - phase_s) / source.period_s) - 1
+        self._truth, self._source, self._phase_s, self._uneven_s = truth, source, phase_s, uneven_s
+        self._first = math.floor((began_s - phase_s) / source.period_s) - 2
         self._sums = [0.0]
         if source.duty < 1:
-            n = math.ceil((ended_s - began_s) / source.period_s) + 3
+            n = math.ceil((ended_s - began_s) / source.period_s) + 5
             for tick in range(self._first, self._first + n):
                 self._sums.append(self._sums[-1] + self._looked_w(tick) * source.period_s)
 
+    def last_tick(self, t_s: float) -> int:
+        tick = math.floor((t_s - self._phase_s) / self._source.period_s)
+        if self._tick_s(tick) > t_s:
+            return tick - 1
+        return tick + 1 if self._tick_s(tick + 1) <= t_s else tick
+
     def value(self, tick: int) -> float:
-        source, t = self._source, tick * self._source.period_s + self._phase_s
+        source, t = self._source, self._tick_s(tick)
         if source.kind == "counter":
             if source.duty < 1:
                 return self._sums[tick - self._first + 1]
@@ -124,7 +136,15 @@ class _Seen:
             return self._truth.mean_w(t - source.window_s, t)
         return self._looked_w(tick)
 
+    def _tick_s(self, tick: int) -> float:
+        even_s = tick * self._source.period_s + self._phase_s
+        if self._uneven_s == 0:
+            return even_s
+        most_s = 0.45 * self._source.period_s
+        off_s = random.Random(f"{self._phase_s} {tick}").gauss(0, self._uneven_s)
+        return even_s + min(max(off_s, -most_s), most_s)
+
     def _looked_w(self, tick: int) -> float:
-        t = tick * self._source.period_s + self._phase_s
+        t = self._tick_s(tick)
         look_s = self._source.duty * self._source.period_s if self._source.duty < 1 else 1e-5
         return self._truth.mean_w(t - look_s, t)

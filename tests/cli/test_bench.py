@@ -248,11 +248,16 @@ def scripted(monkeypatch: pytest.MonkeyPatch, end: Event | BaseException) -> Non
 
 
 @pytest.mark.parametrize(
-    ("end", "code", "message"),
+    ("form", "end", "code", "message"),
     [
-        (KeyboardInterrupt(), 130, "interrupted\n"),
-        (Failed(error="EngineError", message="llama_decode failed"), 6, "error: llama_decode"),
+        ("md", KeyboardInterrupt(), 130, "interrupted\n"),
+        ("csv", KeyboardInterrupt(), 130, "interrupted\n"),
         (
+            *("json", Failed(error="EngineError", message="llama_decode failed")),
+            *(6, "error: llama_decode"),
+        ),
+        (
+            "sql",
             Died(
                 message="It was killed.",
                 hint="h",
@@ -265,15 +270,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch, end: Event | BaseException) -> Non
         ),
     ],
 )
-@pytest.mark.parametrize("form", ["md", "json", "csv", "sql"])
 def test_finished_tests_survive_an_early_end(
     localllm: Command,
     monkeypatch: pytest.MonkeyPatch,
     toy_model: Path,
+    form: str,
     end: Event | BaseException,
     code: int,
     message: str,
-    form: str,
 ) -> None:
     scripted(monkeypatch, end)
     outcome = localllm("bench", str(toy_model), "-p", "32", "-n", "8", "-r", "2", "-o", form)

@@ -52,38 +52,31 @@ def test_csv_is_read_back_as_it_was(localllm: Command, odd_model: Path) -> None:
         assert len(json.loads(row["samples_ns"])) == 2
 
 
-def test_sql_is_read_back_by_a_database(localllm: Command, odd_model: Path) -> None:
-    outcome = localllm("bench", str(odd_model), *QUICKLY, "-o", "sql")
-    assert (outcome.code, outcome.err) == (0, "")
-    with sqlite3.connect(":memory:") as database:
-        database.executescript(outcome.out)
-        columns = [name for _, name, *_ in database.execute("PRAGMA table_info(llama_bench)")]
-        assert columns[:42] == LLAMA_BENCH_FIELDS
-        found = database.execute(
-            "SELECT model_filename, n_prompt, n_gen, power_w, avg_ts > 0 FROM llama_bench"
-        ).fetchall()
-    database.close()
-    assert found == [(str(odd_model), 16, 0, None, 1), (str(odd_model), 0, 8, None, 1)]
-
-
-def test_llama_benchs_own_rows_fit_into_the_same_table() -> None:
+def test_sql_is_read_back_by_a_database_that_also_takes_llama_benchs() -> None:
     """Its own statement names 42 fields; the others stay empty."""
-    row = bench_row(setup(plan_8b()), PP512, [10**9], test_time="")
+    odd = replace(setup(plan_8b()), model_path='it\'s "odd"; --', name="é")
+    row = bench_row(odd, PP512, [10**9, 2 * 10**9], test_time="")
     theirs = dict(list(row.items())[:42])
     with sqlite3.connect(":memory:") as database:
-        database.executescript(delimited.sql_head(row))
+        database.executescript(delimited.sql_head(row) + delimited.sql_line(row))
         database.executescript(delimited.sql_line(theirs))
-        database.executescript(delimited.sql_line(row))
-        types = {
-            name: kind for _, name, kind, *_ in database.execute("PRAGMA table_info(llama_bench)")
-        }
+        columns = database.execute("PRAGMA table_info(llama_bench)").fetchall()
+        found = database.execute(
+            "SELECT model_filename, n_prompt, power_w, round(avg_ts), samples_ns FROM llama_bench"
+        ).fetchall()
     database.close()
+    assert [name for _, name, *_ in columns][:42] == LLAMA_BENCH_FIELDS
+    types = {name: kind for _, name, kind, *_ in columns}
     assert (types["avg_ts"], types["n_batch"], types["type_k"]) == ("REAL", "INTEGER", "TEXT")
     assert (types["power_w"], types["complete"], types["power_scope"]) == (
         "REAL",
         "INTEGER",
         "TEXT",
     )
+    assert found == [
+        (odd.model_path, 512, None, 384.0, "[1000000000, 2000000000]"),
+        (odd.model_path, 512, None, 384.0, None),
+    ]
 
 
 def test_a_run_is_saved_drawn_and_compared(

@@ -9,11 +9,11 @@ import pytest
 
 from localllm.core.bench_row import (
     N_LLAMA_BENCH_FIELDS,
-    BenchSetup,
     bench_row,
     chat_row,
     tokens_per_second,
 )
+from localllm.core.bench_setup import BenchSetup
 from localllm.core.generation import BenchTest, EngineDevice, EngineInfo
 from localllm.core.plan import Plan, TensorOverride
 from localllm.core.planner import make_plan

@@ -25,7 +25,7 @@ from localllm.cli.options import (
 )
 from localllm.cli.output import emit_json, result
 from localllm.cli.parse import parse_count, parse_whole
-from localllm.core.bench_row import Mode
+from localllm.core.bench_setup import Mode
 from localllm.core.bench_sweep import Axes, bench_tests, check_size
 from localllm.core.policy import Policy
 from localllm.errors import UsageError

@@ -59,9 +59,7 @@ class Report:
         first = self.rows[0]
         yield f"\nbuild: {first['build_commit']} (llama-cpp-python {first['llama_cpp_python']})"
         yield from _mode_lines(first)
-        for row in self.rows:
-            yield from words.test_lines(row, self._varied)
-        yield from words.run_lines(self.rows)
+        yield from words.all_lines(self.rows, self._varied)
         for lines in self._memory.values():
             yield from lines
 

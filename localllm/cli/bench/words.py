@@ -13,10 +13,20 @@ from localllm.core.reconcile import Reconciled, sentence
 from localllm.units import format_bytes, format_rate
 
 
-def test_lines(row: Row, varied: Sequence[str]) -> Iterator[str]:
-    """Yield everything about one test, its name first in each line."""
-    name = row_label(row, varied)
-    yield from (f"{name}: {text}" for text in _texts(row))
+def all_lines(rows: Sequence[Row], varied: Sequence[str]) -> Iterator[str]:
+    """Yield everything about each test, its name first in each line; then about the run.
+
+    A reason for missing joules that is the same for all is said once.
+    """
+    reasons = {row["power_unknown"] for row in rows}
+    for row in rows:
+        name = row_label(row, varied)
+        yield from (f"{name}: {text}" for text in _texts(row))
+        if len(reasons) > 1 and row["power_unknown"]:
+            yield f"{name}: power not measured ({row['power_unknown']})"
+    yield from _run_lines(rows)
+    if len(reasons) == 1 and None not in reasons:
+        yield f"power: not measured ({reasons.pop()})"
 
 
 def _texts(row: Row) -> Iterator[str]:
@@ -83,13 +93,11 @@ def energy_text(row: Row) -> str:
     return ", ".join(parts)
 
 
-def run_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what holds for all rows: whose estimates they are, why there are no joules."""
+def _run_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what holds for all rows: whose estimates they are, temperature, memory."""
     bases = dict.fromkeys(r["predicted_ts_basis"] for r in rows if r["predicted_ts_basis"])
     for basis in bases:
         yield f"estimates: {basis}"
-    for reason in dict.fromkeys(r["power_unknown"] for r in rows if r["power_unknown"]):
-        yield f"power: not measured ({reason})"
     temperatures = [r["temperature_c"] for r in rows if r["temperature_c"] is not None]
     if temperatures:
         yield f"temperature: at most {max(temperatures):.0f} °C"

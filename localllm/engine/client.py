@@ -33,6 +33,8 @@ from localllm.engine.protocol import (
     FaultRequest,
     Hello,
     LoadRequest,
+    PingRequest,
+    Pong,
     ProtocolError,
     ProveRequest,
     Request,
@@ -162,6 +164,20 @@ class EngineClient:
         process = self._process
         return process.pid if process is not None and process.alive else None
 
+    def ping(self, *, patience_s: float = 5.0) -> Died | None:
+        """Return the death of a child that does not answer, and None where it does or none runs.
+
+        For moments after which a GPU may be lost while nothing seems wrong: a suspended machine
+        that wakes up. The child asks its devices; one that has not answered after ``patience_s`` is
+        ended. Waits for a request of another thread; inside one of its own that is a bug.
+        """
+        if self._process is None or self._closed:
+            return None
+        died = None
+        for event in self._run("idle", PingRequest(), patience_s=patience_s):
+            died = event if isinstance(event, Died) else None
+        return died
+
     def inject_fault(self, fault: FaultRequest) -> Iterator[Event]:
         """Break the child on purpose, for tests; it refuses unless ``LOCALLLM_ENGINE_TEST=1``."""
         return self._run("generate", fault)
@@ -181,8 +197,13 @@ class EngineClient:
 
     # -- one request ---------------------------------------------------------------------------
 
-    def _run(self, phase: Phase, request: Request) -> Iterator[Event]:
-        """Send a request and yield its events up to the terminal one."""
+    def _run(
+        self, phase: Phase, request: Request, *, patience_s: float | None = None
+    ) -> Iterator[Event]:
+        """Send a request and yield its events up to the terminal one.
+
+        ``patience_s``: how long the child may be silent or idle, if not the watchdog's time.
+        """
         request_id = next(self._ids)
         line = encode_request(request_id, request)
         ticket = self._turn.take_or_raise()
@@ -203,11 +224,12 @@ class EngineClient:
             sent = True
             if self._cancelled == request_id:  # asked for while the process was starting
                 process.cancel(request_id)
-            for event in self._events(process, request_id, phase):
+            for event in self._events(process, request_id, phase, patience_s=patience_s):
                 if isinstance(event, TERMINAL):
                     open_process = None
                     self._end(request_id, ticket)
                 yield event
+            open_process = None  # a pong ends its request, and is no event
         except EngineError as error:
             open_process = None
             self._end(request_id, ticket)
@@ -247,11 +269,18 @@ class EngineClient:
         )
         self._used = False
 
-    def _events(self, process: EngineProcess, request_id: int, phase: Phase) -> Iterator[Event]:
+    def _events(
+        self,
+        process: EngineProcess,
+        request_id: int,
+        phase: Phase,
+        *,
+        patience_s: float | None = None,
+    ) -> Iterator[Event]:
         """Yield the events of one request, watching over the child meanwhile."""
         watch = Watch(
-            silence_s=self._watchdog_s,
-            stall_s=self._stall_s,
+            silence_s=patience_s or self._watchdog_s,
+            stall_s=patience_s or self._stall_s,
             cancel_grace_s=self._cancel_grace_s,
             loads=phase == "load",
         )
@@ -272,6 +301,8 @@ class EngineClient:
                 if event.version != VERSION:
                     yield self._bury(process, "start", "it comes from another version of localllm")
                     return
+            elif isinstance(event, Pong):
+                return
             elif event is not None and not isinstance(event, Beat | EngineInfo):
                 phase = _phase_after(event, phase)
                 yield event

@@ -28,6 +28,8 @@ from localllm.engine.protocol import (
     FaultRequest,
     InfoRequest,
     LoadRequest,
+    PingRequest,
+    Pong,
     ProveRequest,
     Request,
 )
@@ -64,7 +66,7 @@ class Host:
         self._simulated = _simulate(simulated)
         self._talker: Talker | None = None
 
-    def answer(self, request: Request) -> Event | EngineInfo:
+    def answer(self, request: Request) -> Event | EngineInfo | Pong:
         """Work on a request and return its terminal event. Raises ``LocalLLMError``."""
         match request:
             case LoadRequest():
@@ -81,12 +83,24 @@ class Host:
                 from localllm.engine import prove
 
                 return prove.run(self._ready().engine, self._wire)
+            case PingRequest():
+                return self._ping()
             case InfoRequest():
                 return _info()
             case FaultRequest():
                 from localllm.engine import faults
 
                 return faults.inject(request, self._talker, self._wire)
+
+    def _ping(self) -> Pong:
+        """Ask the devices in use how much memory is free: a lost one ends the process, or hangs."""
+        if self._talker is not None:
+            self._wire.trusts_cpu_time = False
+            try:
+                self._talker.touch_devices()
+            finally:
+                self._wire.trusts_cpu_time = True
+        return Pong()
 
     def _ready(self) -> Talker:
         if self._talker is None:

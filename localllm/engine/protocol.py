@@ -96,6 +96,11 @@ class ProveRequest:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PingRequest:
+    """Ask for a sign of life, of the child and of the devices that it uses."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class InfoRequest:
     """Ask what llama.cpp is installed."""
 
@@ -117,6 +122,11 @@ class Hello:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pong:
+    """The answer to a ping: the child works, and its devices answered."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
     """The child lives; ``progress`` changes whenever it has worked since the last one."""
 
@@ -129,10 +139,11 @@ Request = (
     | CompletionRequest
     | BenchRequest
     | ProveRequest
+    | PingRequest
     | InfoRequest
     | FaultRequest
 )
-Reply = Event | EngineInfo | Hello | Beat
+Reply = Event | EngineInfo | Hello | Pong | Beat
 
 REQUESTS: Mapping[str, type[Request]] = {
     "load": LoadRequest,
@@ -140,6 +151,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "complete": CompletionRequest,
     "bench": BenchRequest,
     "prove": ProveRequest,
+    "ping": PingRequest,
     "info": InfoRequest,
     "fault": FaultRequest,
 }
@@ -158,10 +170,11 @@ EVENTS: Mapping[str, type[Reply]] = {
         Died,
         EngineInfo,
         Hello,
+        Pong,
         Beat,
     )
 }
-TERMINAL = (Loaded, Finished, BenchDone, Proved, Failed, Died, EngineInfo)
+TERMINAL = (Loaded, Finished, BenchDone, Proved, Failed, Died, EngineInfo, Pong)
 """Events that end a request."""
 
 _TEXT, _TEXT_WITHIN = b'"event":"TextDelta"', 48

@@ -60,6 +60,12 @@ class Talker:
         vocab.print_always(markers.values())
         self._markup = text + "".join(markers)
 
+    def touch_devices(self) -> None:
+        """Ask every device in use something that its driver has to answer."""
+        known = devices()
+        for name in self._loaded.request.device_names:
+            device_props(known[name])
+
     def separator(self, prompt: str) -> Separator:
         """Return what keeps reasoning and answer apart, after a rendered prompt."""
         return separator_for(self._markup, prompt)

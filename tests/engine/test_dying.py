@@ -23,7 +23,18 @@ from localllm.engine.client import EngineClient
 from localllm.engine.process import EngineProcess
 from localllm.engine.protocol import FaultRequest
 from localllm.errors import EngineError
-from tests.engine.support import ENDLESS, ask, cpu_plan, failure, finish, load, long_answer, text_of
+from tests.engine.support import (
+    ENDLESS,
+    ask,
+    cpu_plan,
+    device,
+    failure,
+    finish,
+    gpu,
+    load,
+    long_answer,
+    text_of,
+)
 from tests.support.processes import gone
 
 
@@ -91,6 +102,28 @@ def test_a_child_that_beats_but_does_not_work_is_ended(toy_model: Path) -> None:
         load(engine, toy_model, n_ubatch=1)
         died = death(break_it(engine, "hang", 60))
     assert "no progress" in died.message
+
+
+def test_a_ping_tells_a_living_child_from_a_dead_a_stopped_and_a_missing_one(
+    toy_model: Path,
+) -> None:
+    with EngineClient(simulated=(gpu("SIM0"),)) as engine:
+        assert engine.ping() is None
+        on_gpu = {"devices": (device("SIM0"), device("host")), "n_gpu_layers": 5}
+        for number, cause in (
+            (signal.SIGKILL, "SIGKILL"),
+            (signal.SIGSTOP, "no sign of life for 1 s"),
+        ):
+            load(engine, toy_model, **on_gpu)
+            finish(engine.chat(ask("Hello")))
+            assert engine.ping() is None
+            finish(engine.chat(ask("Hello")))
+            assert engine.pid is not None
+            os.kill(engine.pid, number)
+            died = engine.ping(patience_s=1.0)
+            assert died is not None and died.phase == "idle"
+            assert cause in died.message
+            assert engine.ping() is None  # nobody is left to be asked
 
 
 def test_a_child_that_ignores_a_cancellation_is_ended(endless_model: Path) -> None:
@@ -232,7 +265,7 @@ PARENT = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_child_outlives_the_thread_that_loaded_it_but_not_its_parent(
     toy_model: Path, number: signal.Signals
 ) -> None:

@@ -36,6 +36,8 @@ from localllm.engine.protocol import (
     Hello,
     InfoRequest,
     LoadRequest,
+    PingRequest,
+    Pong,
     ProtocolError,
     ProveRequest,
     Reply,
@@ -112,6 +114,7 @@ EXAMPLES: list[Reply] = [
         library_path="/lib/libllama.so",
     ),
     Hello(version=1),
+    Pong(),
     Beat(progress=7),
 ]
 REQUEST_EXAMPLES: list[Request] = [
@@ -131,6 +134,7 @@ REQUEST_EXAMPLES: list[Request] = [
     CompletionRequest(prompt="p", max_tokens=0),
     BenchRequest(tests=(TEST,)),
     ProveRequest(),
+    PingRequest(),
     InfoRequest(),
     FaultRequest(fault="abort", tokens=(1, 2)),
 ]

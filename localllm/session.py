@@ -301,8 +301,11 @@ class Session:
 
         model, engine = self._wanted(), self._started_engine()
         self.plan, self.loaded = plan, None
-        self.measuring.begin(plan, content_id=model.content_id, own_pid=lambda: engine.pid)
+        is_asked = False
         for event in engine.load(plan, tuple(str(p) for p in model.paths)):
+            if not is_asked:  # meters are opened while the engine works, and not before
+                is_asked = True
+                self.measuring.begin(plan, content_id=model.content_id, own_pid=lambda: engine.pid)
             if isinstance(event, Loaded):
                 self.loaded = event
                 self.measuring.loaded(event)
@@ -316,7 +319,7 @@ class Session:
 
         return Runner(
             replan=lambda hardware, policy: self._planner.plan(
-                self._wanted(), hardware, policy, calibration=self.calibration
+                self._wanted(), hardware, policy, calibration=self.calibration, to_run=True
             ),
             load=self._load,
             prove=self._started_engine().prove,

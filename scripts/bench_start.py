@@ -30,7 +30,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from tests.support import shapes  # noqa: E402  (after the path)
 from tests.support.gguf_maker import make_model  # noqa: E402  (after the path)
 
 SOURCE = Path(__file__).with_suffix(".c")
+_NOT_AS_USUAL = {"PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "LOCALLLM_MEASUREMENTS"}
+"""An installation has its byte code, and a person's measurements are on."""
 QUESTION = "hi"
 """Short: the time of a long prompt is the same for both, and hides what is compared."""
 
@@ -75,13 +77,15 @@ def measure(
     """Take turns on one model; seconds to the first byte of each."""
     ours = [sys.executable, "-m", "localllm", "chat", str(model), "-p", options.prompt]
     ours += ["-n", "1", "--greedy"]
+    environ = {key: value for key, value in os.environ.items() if key not in _NOT_AS_USUAL}
+    environ |= {f"LOCALLLM_{kind}_DIR": str(program.parent / kind) for kind in ("STATE", "CACHE")}
     theirs = [str(program), str(model), options.prompt, *same_settings(model)]
     seconds: dict[str, list[float]] = {"C": [], "localllm": []}
     for number in range(-1, options.rounds):  # one round before the first: files, and byte code
         turns = [("C", theirs), ("localllm", ours)]
         for name, command in turns if number % 2 == 0 else reversed(turns):
             evict(evicted)
-            first_s = seconds_to_first_byte(command)
+            first_s = seconds_to_first_byte(command, environ)
             if number >= 0:
                 seconds[name].append(first_s)
     return {
@@ -102,10 +106,8 @@ def same_settings(model: Path) -> list[str]:
     return [str(int(plan[name])) for name in names]
 
 
-def seconds_to_first_byte(command: Sequence[str]) -> float:
+def seconds_to_first_byte(command: Sequence[str], environ: Mapping[str, str]) -> float:
     """Start a program and wait for its first byte; then for its end."""
-    environ = {**os.environ, "LOCALLLM_MEASUREMENTS": "off"}
-    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installation has its byte code
     with tempfile.TemporaryFile() as errors:
         began = time.perf_counter()
         process = subprocess.Popen(

@@ -33,6 +33,7 @@ from localllm.engine.protocol import (
     ProveRequest,
     Request,
 )
+from localllm.engine.readahead import read_ahead
 from localllm.engine.talker import Talker
 from localllm.engine.templates import Renderer
 from localllm.engine.wire import Wire
@@ -111,6 +112,7 @@ class Host:
         began = time.perf_counter()
         if self._talker is not None:
             raise EngineError("This engine process has a model already.")
+        read_ahead(request.paths)
         renderer = Renderer()  # starts while the weights are read
         try:
             loaded = load(request, self._log, self._flag, _Progress(self._wire))

@@ -6,7 +6,6 @@ whoever asks for the readings. At rest there are no calls and no wake-ups.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,25 +16,10 @@ from localllm.core.readings import Health, Trace
 from localllm.power.lane import Gate, Lane, MeterLane, WatcherLane, drivers
 from localllm.power.meter import Missing, Opened
 from localllm.power.recording import Recording
-
-LEAST_SLEEP_S = 0.5
-"""By how much the clock that counts a suspend must run ahead: below is scheduling, not sleep."""
+from localllm.system.suspend import SuspendWatch, boottime
 
 CLOSE_S = 0.9
 _MAX_SLEPT = 64
-
-
-def boottime() -> float:
-    """Return seconds of a clock that goes on while the machine is suspended.
-
-    Linux: ``CLOCK_BOOTTIME``. macOS: ``CLOCK_MONOTONIC``, which counts sleep there, unlike Python's
-    ``time.monotonic``, which is ``mach_absolute_time``. Elsewhere no suspend is seen.
-    """
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    if sys.platform == "darwin":
-        return time.clock_gettime(time.CLOCK_MONOTONIC)
-    return time.monotonic()
 
 
 class Sampler:
@@ -51,7 +35,6 @@ class Sampler:
         """Take meters and watchers over; they are closed with the sampler. It begins at rest."""
         self.missing: tuple[Missing, ...] = opened.missing
         self._clock = clock
-        self._boottime = boottime
         self._gate = Gate()
         self._recordings = [Recording(meter) for meter in opened.meters]
         self._meters = [
@@ -65,9 +48,8 @@ class Sampler:
         self._lanes: list[Lane] = [*self._meters, *self._watchers]
         self._life = threading.Lock()
         self._alive = False
-        self._sleep_lock = threading.Lock()
+        self._suspends = SuspendWatch(clock=clock, boottime=boottime)
         self._slept: tuple[float, ...] = ()
-        self._checked_s, self._ahead_s = self._clocks()
 
     def __enter__(self) -> Self:
         """Return the sampler itself, at rest."""
@@ -163,16 +145,6 @@ class Sampler:
         It lies between the two looks: both moments are noted, so that a window that ends between
         them is refused as well as one that ends later.
         """
-        with self._sleep_lock:
-            now, ahead = self._clocks()
-            if ahead - self._ahead_s >= LEAST_SLEEP_S:
-                # Once more: this thread may have stood still between the two clocks.
-                now, ahead = self._clocks()
-                if ahead - self._ahead_s >= LEAST_SLEEP_S:
-                    self._slept = (*self._slept, self._checked_s, now)[-_MAX_SLEPT:]
-            self._checked_s, self._ahead_s = now, ahead
-
-    def _clocks(self) -> tuple[float, float]:
-        """The time, and by how much the clock that counts a suspend is ahead of it."""
-        now = self._clock()
-        return now, self._boottime() - now
+        between = self._suspends.look()
+        if between is not None:
+            self._slept = (*self._slept, *between)[-_MAX_SLEPT:]

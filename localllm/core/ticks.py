@@ -16,6 +16,8 @@ from localllm.core.stretches import Look
 NEIGHBOURS = 6
 """To either side; as many as that must agree. With fewer, ticks that keep no pace agree by chance;
 with more, a driver's pace is trusted over longer than it need be."""
+NEAR_EDGE = 3
+"""Periods to either side of an edge: only ticks there matter to a window."""
 UNEVEN = 0.1
 """Share of a period by which a tick may be off an even pace that its neighbours allow."""
 LEAST_LEFT = 0.5
@@ -33,7 +35,7 @@ def narrowed(source: Source, ticks: Sequence[Look], edges_s: Sequence[float]) ->
     for a, b in pairwise(ticks):
         numbers.append(numbers[-1] + max(1, round((b.t_s - a.t_s) / source.period_s)))
     found = list(ticks)
-    reach_s = NEIGHBOURS * source.period_s
+    reach_s = NEAR_EDGE * source.period_s
     for j, tick in enumerate(ticks):
         if all(abs(tick.t_s - edge_s) > reach_s for edge_s in edges_s):
             continue

@@ -113,6 +113,7 @@ class _Seen:
         uneven_s: float,
     ) -> None:
         self._truth, self._source, self._phase_s, self._uneven_s = truth, source, phase_s, uneven_s
+        self._off_s: dict[int, float] = {}
         self._first = math.floor((began_s - phase_s) / source.period_s) - 2
         self._sums = [0.0]
         if source.duty < 1:
@@ -140,9 +141,11 @@ class _Seen:
         even_s = tick * self._source.period_s + self._phase_s
         if self._uneven_s == 0:
             return even_s
-        most_s = 0.45 * self._source.period_s
-        off_s = random.Random(f"{self._phase_s} {tick}").gauss(0, self._uneven_s)
-        return even_s + min(max(off_s, -most_s), most_s)
+        if tick not in self._off_s:
+            most_s = 0.45 * self._source.period_s
+            off_s = random.Random(f"{self._phase_s} {tick}").gauss(0, self._uneven_s)
+            self._off_s[tick] = min(max(off_s, -most_s), most_s)
+        return even_s + self._off_s[tick]
 
     def _looked_w(self, tick: int) -> float:
         t = self._tick_s(tick)

@@ -239,7 +239,14 @@ def _figure(
 
 
 def _speeds(row: Row) -> list[float]:
-    return list(row.get("samples_ts") or [row["avg_ts"]])
+    """A run's repetitions; of a steady run its windows.
+
+    Thousands of short repetitions in a row share whatever the machine did in those seconds: taken
+    as independent they would make any two runs differ.
+    """
+    samples = list(row.get("samples_ts") or [row["avg_ts"]])
+    size = row.get("repetitions_per_window") or 1
+    return [statistics.fmean(samples[i : i + size]) for i in range(0, len(samples), size)]
 
 
 def _joules(row: Row) -> list[float]:

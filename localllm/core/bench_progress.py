@@ -21,7 +21,7 @@ class Work:
     """One piece of a run."""
 
     kind: str
-    """``load``, ``pp``, ``tg``, ``pp+tg``, ``chat``, ``wait``."""
+    """``load``, ``warm-up``, ``pp``, ``tg``, ``pp+tg``, ``chat``."""
     seconds: float | None
     """As it is expected; None where nobody can say."""
 
@@ -34,9 +34,14 @@ class Done:
     seconds: float
 
 
+def work_kind(test: BenchTest) -> str:
+    """Return the kind of a test's work: ``pp``, ``tg``, ``pp+tg``."""
+    return "+".join(["pp"] * (test.n_prompt > 0) + ["tg"] * (test.n_gen > 0))
+
+
 def work_of_test(plan: Plan, test: BenchTest) -> Work:
     """Return what a test is expected to take: warm-up, depth and repetitions."""
-    kind = "+".join(["pp"] * (test.n_prompt > 0) + ["tg"] * (test.n_gen > 0))
+    kind = work_kind(test)
     estimate = predicted_test(plan, n_prompt=test.n_prompt, n_gen=test.n_gen, depth=test.n_depth)
     if estimate is None:
         return Work(kind=kind, seconds=None)

@@ -79,6 +79,9 @@ def _check(where: str, row: Any) -> None:
         values = row.get(field)
         if values is not None and not (isinstance(values, list) and all(map(is_one, values))):
             raise IntegrityError(f"{where}: {field} is not the list that it should be.")
+    size = row.get("repetitions_per_window")
+    if size is not None and not (_is_count(size) and size > 0):
+        raise IntegrityError(f"{where}: repetitions_per_window is no number of repetitions.")
     gain = row.get("j_per_token_gain")
     if gain is not None and not _is_share(gain):
         raise IntegrityError(f"{where}: j_per_token_gain is no share.")

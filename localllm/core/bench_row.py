@@ -39,6 +39,8 @@ class Beside:
     conditions: Conditions = field(default_factory=Conditions)
     peak_rss_bytes: int | None = None
     """The most memory that the engine's process ever had."""
+    per_window: int | None = None
+    """Repetitions that make one window of a steady run."""
 
 
 def bench_row(
@@ -143,6 +145,7 @@ def _row(
         "quick": setup.mode == "quick",
         "repetitions": test.repetitions,
         "complete": len(samples_ns) >= test.repetitions,
+        "repetitions_per_window": beside.per_window,
         "invalid": list(beside.conditions.invalid),
         **_fingerprint(setup),
         **_energy_fields(beside.energy),

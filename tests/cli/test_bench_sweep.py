@@ -143,7 +143,7 @@ def test_a_steady_run_goes_there_and_back(
     usual = rules.rules_of
 
     def shorter(mode: Any, **wishes: Any) -> rules.Rules:
-        return replace(usual(mode, **wishes), window_s=0.02, warm_most_s=0.05, delay_s=0.01)
+        return replace(usual(mode, **wishes), window_s=0.02, warm_s=0.05, delay_s=0.01)
 
     monkeypatch.setattr(rules, "rules_of", shorter)
     outcome = localllm(
@@ -157,16 +157,16 @@ def test_a_steady_run_goes_there_and_back(
     for row in rows:
         assert row["mode"] == "steady"
         assert len(row["samples_ns"]) == row["repetitions"]
-        assert row["repetitions"] % 5 == 0  # five windows of so many repetitions each
+        assert row["repetitions"] == 5 * row["repetitions_per_window"]
 
 
 def test_a_steady_run_has_five_windows_at_least() -> None:
     found = rules.rules_of("steady", repetitions=2, delay_s=None, chat=True)
     assert (found.repetitions, found.delay_s) == (5, 10.0)
     assert found.passes == (("forward", 3), ("backward", 2))
-    assert found.per_window(0.3, period_s=0.1) == 34  # 10 s
-    assert found.per_window(0.3, period_s=1.0) == 167  # 50 periods
-    assert found.per_window(60.0, period_s=0.1) == 1
+    assert found.per_window(0.3, period_s=0.1) == 37  # 10 s and a tenth
+    assert found.per_window(0.3, period_s=1.0) == 184  # 50 periods and a tenth
+    assert found.per_window(60.0, period_s=0.1) == 1  # one is long enough
 
 
 def test_an_interrupted_run_keeps_what_was_measured(toy_model: Path, tmp_path: Path) -> None:

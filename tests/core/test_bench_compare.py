@@ -58,6 +58,17 @@ def test_what_scatters_more_than_it_differs_is_not() -> None:
     assert pair.speed.verdict == "no significant difference"
 
 
+def test_a_steady_run_is_judged_by_its_windows() -> None:
+    """A minute in which something else ran is one window of five, not a fifth of the evidence."""
+    quiet = [100.0, 101.0] * 250
+    busy = [100.0, 101.0] * 200 + [90.0, 91.0] * 50
+    (pair,) = compare([row(quiet)], [row(busy)]).pairs
+    assert pair.speed.verdict == "lower"
+    steady = {"mode": "steady", "repetitions_per_window": 100}
+    (pair,) = compare([row(quiet, **steady)], [row(busy, **steady)]).pairs
+    assert pair.speed.verdict == "no significant difference"
+
+
 def test_among_many_equal_tests_none_is_called_different() -> None:
     """Forty tests of one machine with itself: two would pass at 5 % without a correction."""
     draw, n = random.Random(3), 40

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from localllm.core.bench_progress import Done, Work, seconds_left
+from localllm.cli.bench.rules import Rules
+from localllm.core.bench_progress import Done, Work, seconds_left, work_of_answer, work_of_test
+from localllm.core.generation import BenchTest
+from localllm.core.plan import Plan
 from localllm.units import format_duration
 
 ENOUGH = 0.1
@@ -18,6 +21,26 @@ class Piece:
 
     owner: int
     work: Work
+
+
+def pieces_of(plans: Sequence[Plan], tests: Sequence[BenchTest], rules: Rules) -> Iterator[Piece]:
+    """Yield all pieces of a run, in its order; a configuration's owner is its number."""
+    for number, (order, n_wanted) in enumerate(rules.passes, 1):
+        turns = list(enumerate(plans))
+        for owner, plan in turns if order == "forward" else reversed(turns):
+            yield Piece(owner=owner, work=Work(kind="load", seconds=None))
+            if rules.mode == "steady":
+                yield Piece(owner=owner, work=Work(kind="warm-up", seconds=rules.warm_s))
+            for test in tests:
+                work = work_of_test(plan, replace(test, repetitions=n_wanted))
+                if rules.mode == "steady":
+                    work = replace(work, seconds=n_wanted * rules.window_s)
+                if work.seconds is not None:
+                    work = replace(work, seconds=work.seconds + rules.delay_s)
+                yield Piece(owner=owner, work=work)
+            if rules.chat_answers and number == len(rules.passes):
+                n_tokens = rules.chat_answers * rules.chat_tokens
+                yield Piece(owner=owner, work=work_of_answer(plan, n_tokens))
 
 
 class Countdown:

@@ -43,6 +43,7 @@ _WHOLE = frozenset(
         "quick",
         "complete",
         "repetitions",
+        "repetitions_per_window",
         "power_rough",
         "peak_device_bytes",
         "peak_rss_bytes",

@@ -50,6 +50,7 @@ class Gathered:
             energy=energy,
             conditions=conditions(self.looks, cpu=self.cpu, on_cpu=on_cpu(self.planned.plan)),
             peak_rss_bytes=self.peak_rss_bytes,
+            per_window=self.per_window,
         )
 
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from localllm.core.bench_conditions import STEADY_S
 from localllm.core.bench_energy import LEAST_PERIODS, LEAST_WINDOW_S
 from localllm.core.bench_setup import Mode
 
@@ -14,6 +15,10 @@ CHAT_PROMPT = (
     "the sounds, the people who are already at work."
 )
 """Asks for a long answer, so that few models end it early."""
+
+_MARGIN = 1.1
+"""A window is planned so much longer than it must be: one repetition foretells the others roughly.
+"""
 
 COOL_DOWN_S = 10.0
 """Before each test of a steady run."""
@@ -37,8 +42,10 @@ class Rules:
     """0: none."""
     window_s: float = LEAST_WINDOW_S
     """Of a steady run: the shortest window, whatever the sensor."""
+    warm_s: float = STEADY_S
+    """A steady run works so long before its first test where no temperature is told."""
     warm_most_s: float = 180.0
-    """A steady run waits no longer for the temperature to settle."""
+    """It waits no longer for a temperature to settle."""
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -51,7 +58,7 @@ class Rules:
     def per_window(self, repetition_s: float, period_s: float) -> int:
         """Return how many repetitions fill a window of a steady run."""
         shortest_s = max(self.window_s, LEAST_PERIODS * period_s)
-        return max(1, math.ceil(shortest_s / max(repetition_s, 1e-6)))
+        return max(1, math.ceil(_MARGIN * shortest_s / max(repetition_s, 1e-6)))
 
 
 def rules_of(mode: Mode, *, repetitions: int | None, delay_s: float | None, chat: bool) -> Rules:

@@ -14,15 +14,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from localllm.cli.bench.answers import Answers, measure_answers
-from localllm.cli.bench.countdown import Countdown, Piece
+from localllm.cli.bench.countdown import Countdown, pieces_of
 from localllm.cli.bench.gathered import Gathered, Missed, on_cpu
 from localllm.cli.bench.loaded import Loader, Running, checked
 from localllm.cli.bench.planned import Planned
 from localllm.cli.bench.rules import Rules
 from localllm.cli.output import LiveLine
-from localllm.core.bench_conditions import STEADY_S, conditions, is_warm
+from localllm.core.bench_conditions import conditions, is_warm
 from localllm.core.bench_energy import BenchEnergy, windows_of
-from localllm.core.bench_progress import Work, work_of_answer, work_of_test
+from localllm.core.bench_progress import work_kind
 from localllm.core.bench_row import Beside, bench_row, chat_row
 from localllm.core.cpu_use import cpu_use, more_disturbed
 from localllm.core.generation import BenchDone, BenchSample, BenchTest
@@ -71,7 +71,8 @@ class Run:
         self.watts: list[tuple[float, float]] = []
         """Moments and watts of everything that was measured."""
         self._dropped: set[int] = set()
-        self._countdown = Countdown(self._pieces(), clock=clock)
+        plans = [tests[0].planned.plan for tests in self._gathered]
+        self._countdown = Countdown(pieces_of(plans, tests, rules), clock=clock)
 
     def run(self) -> None:
         """Measure. Raises what ends it, after everything finished has been handed on."""
@@ -109,12 +110,14 @@ class Run:
         began_s = self._clock()
         try:
             if self._rules.mode == "steady":
-                self._warm_up(running, self._gathered[index][0].test)
-            for gathered in self._gathered[index]:
-                self._cool_down()
                 self._countdown.begin()
+                self._warm_up(running, self._gathered[index][0].test)
+                self._countdown.end(index, "warm-up")
+            for gathered in self._gathered[index]:
+                self._countdown.begin()
+                self._cool_down()
                 self._test(gathered, running, n_wanted)
-                self._countdown.end(index, _kind(gathered.test))
+                self._countdown.end(index, work_kind(gathered.test))
                 if last:
                     self._keep(gathered)
             if last and self._rules.chat_answers:
@@ -187,15 +190,18 @@ class Run:
     def _warm_up(self, running: Running, test: BenchTest) -> None:
         """Work until the temperature has settled; where none is told, as long as that takes."""
         began_s = self._clock()
-        most_s = self._rules.warm_most_s
-        while (worked_s := self._clock() - began_s) < most_s:
+        while True:
+            worked_s = self._clock() - began_s
+            self._live.draw(f"warming up, {worked_s:.0f} s{self._countdown.words()}")
             for _ in self._events(test, 2, running):
-                self._live.draw(f"warming up, {format_duration(worked_s)}")
+                pass
             looks = running.health_since(began_s)
-            if is_warm(looks, now_s=self._clock()):
-                return
-            if not any(look.temperature_c is not None for look in looks):
-                most_s = min(STEADY_S, most_s)
+            warm = is_warm(looks, now_s=self._clock())
+            limit_s = self._rules.warm_most_s if warm is not None else self._rules.warm_s
+            if warm or worked_s >= limit_s:
+                break
+        if warm is False:
+            self._on_note(f"The temperature had not settled after {format_duration(worked_s)}.")
 
     def _cool_down(self) -> None:
         until_s = self._clock() + self._rules.delay_s
@@ -263,22 +269,6 @@ class Run:
 
     # -- what is shown meanwhile ---------------------------------------------------------------
 
-    def _pieces(self) -> Iterator[Piece]:
-        """Yield all pieces of the run, in its order."""
-        rules = self._rules
-        for number, (order, n_wanted) in enumerate(rules.passes, 1):
-            for index in self._turns(order):
-                plan = self._gathered[index][0].planned.plan
-                yield Piece(owner=index, work=Work(kind="load", seconds=None))
-                for gathered in self._gathered[index]:
-                    work = work_of_test(plan, replace(gathered.test, repetitions=n_wanted))
-                    if rules.mode == "steady":
-                        work = replace(work, seconds=n_wanted * rules.window_s)
-                    yield Piece(owner=index, work=work)
-                if rules.chat_answers and number == len(rules.passes):
-                    n_tokens = rules.chat_answers * rules.chat_tokens
-                    yield Piece(owner=index, work=work_of_answer(plan, n_tokens))
-
     def _where(self, gathered: Gathered) -> str:
         every = [one for tests in self._gathered for one in tests]
         number = next(i for i, one in enumerate(every, 1) if one is gathered)
@@ -295,10 +285,6 @@ class Run:
             1e9 * (test.n_prompt + test.n_gen) / one.ns for one in gathered.samples[-RECENT:]
         )
         return f"{where}, {sample.repetition}/{n_samples}, {rate:,.2f} t/s{left}"
-
-
-def _kind(test: BenchTest) -> str:
-    return "+".join(["pp"] * (test.n_prompt > 0) + ["tg"] * (test.n_gen > 0))
 
 
 def _now() -> str:

@@ -21,7 +21,7 @@ from localllm.cli.bench.planned import plan_all
 from localllm.cli.output import LiveLine
 from localllm.core.bench_progress import Work, seconds_left, work_of_test
 from localllm.core.bench_sweep import Axes, bench_tests
-from localllm.core.generation import BenchTest, Event
+from localllm.core.generation import BenchTest, Event, Failed
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.core.prediction import predicted, predicted_test
@@ -104,6 +104,36 @@ def test_one_load_serves_configurations_that_come_to_the_same(
     )
     assert [row["split_mode"] for row in json.loads(outcome.out)] == ["layer", "none"]
     assert len(loads) == 1
+
+
+def test_a_model_that_runs_out_of_memory_leaves_the_others_alone(
+    localllm: Command, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = session.Session.load
+
+    def short(self: session.Session, model: Any, plan: Plan) -> Iterator[Any]:
+        if plan.n_batch == 64:
+            return iter([Failed(error="EngineError", message="No memory.", code="out_of_memory")])
+        return load(self, model, plan)
+
+    monkeypatch.setattr(session.Session, "load", short)
+    outcome = localllm(
+        *("bench", str(toy_model), "-t", "1", "-b", "64,128", "-p", "16", "-n", "0", "-r", "1"),
+        *("--no-chat", "-o", "csv"),
+    )
+    assert outcome.code == 3
+    assert len(outcome.out.splitlines()) == 2  # the head, and the one that was loaded
+    assert outcome.err.startswith("note: n_batch 64: No memory.\nerror: 1 of 2 configurations")
+
+
+def test_the_environments_split_is_one_split(
+    localllm: Command, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There it is written as for every other command; on the command line as llama-bench has it."""
+    monkeypatch.setenv("LOCALLLM_TENSOR_SPLIT", "3,1")
+    assert localllm("bench", str(toy_model)).err.startswith("error: Layers on GPUs were asked for")
+    monkeypatch.setenv("LOCALLLM_TENSOR_SPLIT", "3,-1")
+    assert localllm("bench", str(toy_model)).err.startswith("error: LOCALLLM_TENSOR_SPLIT: '3,-1'")
 
 
 def test_split_mode_none_plans_for_one_gpu(toy_model: Path) -> None:

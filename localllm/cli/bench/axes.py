@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from localllm.cli.bench import lists
+from localllm.cli.completers import items
 from localllm.cli.options import Option
 from localllm.cli.parse import parse_tensor_split
 from localllm.core.bench_sweep import N_BATCH, N_UBATCH, Axes, LoadMode, SplitMode
 from localllm.core.policy import KV_TYPES, FlashAttn, Policy
 from localllm.errors import UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -42,13 +46,14 @@ def list_option(
     parse: Callable[[str], tuple[T, ...]],
     metavar: str,
     help: str,
+    words: Sequence[str] = (),
     group: str = "Options",
     parse_variable: Callable[[str], tuple[T, ...]] | None = None,
 ) -> Callable[[Function], Function]:
     """Declare an option that takes a list, and may be given several times, as in llama-bench.
 
     The command receives a tuple of all values, or None. ``parse_variable`` reads the environment
-    twin where it is written otherwise there.
+    twin where it is written otherwise there; ``words`` serve the shell.
     """
     long_name = next(d for d in declarations if d.startswith("--"))
     variable = "LOCALLLM_" + long_name.strip("-").replace("-", "_").upper()
@@ -68,10 +73,17 @@ def list_option(
                 raise click.UsageError(f"{name}: {text!r} {error}.", ctx=ctx) from None
         return tuple(values) or None
 
+    def complete_last(
+        ctx: click.Context, parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        before, comma, last = incomplete.rpartition(",")
+        return items(before + comma + word for word in words if word.startswith(last))
+
     return click.option(
         *declarations,
         cls=Option,
         group=group,
+        shell_complete=complete_last,
         multiple=True,
         callback=read,
         metavar=metavar,
@@ -92,7 +104,7 @@ _setting = functools.partial(
 _SETTINGS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "n_gpu_layers": _setting(
         "-ngl", "--n-gpu-layers", "--gpu-layers", "n_gpu_layers_values",
-        parse=lists.parse_layers, metavar="N|auto|all,...",
+        parse=lists.parse_layers, words=("auto", "all"), metavar="N|auto|all,...",
         help="Layers on GPUs, the output layer counted as one. [default: auto]",
     ),
     "n_cpu_moe": _setting(
@@ -102,7 +114,7 @@ _SETTINGS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     ),
     "split_mode": _setting(
         "-sm", "--split-mode", "split_mode_values",
-        parse=lists.parse_split_modes, metavar="none|layer,...",
+        parse=lists.parse_split_modes, words=("none", "layer"), metavar="none|layer,...",
         help="One GPU, or layers for each. [default: layer]",
     ),
     "main_gpu": _setting(
@@ -117,7 +129,7 @@ _SETTINGS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     ),
     "load_mode": _setting(
         "-lm", "--load-mode", "load_mode_values",
-        parse=lists.parse_load_modes, metavar="auto|mmap|none,...",
+        parse=lists.parse_load_modes, words=("auto", "mmap", "none"), metavar="auto|mmap|none,...",
         help="Map the file, or read it into memory. [default: map]",
     ),
     "use_mmap": _setting(
@@ -136,20 +148,22 @@ _SETTINGS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     ),
     "kv": _setting(
         "--kv", "kv_values",
-        parse=lists.parse_kv_types, metavar="TYPE,...",
+        parse=lists.parse_kv_types, words=KV_TYPES, metavar="TYPE,...",
         help=f"Type of the KV cache, K and V alike: {', '.join(KV_TYPES)}. [default: f16]",
     ),
     "type_k": _setting(
         "-ctk", "--type-k", "--cache-type-k", "type_k_values",
-        parse=lists.parse_kv_types, metavar="TYPE,...", help="Type of the K cache alone.",
+        parse=lists.parse_kv_types, words=KV_TYPES, metavar="TYPE,...",
+        help="Type of the K cache alone.",
     ),
     "type_v": _setting(
         "-ctv", "--type-v", "--cache-type-v", "type_v_values",
-        parse=lists.parse_kv_types, metavar="TYPE,...", help="Type of the V cache alone.",
+        parse=lists.parse_kv_types, words=KV_TYPES, metavar="TYPE,...",
+        help="Type of the V cache alone.",
     ),
     "flash_attn": _setting(
         "-fa", "--flash-attn", "flash_attn_values",
-        parse=lists.parse_flash_attns, metavar="on|off|auto,...",
+        parse=lists.parse_flash_attns, words=("on", "off", "auto"), metavar="on|off|auto,...",
         help="Flash attention. [default: auto]",
     ),
     "n_threads": _setting(

@@ -6,8 +6,8 @@ What ends a child that does not end by itself is decided in ``watch``.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -17,25 +17,18 @@ from localllm.core.generation import (
     ChatRequest,
     CompletionRequest,
     Died,
-    EngineInfo,
     Event,
     Failed,
-    PromptProgress,
-    TextDelta,
 )
 from localllm.engine.devices import simulated_spec
+from localllm.engine.listening import listen
 from localllm.engine.process import EngineProcess
 from localllm.engine.protocol import (
     TERMINAL,
-    VERSION,
-    Beat,
     BenchRequest,
     FaultRequest,
-    Hello,
     LoadRequest,
     PingRequest,
-    Pong,
-    ProtocolError,
     ProveRequest,
     Request,
     encode_request,
@@ -284,36 +277,14 @@ class EngineClient:
             cancel_grace_s=self._cancel_grace_s,
             loads=phase == "load",
         )
-        while True:
-            began = time.monotonic()
-            try:
-                received = process.read(watch.slice_s)
-            except EOFError:
-                yield self._bury(process, phase, None)
-                return
-            except ProtocolError as error:
-                yield self._bury(process, phase, f"it sent something unreadable ({error})")
-                return
-            waited_s = time.monotonic() - began
-            event = None if received is None or received[0] not in (0, request_id) else received[1]
-            if isinstance(event, Hello):
-                process.greeted = True
-                if event.version != VERSION:
-                    yield self._bury(process, "start", "it comes from another version of localllm")
-                    return
-            elif isinstance(event, Pong):
-                return
-            elif event is not None and not isinstance(event, Beat | EngineInfo):
-                phase = _phase_after(event, phase)
-                yield event
-                if isinstance(event, TERMINAL):
-                    return
-            reason = watch.judge(event, waited_s, cancelled=self._cancelled == request_id)
-            if reason is not None:
-                gave_up = phase == "load" and self._cancelled == request_id
-                event = self._bury(process, phase, reason)
-                yield LOAD_CANCELLED if gave_up and not self._closed else event
-                return
+        return listen(
+            process,
+            request_id,
+            phase=phase,
+            watch=watch,
+            is_cancelled=lambda: self._cancelled == request_id,
+            bury=functools.partial(self._bury, process),
+        )
 
     def _abandon(
         self, process: EngineProcess, request_id: int, phase: Phase, *, sent: bool
@@ -332,25 +303,22 @@ class EngineClient:
                 process.kill(timeout_s=1.0)
                 self._drop(process)
 
-    def _bury(self, process: EngineProcess, phase: Phase, reason: str | None) -> Died:
-        """Reap a child that ended, or end it for a reason, and say what happened."""
+    def _bury(
+        self, process: EngineProcess, phase: Phase, reason: str | None, *, gave_up: bool = False
+    ) -> Died | Failed:
+        """Reap a child that ended, or end it for a reason, and say what happened.
+
+        ``gave_up``: nothing was wrong with it but that it did not hear a cancellation in time.
+        """
         from localllm.engine.death import died  # a child that lives needs no autopsy
 
         phase = phase if process.greeted else "start"
         self._died_answering = self._died_answering or phase == "generate"
         event = died(process.end(phase, reason=reason), closed=self._closed)
         self._drop(process)
-        return event
+        return LOAD_CANCELLED if gave_up and not self._closed else event
 
     def _drop(self, process: EngineProcess) -> None:
         process.dispose()
         if self._process is process:
             self._process = None
-
-
-def _phase_after(event: Event, phase: Phase) -> Phase:
-    if isinstance(event, TextDelta):
-        return "generate"
-    if isinstance(event, PromptProgress) and event.n_done == event.n_total:
-        return "generate"
-    return phase

@@ -9,11 +9,9 @@ ends come from one installation, and ``VERSION`` says so in the first event.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-import types
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from localllm.core.buffers import TensorOverride
 from localllm.core.generation import (
@@ -34,6 +32,7 @@ from localllm.core.generation import (
     Proved,
     TextDelta,
 )
+from localllm.engine.values import decoder, plain
 
 if TYPE_CHECKING:  # the child reads requests and knows no plans: 25 ms of its start
     from localllm.core.plan import Plan
@@ -187,7 +186,7 @@ _dumps = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 def encode_request(request_id: int, request: Request) -> bytes:
     """Return one line, its end included."""
-    body = {"id": request_id, "op": _OPS[type(request)], "body": _plain(request)}
+    body = {"id": request_id, "op": _OPS[type(request)], "body": plain(request)}
     return _dumps(body).encode() + b"\n"
 
 
@@ -200,7 +199,7 @@ def encode_event(request_id: int, event: Reply) -> bytes:
     """Return one line, its end included."""
     if type(event) is TextDelta:
         return encode_text(request_id, event.text, event.channel, event.n_tokens, event.tg_s)
-    body = {"id": request_id, "event": type(event).__name__, "body": _plain(event)}
+    body = {"id": request_id, "event": type(event).__name__, "body": plain(event)}
     return _dumps(body).encode() + b"\n"
 
 
@@ -234,76 +233,11 @@ def decode_event(line: bytes) -> tuple[int, Reply]:
     return _decode_line(line, "event", EVENTS)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON types."""
-    kind = type(value)
-    if kind in (str, int, float, bool, type(None)):
-        return value
-    if dataclasses.is_dataclass(kind):
-        return {name: _plain(getattr(value, name)) for name in _field_names(kind)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    raise TypeError(f"cannot send a {kind.__name__} to the engine")
-
-
-@functools.cache
-def _field_names(kind: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
-
-
 def _decode_line(line: bytes, key: str, kinds: Mapping[str, type[Any]]) -> tuple[int, Any]:
     try:
         message = json.loads(line)
         kind = kinds[message[key]]
-        decode: Callable[[Any], Any] = _decoder(kind)  # type: ignore[arg-type]  # kinds are hashable
+        decode: Callable[[Any], Any] = decoder(kind)  # type: ignore[arg-type]  # kinds are hashable
         return message["id"], decode(message["body"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtocolError(f"not a {key} line ({error!r}): {line[:120]!r}") from error
-
-
-@functools.cache
-def _decoder(hint: Any) -> Callable[[Any], Any]:
-    """Return the function that turns JSON into a value of a type, built once per type."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hint in (Any, object):
-        return lambda value: value
-    if dataclasses.is_dataclass(hint):
-        return _dataclass_decoder(hint)
-    if origin is Literal:
-        return lambda value: _check(value, value in arguments, hint)
-    if origin in (Union, types.UnionType):
-        return _optional_decoder(hint, arguments)
-    if origin is tuple:
-        item = _decoder(arguments[0])
-        return lambda value: tuple(map(item, _check(value, isinstance(value, list), hint)))
-    if origin is not None and issubclass(origin, Mapping):
-        item = _decoder(arguments[1])
-        return lambda value: {key: item(entry) for key, entry in value.items()}
-    if hint is float:
-        return lambda value: float(_check(value, type(value) in (int, float), hint))
-    if hint in (str, int, bool):
-        return lambda value: _check(value, type(value) is hint, hint)
-    raise TypeError(f"the protocol has no rule for {hint!r}")
-
-
-def _check(value: Any, ok: bool, hint: Any) -> Any:
-    if not ok:
-        raise ProtocolError(f"{value!r} is not {hint}")
-    return value
-
-
-def _optional_decoder(hint: Any, arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
-    [inner] = [_decoder(argument) for argument in arguments if argument is not types.NoneType]
-    return lambda value: None if value is None else inner(value)
-
-
-def _dataclass_decoder(kind: Any) -> Callable[[Any], Any]:
-    hints = get_type_hints(kind)
-    decoders = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
-
-    def decode(body: Any) -> Any:
-        return kind(**{name: decoders[name](value) for name, value in body.items()})
-
-    return decode

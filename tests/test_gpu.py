@@ -13,7 +13,6 @@ from localllm.core.generation import (
     BenchSample,
     BenchTest,
     ChatRequest,
-    Event,
     Finished,
     Loaded,
     Message,
@@ -49,7 +48,7 @@ def answer(session: Session, policy: Policy) -> str:
     model = resolve_model("demo")
     plan = session.make_plan(model, policy)
     assert plan.verdict == "fits"
-    events: list[Event] = list(session.load(model, plan))
+    events: list[object] = list(session.load(model, plan))
     assert isinstance(events[-1], Loaded), events[-1]
     events = list(session.chat(QUESTION))
     assert isinstance(events[-1], Finished), events[-1]

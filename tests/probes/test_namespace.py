@@ -6,15 +6,13 @@ No root folder is passed and nothing is replaced: the probes read ``/proc`` and 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from localllm.units import GiB, MiB
+from tests.support.inside import inside, needs_namespaces
 from tests.support.trees import Files, battery_files, plant, rapl_files
 
 CHECKOUT = Path(__file__).parents[2]
@@ -26,15 +24,7 @@ print(json.dumps(hardware_document(detect([]))))
 """
 
 
-def _namespaces_allowed() -> bool:
-    if sys.platform != "linux" or shutil.which("unshare") is None:
-        return False
-    return subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(
-    not _namespaces_allowed(), reason="user namespaces are not allowed here"
-)
+pytestmark = needs_namespaces
 
 
 def document_inside(
@@ -42,11 +32,9 @@ def document_inside(
 ) -> dict[str, Any]:
     """Run Python with ``mounts`` (target: one of ``files``, or its folder) over real paths."""
     plant(tmp_path, files)
-    script = " && ".join(
-        f"mount --bind '{tmp_path}{source}' '{target}'" for target, source in mounts.items()
-    )
+    over = {target: tmp_path / source.lstrip("/") for target, source in mounts.items()}
     done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", f'{script} && exec "$@"', "sh", sys.executable, *arguments],
+        inside(over, sys.executable, *arguments),
         capture_output=True,
         text=True,
         cwd=CHECKOUT,

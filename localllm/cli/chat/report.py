@@ -14,9 +14,9 @@ from localllm.cli.chat.turn import Answer
 from localllm.core.generation import RunStats
 from localllm.core.plan import Plan
 from localllm.core.prediction import predicted
-from localllm.core.reconcile import predicted_text, reconciled_speed, sentence
+from localllm.core.reconcile import sentence
 from localllm.core.text import printable
-from localllm.units import format_bytes, format_duration
+from localllm.units import format_bytes, format_duration, format_rate
 
 if TYPE_CHECKING:
     from localllm.session import Summary
@@ -73,7 +73,8 @@ def _estimated(stats: RunStats, plan: Plan | None) -> str:
     estimate = predicted(plan, "tg", n_tokens=stats.n_gen - 1, depth=stats.n_prompt)
     if estimate is None:
         return ""
-    return f" (estimated {predicted_text(reconciled_speed(estimate, None), unit=False)})"
+    low, high = (format_rate(end, digits=2) for end in (estimate.low, estimate.high))
+    return f" (estimated {rate(estimate.tok_s)}, range {low} to {high})"
 
 
 def short_duration(seconds: float) -> str:

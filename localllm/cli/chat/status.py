@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from localllm.cli.chat.styled import Row, row
 from localllm.core.live import Live
-from localllm.units import format_bytes
+from localllm.units import format_bytes, format_rate
 
 _DROPPED = 0.95
 """Of the estimate: below this share a device that is held back is named beside the speed."""
@@ -69,7 +69,11 @@ class Status:
     def _power(self) -> str:
         if self.power_w is None or self.power_scope is None:
             return "— W"
-        joules = "" if self.j_per_token is None else f", {self.j_per_token:.2g} J/token"
+        joules = (
+            ""
+            if self.j_per_token is None
+            else f", {format_rate(self.j_per_token, digits=2)} J/token"
+        )
         return f"{self.power_w:.0f} W {self.power_scope}{joules}"
 
     def _slowed(self) -> str:

@@ -36,14 +36,22 @@ class Terminal:
     """Runs ``localllm`` with arguments; ``wait_for`` watches the screen, ``type`` presses keys."""
 
     def __init__(
-        self, *args: str, state_dir: Path, columns: int = 80, lines: int = 24, **env: str
+        self,
+        *args: str,
+        state_dir: Path,
+        columns: int = 80,
+        lines: int = 24,
+        command: list[str] | None = None,
+        **env: str,
     ) -> None:
+        """``command``: what to run with the arguments, if not ``COMMAND``."""
+        command = command or COMMAND
         self.screen = pyte.HistoryScreen(columns, lines, history=2000, ratio=0.5)
         self._stream = pyte.ByteStream(self.screen)
         self.raw = b""
         self.process = pexpect.spawn(
-            COMMAND[0],
-            [*COMMAND[1:], *args],
+            command[0],
+            [*command[1:], *args],
             dimensions=(lines, columns),
             env=environment(state_dir, **env),
             cwd=str(state_dir),

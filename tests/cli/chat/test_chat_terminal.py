@@ -32,7 +32,7 @@ def test_a_conversation_from_the_banner_to_resuming_it(state_dir: Path) -> None:
         assert re.search(r"memory [\d.]+ MiB planned, [\d.]+ MiB measured", terminal.text())
         assert terminal.last_row().startswith(" demo")
         terminal.type(f"{QUESTION}\r")
-        terminal.wait_for(r"— \d+ tokens · [\d.,]+ tok/s \(estimated [\d.,]+ \([\d.,]+ to")
+        terminal.wait_for(r"— \d+ tokens · [\d.,]+ tok/s \(estimated [\d.,]+, range [\d.,]+ to")
         terminal.wait_for(PROMPT)
         assert "localllm plan" in terminal.text()
         status = r"[\d.,]+ tok/s · [\d.,]+ predicted · context \d+/[\d,]+ · .*(—|[\d.]+) W"

@@ -8,12 +8,13 @@ death of the engine is printed before the error is.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from localllm.cli.bench import lists
 from localllm.cli.bench.axes import SWEPT_FLAGS, axes_options, list_option
-from localllm.cli.bench.report import FORMS, Form
+from localllm.cli.bench.forms import FORMS, Form
 from localllm.cli.options import (
     CHOICE_FLAGS,
     Command,
@@ -25,10 +26,12 @@ from localllm.cli.options import (
 )
 from localllm.cli.output import emit_json, result
 from localllm.cli.parse import parse_count, parse_whole
-from localllm.core.bench_setup import Mode
-from localllm.core.bench_sweep import Axes, bench_tests, check_size
+from localllm.core.bench_sweep import Axes
 from localllm.core.policy import Policy
 from localllm.errors import UsageError
+
+if TYPE_CHECKING:
+    from localllm.core.bench_setup import Mode
 
 EXAMPLES = """\
 \b
@@ -196,6 +199,7 @@ def bench(
         raise UsageError("--quick and --steady are opposites.", hint="Give one of them.")
     mode: Mode = "quick" if is_quick else "steady" if is_steady else "standard"
     from localllm.cli.bench.rules import rules_of
+    from localllm.core.bench_tests import bench_tests, check_size
 
     rules = rules_of(mode, repetitions=repetitions, delay_s=delay, chat=chat)
     tests = bench_tests(

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from localllm import session
+from localllm.cli.bench.forms import Form
 from localllm.cli.bench.loaded import Loader
 from localllm.cli.bench.picture import bench_picture
 from localllm.cli.bench.planned import Planned, plan_all
-from localllm.cli.bench.report import Form, Report
+from localllm.cli.bench.report import Report
 from localllm.cli.bench.rules import Rules
 from localllm.cli.bench.run import Run
 from localllm.cli.bench.saving import bench_document

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
-from typing import Any, Literal
+from typing import Any
 
 from localllm.cli.bench import delimited, table, words
+from localllm.cli.bench.forms import Form
 from localllm.cli.bench.loaded import Running
 from localllm.cli.bench.planned import Planned
 from localllm.cli.output import emit_json, emit_json_line, result
 from localllm.core.bench_row import Row
 from localllm.units import format_bytes
-
-Form = Literal["md", "csv", "json", "jsonl", "sql"]
-FORMS: tuple[Form, ...] = ("md", "csv", "json", "jsonl", "sql")
 
 
 class Report:

@@ -38,14 +38,6 @@ def parse_whole(text: str) -> int:
     return int(match[1]) * (1024 if match[2] else 1)
 
 
-def parse_wholes(text: str) -> tuple[int, ...]:
-    """Read numbers from 0, separated by commas: ``0,4096``."""
-    try:
-        return tuple(parse_whole(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError("is not a list of numbers, such as 512,2048") from None
-
-
 def parse_pair(text: str) -> tuple[int, int]:
     """Read two numbers above 0: ``512,128``."""
     try:

@@ -35,7 +35,6 @@ class Stretch:
 
     began_s: float
     ended_s: float
-    n_repetitions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,18 +155,15 @@ def least_window_s(period_s: float) -> float:
 
 def stretches(samples: Sequence[BenchSample]) -> Iterator[Stretch]:
     """Yield repetitions that follow each other without a pause, joined."""
-    open_: Stretch | None = None
-    for sample in samples:
+    began_s = ended_s = 0.0
+    for number, sample in enumerate(samples):
+        if number == 0 or not 0 <= sample.began_s - ended_s <= MOST_PAUSE_S:
+            if number:
+                yield Stretch(began_s=began_s, ended_s=ended_s)
+            began_s = sample.began_s
         ended_s = sample.began_s + sample.ns / 1e9
-        if open_ is not None and 0 <= sample.began_s - open_.ended_s <= MOST_PAUSE_S:
-            began_s, n = open_.began_s, open_.n_repetitions + 1
-        else:
-            if open_ is not None:
-                yield open_
-            began_s, n = sample.began_s, 1
-        open_ = Stretch(began_s=began_s, ended_s=ended_s, n_repetitions=n)
-    if open_ is not None:
-        yield open_
+    if samples:
+        yield Stretch(began_s=began_s, ended_s=ended_s)
 
 
 def window_of(

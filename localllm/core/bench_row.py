@@ -1,5 +1,6 @@
 """One bench test as llama-bench's JSON object, with our fields after its own.
 
+The first 42 fields are ``test::get_fields`` of tools/llama-bench/llama-bench.cpp, in its order.
 Pure: values in, a plain dictionary out. Names are fixed, more may be added; a value that is not
 known is ``None``, with a reason beside it. Rows of the kind ``chat`` are sampled answers: they have
 the same fields, and are never a ``tg``.
@@ -24,9 +25,6 @@ from localllm.core.readings import Unmeasured
 BENCH_SCHEMA = "localllm.bench/1"
 
 Row = Mapping[str, Any]
-
-N_LLAMA_BENCH_FIELDS = 42
-"""The first fields of a row are ``test::get_fields`` of tools/llama-bench/llama-bench.cpp."""
 
 NO_METER = Unmeasured(reason="no meter was asked")
 

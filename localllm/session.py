@@ -42,6 +42,7 @@ from localllm.planning import (
     leaves_open,
     model_variants,
 )
+from localllm.system.suspend import SuspendWatch
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
     from localllm.choosing import Decided
@@ -110,10 +111,12 @@ class Session:
         hardware: Hardware | None = None,
         engine: Engine | None = None,
         basis: BasisWish = "auto",
+        suspends: SuspendWatch | None = None,
     ) -> None:
         """Take a machine and an engine, or detect and start them when they are first needed.
 
-        ``basis``: whether plans ask llama.cpp's own allocator, see ``Planner``.
+        ``basis``: whether plans ask llama.cpp's own allocator, see ``Planner``. ``suspends``: with
+        clocks of its own, for tests.
         """
         self._hardware = hardware
         self._engine = engine
@@ -124,6 +127,7 @@ class Session:
         self.loaded: Loaded | None = None
         self.measuring = Measuring()
         """Meters, what is kept of runs, and what was learnt from them."""
+        self._suspends = suspends or SuspendWatch()
         self._runner: Runner | None = None
         self._asked: tuple[Policy, Policy] | None = None
 
@@ -262,15 +266,15 @@ class Session:
 
     def chat(self, request: ChatRequest) -> Iterator[Event]:
         """Answer a conversation; closing the iterator early cancels the answer."""
-        return self.measuring.metered(self._started_engine().chat(request))
+        return self._run(lambda engine: engine.chat(request))
 
     def complete(self, request: CompletionRequest) -> Iterator[Event]:
         """Continue a plain text, without a chat template."""
-        return self.measuring.metered(self._started_engine().complete(request))
+        return self._run(lambda engine: engine.complete(request))
 
     def bench(self, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
         """Run bench tests on the loaded model."""
-        return self.measuring.metered(self._started_engine().bench(tests))
+        return self._run(lambda engine: engine.bench(tests))
 
     def cancel(self) -> None:
         """Ask the running request to stop; safe from any thread and from a signal handler."""
@@ -310,6 +314,20 @@ class Session:
                 self.loaded = event
                 self.measuring.loaded(event)
             yield event
+
+    def _run(self, start: Callable[[Engine], Iterator[Event]]) -> Iterator[Event]:
+        """Pass a request's events on, metered.
+
+        A GPU may be lost while the machine sleeps, and nothing shows it until it is used; so after
+        a suspend the engine is asked first, and a death that it did not tell of is the event.
+        """
+        engine = self._started_engine()
+        if self._suspends.look() is not None and self.loaded is not None:
+            died = engine.ping()
+            if died is not None:
+                yield died
+                return
+        yield from self.measuring.metered(start(engine))
 
     def _new_runner(self) -> Runner:
         from datetime import UTC, datetime

@@ -337,6 +337,9 @@ class Engine(Protocol):
     def cancel(self) -> None:
         """Ask the running request to stop; safe from any thread, at any time."""
 
+    def ping(self) -> Died | None:
+        """Return the death of a process that answers no more, or whose devices do not."""
+
     def unload(self) -> None:
         """Let go of a loaded model, its process included: its memory is free afterwards."""
 

@@ -208,10 +208,6 @@ def llama_3_8b_file(request: pytest.FixtureRequest) -> Path:
         (["--quick", "--steady"], "--quick and --steady are opposites."),
         (["-t", "1-100", "-b", "1-60"], "That makes 12,000 tests."),
         (["-ctv", "f16,q8_0"], "type_v q8_0: 16 elements are not whole blocks of q8_0"),
-        (
-            ["-ngl", "1,2"],
-            "n_gpu_layers 1: Layers on GPUs were asked for, and llama.cpp has no GPU here.",
-        ),
         (["--plot", "speed.png"], "speed.png: pictures are written as SVG."),
         (["--save", "nowhere/run.json"], "There is no folder nowhere."),
         (["-pg", "512"], "--n-prompt-gen: '512' is not a pair of numbers, such as 512,128."),

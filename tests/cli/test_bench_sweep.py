@@ -16,6 +16,7 @@ import pytest
 
 from localllm import session
 from localllm.cli.bench import lists, rules
+from localllm.cli.bench.axes import one_split
 from localllm.cli.bench.countdown import Countdown, Piece
 from localllm.cli.bench.planned import plan_all
 from localllm.cli.output import LiveLine
@@ -131,10 +132,10 @@ def test_the_environments_split_is_one_split(
     localllm: Command, toy_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There it is written as for every other command; on the command line as llama-bench has it."""
-    monkeypatch.setenv("LOCALLLM_TENSOR_SPLIT", "3,1")
-    assert localllm("bench", str(toy_model)).err.startswith("error: Layers on GPUs were asked for")
+    assert (one_split("3,1"), lists.parse_splits("3,1")) == (((3, 1),), ((3,), (1,)))
     monkeypatch.setenv("LOCALLLM_TENSOR_SPLIT", "3,-1")
-    assert localllm("bench", str(toy_model)).err.startswith("error: LOCALLLM_TENSOR_SPLIT: '3,-1'")
+    refused = localllm("bench", str(toy_model))
+    assert refused.err.startswith("error: LOCALLLM_TENSOR_SPLIT: '3,-1' is not a list of shares")
 
 
 def test_split_mode_none_plans_for_one_gpu(toy_model: Path) -> None:

@@ -92,7 +92,8 @@ def list_option(
     )
 
 
-def _one_split(text: str) -> tuple[tuple[float, ...] | None, ...]:
+def one_split(text: str) -> tuple[tuple[float, ...] | None, ...]:
+    """Read one split as the planning options write it: ``3,1``."""
     return (parse_tensor_split(text),)
 
 
@@ -124,7 +125,7 @@ _SETTINGS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     ),
     "tensor_split": _setting(
         "-ts", "--tensor-split", "tensor_split_values",
-        parse=lists.parse_splits, parse_variable=_one_split, metavar="A/B,...",
+        parse=lists.parse_splits, parse_variable=one_split, metavar="A/B,...",
         help="Shares of the layers for each GPU, joined by /. [default: by the plan]",
     ),
     "load_mode": _setting(

@@ -62,6 +62,7 @@ class Meters:
         self._scopes = scopes_of_run(plan)
         self._lock = threading.Lock()
         self._sampler: Sampler | None = None
+        self._opened = threading.Event()
         self._reads = False
         """Whether they are to be read, also while they are being opened."""
         self._rest: threading.Timer | None = None
@@ -72,6 +73,10 @@ class Meters:
     def open(self) -> None:
         """Open the meters in the background: a driver may take a second over it."""
         threading.Thread(target=self._open, name="localllm-meters", daemon=True).start()
+
+    def wait_open(self, timeout_s: float = 3.0) -> None:
+        """Wait until the meters are open: a benchmark would rather begin late than unmeasured."""
+        self._opened.wait(timeout_s)
 
     def start(self) -> None:
         """Read from now on, for a run that begins."""
@@ -203,6 +208,7 @@ class Meters:
         with self._lock:
             closed, reads = self._closed, self._reads
             self._sampler = None if closed else sampler
+        self._opened.set()
         if closed:
             sampler.close()
         elif reads:

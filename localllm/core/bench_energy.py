@@ -130,6 +130,7 @@ class BenchEnergy:
             joules=self.joules,
             sigma_j=math.hypot(*(part.sigma_j for part in parts)),
             ended_s=parts[0].began_s + seconds,
+            missing=tuple(dict.fromkeys(lost for part in parts for lost in part.missing)),
             gain=self.gain,
             rough=self.rough,
         )

@@ -144,7 +144,7 @@ def _row(
         "repetitions": test.repetitions,
         "complete": len(samples_ns) >= test.repetitions,
         "repetitions_per_window": beside.per_window,
-        "invalid": list(beside.conditions.invalid),
+        "invalid": [*beside.conditions.invalid, *_spoilt(beside.energy)],
         **_fingerprint(setup),
         **_energy_fields(beside.energy),
         **_condition_fields(beside),
@@ -190,6 +190,13 @@ def _energy_fields(energy: BenchEnergy | Unmeasured) -> dict[str, Any]:
         ", ".join(energy.whole.kinds),
     )
     return dict(zip(_ENERGY_FIELDS, values, strict=True)) | {"power_unknown": None}
+
+
+def _spoilt(energy: BenchEnergy | Unmeasured) -> tuple[str, ...]:
+    """What happened to a device or the machine meanwhile, as its meters tell."""
+    if isinstance(energy, Unmeasured):
+        return (energy.reason,) if energy.spoilt else ()
+    return energy.whole.missing
 
 
 _ENERGY_FIELDS = (

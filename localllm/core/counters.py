@@ -57,7 +57,7 @@ def counted_j(
     first, last = inside[0], inside[-1]
     around = ticks[max(first - 1, 0) : last + 2]
     if any(b.value < a.value for a, b in pairwise(around)):
-        return Unmeasured(reason=FELL)
+        return Unmeasured(reason=FELL, spoilt=True)
     hole_s = max(ticks[first].t_s - began_s, ended_s - ticks[last].t_s)
     if hole_s > longest_gap_s(source):
         return silence(source, hole_s)

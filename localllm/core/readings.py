@@ -171,6 +171,9 @@ class Unmeasured:
     reason: str
     fix: str | None = None
     """The one line that would enable a meter, for ``doctor``."""
+    spoilt: bool = False
+    """Something happened in the window that spoils whatever else was measured in it: the machine
+    slept, a device was lost, a counter began anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ def stretch(trace: Trace, began_s: float, ended_s: float) -> tuple[Reading, ...]
     if not (math.isfinite(began_s) and math.isfinite(ended_s) and began_s < ended_s):
         return Unmeasured(reason="the window is empty")
     if any(began_s <= moment <= ended_s for moment in trace.slept_s):
-        return Unmeasured(reason="the machine slept in the meantime")
+        return Unmeasured(reason="the machine slept in the meantime", spoilt=True)
     source = trace.source
     margin_s = 2 * longest_gap_s(source) + 3 * source.window_s
     low_s = max((t for t in trace.slept_s if t < began_s), default=-math.inf)
@@ -77,7 +77,7 @@ def stretch(trace: Trace, began_s: float, ended_s: float) -> tuple[Reading, ...]
         if usable(source, reading)
     )
     if trace.lost is not None and (not near or near[-1].t_s < ended_s):
-        return Unmeasured(reason=trace.lost)
+        return Unmeasured(reason=trace.lost, spoilt=True)
     if not near:
         return Unmeasured(reason=f"no reading of {source.label} in the window")
     return near

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from localllm.core.bench_row import (
+    Beside,
     bench_row,
     chat_row,
     tokens_per_second,
@@ -17,6 +18,7 @@ from localllm.core.generation import BenchTest, EngineDevice, EngineInfo
 from localllm.core.plan import Plan, TensorOverride
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
+from localllm.core.readings import Unmeasured
 from localllm.units import GiB
 from tests.core.test_documents import names, plan_8b
 from tests.support.specs import gpu, llama_3_8b, llama_3_70b, machine, mixtral
@@ -192,3 +194,13 @@ def test_sampled_answers_have_a_row_of_their_own_kind() -> None:
 def test_an_interrupted_test_says_so() -> None:
     assert bench_row(setup(plan_8b()), PP512, [1] * 5, test_time="")["complete"]
     assert not bench_row(setup(plan_8b()), PP512, [1] * 4, test_time="")["complete"]
+
+
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_a_suspend_or_a_lost_device_spoils_a_test_and_a_missing_meter_does_not(
+    spoilt: bool,
+) -> None:
+    energy = Unmeasured(reason="the machine slept in the meantime", spoilt=spoilt)
+    row = bench_row(setup(plan_8b()), PP512, [10**9], test_time="", beside=Beside(energy=energy))
+    assert row["invalid"] == ([energy.reason] if spoilt else [])
+    assert row["power_unknown"] == energy.reason

@@ -71,6 +71,8 @@ class Loader:
             elif isinstance(event, Failed | Died):
                 raise _load_failure(event)
         assert loaded is not None  # a load ends in one of the three
+        if session.measuring.meters is not None:
+            session.measuring.meters.wait_open()
         self._loaded = (planned, loaded)
         return self._running(planned, loaded)
 

@@ -5,7 +5,9 @@ Enabled only by ``LOCALLLM_ENGINE_TEST=1`` in the environment of the child.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import importlib
 import os
 import resource
 import sys
@@ -20,6 +22,8 @@ from localllm.engine.talker import Talker
 from localllm.engine.wire import Wire
 from localllm.errors import UsageError
 
+_HOARD: list[bytearray] = []
+_HOARDED_BYTES = 1 << 16
 WISHES: tuple[Wish, ...] = ("measured", "host", "device", "alternating")
 
 
@@ -38,6 +42,13 @@ def inject(request: FaultRequest, talker: Talker | None, wire: Wire) -> Event:
             C.llama_sampler_apply(chain, ctypes.byref(C.llama_token_data_array()))
         case "limit_memory":
             resource.setrlimit(resource.RLIMIT_AS, (request.argument, request.argument))
+        case "exhaust_memory":  # what is allocated stays, and there is next to nothing more
+            importlib.import_module("localllm.engine.prove")  # whose code has to be there
+            resource.setrlimit(resource.RLIMIT_AS, (1, 1))
+            with contextlib.suppress(MemoryError):
+                while True:
+                    _HOARD.append(bytearray(_HOARDED_BYTES))
+            del _HOARD[-2:]
         case "flood":
             line = b"x" * 99 + b"\n"
             for _ in range(request.argument // len(line)):

@@ -72,14 +72,14 @@ def test_a_death_during_the_proof_is_an_event_with_its_phase(endless_model: Path
         assert (died.phase, died.signal) == ("prompt", "SIGKILL")
 
 
-def test_memory_that_ends_during_the_proof_is_told_from_other_deaths(toy_model: Path) -> None:
+def test_memory_that_ends_during_the_proof_is_told_from_other_deaths(llama_32_1b: Path) -> None:
+    """A long prompt takes working memory that no load and no first token has asked for."""
     with EngineClient() as engine:
-        load(engine, toy_model)
-        list(engine.inject_fault(FaultRequest(fault="limit_memory", argument=1)))
+        load(engine, llama_32_1b, n_ubatch=512)
+        list(engine.inject_fault(FaultRequest(fault="exhaust_memory")))
         died = list(engine.prove())[-1]
         assert isinstance(died, Died)
-        assert (died.phase, died.out_of_memory) == ("prompt", True)
-        load(engine, toy_model)
+        assert (died.phase, died.out_of_memory) == ("prompt", True), died
 
 
 def test_without_a_model_there_is_nothing_to_prove() -> None:

@@ -15,9 +15,9 @@ from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import Plannable
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
-    from localllm.core.cpu_use import CpuSeconds
+    from localllm.core.bench.cpu_use import CpuSeconds
     from localllm.core.generation import EngineInfo
-    from localllm.core.meters import SeenMeters
+    from localllm.core.metered.meters import SeenMeters
     from localllm.records.conversations import Conversation, ConversationStore
     from localllm.records.entries import Transcript
     from localllm.records.history import PastRun, Sought

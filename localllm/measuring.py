@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
     from localllm.core.generation import BenchTest, Event, Finished, Loaded
     from localllm.core.joules import AnswerEnergy
+    from localllm.core.metered.readings import Energy, Health, Unmeasured
     from localllm.core.model import ModelSpec
-    from localllm.core.readings import Energy, Health, Unmeasured
     from localllm.core.shortfall import Shortfall
     from localllm.metering import Meters
     from localllm.records.shortfalls import OwnShortfalls

@@ -1,8 +1,9 @@
 """Joules beside a run: the meters of this machine, read while a loaded model works.
 
 Composition only: meters and the sampler are ``power/``'s, the arithmetic ``core/joules.py``'s, and
-which meters count for a run ``core/live.py`` says. Nothing is read before the first ``start``, nor
-a moment after a run: an idle chat costs no call, and a laptop's GPU that holds no model sleeps on.
+which meters count for a run ``core/metered/live.py`` says. Nothing is read before the first
+``start``, nor a moment after a run: an idle chat costs no call, and a laptop's GPU that holds no
+model sleeps on.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from localllm.core.joules import (
     watts_now,
     with_idle,
 )
-from localllm.core.live import Live, chosen, scopes_of_run, with_health
-from localllm.core.meters import Missing
+from localllm.core.metered.live import Live, chosen, scopes_of_run, with_health
+from localllm.core.metered.meters import Missing
+from localllm.core.metered.readings import Energy, Health, Idle, Source, Trace, Unmeasured
+from localllm.core.metered.sums import scope_text
 from localllm.core.plan import Plan
-from localllm.core.readings import Energy, Health, Idle, Source, Trace, Unmeasured
-from localllm.core.sums import scope_text
 
 if TYPE_CHECKING:
     from localllm.core.generation import Timeline
@@ -55,7 +56,7 @@ class Meters:
         own_pid: Callable[[], int | None] = lambda: None,
         root: Path = Path("/"),
     ) -> None:
-        """Take what runs; ``own_pid``: the process that computes for it. ``root``: of the machine."""
+        """Take what runs; ``own_pid``: the process that computes. ``root``: of the machine."""
         self._plan = plan
         self._root = root
         self._own_pid = own_pid

@@ -18,7 +18,7 @@ from localllm.core.plan import Plan
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration, Observation
     from localllm.core.generation import BenchTest, Loaded, RunStats
-    from localllm.core.readings import Energy, Health, Unmeasured
+    from localllm.core.metered.readings import Energy, Health, Unmeasured
     from localllm.records.measured import TimedRun
     from localllm.records.observed import Occasion
     from localllm.records.runs import RunRecord

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from localllm.core.generation import Timeline
-from localllm.core.readings import Energy, Unmeasured
+from localllm.core.metered.readings import Energy, Unmeasured
 from localllm.metering import Meters
 from tests.engine.support import cpu_plan
 from tests.support.trees import Files, plant, rapl_files

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from localllm.core.generation import BenchTest
+from localllm.core.metered.readings import Unmeasured
 from localllm.core.plan import Plan
-from localllm.core.readings import Unmeasured
 from localllm.lookups import forget, kept_files, past_runs
 from localllm.own_runs import OwnRuns
 from localllm.records.history import PastRun, Sought

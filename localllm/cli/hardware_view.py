@@ -13,7 +13,7 @@ from localllm.cli import draw
 from localllm.cli.output import unicode_output
 from localllm.core.calibration import Observation, Phase, typical_ratio
 from localllm.core.hardware import Device, Hardware, Host
-from localllm.core.meters import KIND_WORDS, SeenMeters
+from localllm.core.metered.meters import KIND_WORDS, SeenMeters
 from localllm.core.text import printable
 from localllm.units import format_bytes
 

@@ -1,7 +1,7 @@
 """The JSON document of a plan, on which scripts rely: ``localllm.plan/1``.
 
 Pure: values in, plain dictionaries out. Names are fixed, more may be added; a value that is not
-known is ``None``. Bench rows are in ``bench_row.py``.
+known is ``None``. Bench rows are in ``bench/row.py``.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from typing import Literal
 
 from localllm.core.buffers import BufferMemory
 from localllm.core.expected_energy import ExpectedEnergy
+from localllm.core.metered.readings import Energy, Unmeasured
 from localllm.core.plan import Plan
 from localllm.core.prediction import Prediction
-from localllm.core.readings import Energy, Unmeasured
 from localllm.units import format_bytes, format_rate, format_with_error
 
 Unit = Literal["bytes", "tok/s", "J/token", "W"]

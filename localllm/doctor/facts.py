@@ -9,7 +9,7 @@ from typing import Any
 
 from localllm.core.generation import EngineInfo
 from localllm.core.hardware import Hardware
-from localllm.core.meters import SeenMeters
+from localllm.core.metered.meters import SeenMeters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm.core.readings import Health, Kind, MeterScope, Reading, Source
+from localllm.core.metered.readings import Health, Kind, MeterScope, Reading, Source
 from localllm.power.gpu_metrics import throttle_reasons
 from localllm.power.meter import Meter, MeterLost, Missing, Opened, Wanted, Watcher
 from localllm.system.pci import AMD, displays, normal_pci_id

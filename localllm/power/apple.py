@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from localllm.core.readings import Reading, Source
+from localllm.core.metered.readings import Reading, Source
 from localllm.power import apple_ioreport
 from localllm.power.meter import MeterLost, Missing, Opened, Wanted
 

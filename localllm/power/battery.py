@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from localllm.core.readings import Reading, Source
+from localllm.core.metered.readings import Reading, Source
 from localllm.power.meter import MeterLost, Missing, Opened, Wanted
 from localllm.system.sysfiles import folders, read_int, read_text
 

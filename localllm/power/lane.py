@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from localllm.core.readings import Health, Source
+from localllm.core.metered.readings import Health, Source
 from localllm.power.meter import Watcher
 from localllm.power.recording import Recording
 
@@ -30,7 +30,7 @@ MAX_HEALTHS = 900
 
 REST_S = 0.1
 """A driver that takes its time is left alone between two looks for as long as it took, at most
-this: longer would be a hole in the readings (``core/stretches.py``)."""
+this: longer would be a hole in the readings (``core/metered/stretches.py``)."""
 
 
 def intervals_s(source: Source) -> tuple[float, float]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from localllm.core.meters import Missing as Missing  # part of this contract; shells show it
-from localllm.core.readings import Health, Reading, Source
+from localllm.core.metered.meters import Missing as Missing  # part of this contract; shells show it
+from localllm.core.metered.readings import Health, Reading, Source
 
 
 class MeterLost(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from localllm.core.readings import Kind, MeterScope, Reading, Source
+from localllm.core.metered.readings import Kind, MeterScope, Reading, Source
 from localllm.power.meter import Meter, MeterLost, Missing, Opened, Wanted, Watcher
 from localllm.power.nvml_card import ABSENT, PATIENCE, Card, is_anothers, open_card, sleeps
 from localllm.power.nvml_health import NvmlWatcher

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from localllm.core.readings import Health
+from localllm.core.metered.readings import Health
 from localllm.power.nvml_card import Card, Query
 
 _SM, _MEMORY = 1, 2  # nvml.h: NVML_CLOCK_SM, NVML_CLOCK_MEM

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from localllm.core.readings import MeterScope, Reading, Source
+from localllm.core.metered.readings import MeterScope, Reading, Source
 from localllm.power.meter import Meter, MeterLost, Missing, Opened, Wanted
 from localllm.system.sysfiles import folders, read_int, read_text, to_int
 

@@ -7,7 +7,7 @@ from array import array
 from bisect import bisect_left
 from contextlib import suppress
 
-from localllm.core.readings import Reading, Source, Trace
+from localllm.core.metered.readings import Reading, Source, Trace
 from localllm.power.meter import Meter, MeterLost
 
 MAX_READINGS = 1 << 16

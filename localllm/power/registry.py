@@ -48,7 +48,7 @@ def open_meters(wanted: Wanted, openers: Sequence[Opener] = METERS) -> Opened:
     """Open the meters of every kind: several scopes at once, and why others have none.
 
     Some scopes hold others (a whole chip its CPU package, a whole laptop everything): which of them
-    may be added is ``core/sums.py``'s to say.
+    may be added is ``core/metered/sums.py``'s to say.
     """
     opened = [opener(wanted) for opener in openers]
     return Opened(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from localllm.core.readings import Health, Trace
+from localllm.core.metered.readings import Health, Trace
 from localllm.power.lane import Gate, Lane, MeterLane, WatcherLane, drivers
 from localllm.power.meter import Missing, Opened
 from localllm.power.recording import Recording

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localllm.core.meters import SeenMeter, SeenMeters
+from localllm.core.metered.meters import SeenMeter, SeenMeters
 from localllm.power.meter import Meter, MeterLost, Missing, Wanted
 from localllm.power.registry import open_meters
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from localllm.core.cpu_use import CpuSeconds
+from localllm.core.bench.cpu_use import CpuSeconds
 
 _BUSY = ("user", "nice", "system", "irq", "softirq")
 """What counts as work. ``guest`` is part of ``user`` already, and waiting is no work."""

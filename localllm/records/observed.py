@@ -14,9 +14,9 @@ from localllm import __version__
 from localllm.core.expected_energy import expected_energy
 from localllm.core.fingerprint import machine_key, model_key, plan_placement_key
 from localllm.core.generation import BenchTest, Loaded, RunStats
+from localllm.core.metered.readings import Energy, Health, Unmeasured
 from localllm.core.plan import Plan
 from localllm.core.prediction import predicted_test, run_of_plan
-from localllm.core.readings import Energy, Health, Unmeasured
 from localllm.core.reconcile import compare_memory
 from localllm.records.runs import (
     KeptEnergy,

@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Literal
 
 from localllm.core.expected_energy import ExpectedEnergy
+from localllm.core.metered.readings import Energy, Kind, Unmeasured
 from localllm.core.prediction import Prediction
-from localllm.core.readings import Energy, Kind, Unmeasured
 from localllm.core.reconcile import (
     Reconciled,
     reconciled_bytes,

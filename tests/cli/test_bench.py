@@ -17,7 +17,7 @@ import pytest
 
 from localllm import session
 from localllm.cli.bench import table
-from localllm.core.bench_row import bench_row
+from localllm.core.bench.row import bench_row
 from localllm.core.generation import (
     BenchDone,
     BenchSample,
@@ -30,7 +30,7 @@ from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
 from localllm.units import MiB
 from tests.cli.conftest import Command
-from tests.core.test_bench_row import PP512, engine_device, setup
+from tests.core.bench.test_bench_row import PP512, engine_device, setup
 from tests.core.test_documents import names, plan_8b
 from tests.support.specs import gpu, llama_3_8b, machine
 

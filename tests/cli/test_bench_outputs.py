@@ -17,14 +17,14 @@ import pytest
 
 from localllm.cli.bench import delimited, words
 from localllm.cli.bench.picture import bench_picture
-from localllm.core.bench_conditions import conditions
-from localllm.core.bench_energy import BenchEnergy, Window
-from localllm.core.bench_row import Beside, bench_row
-from localllm.core.readings import Energy, Health
+from localllm.core.bench.conditions import conditions
+from localllm.core.bench.energy import BenchEnergy, Window
+from localllm.core.bench.row import Beside, bench_row
+from localllm.core.metered.readings import Energy, Health
 from localllm.metering import Meters
 from tests.cli.conftest import Command
-from tests.core.test_bench_energy import constant
-from tests.core.test_bench_row import LLAMA_BENCH_FIELDS, PP512, setup
+from tests.core.bench.test_bench_energy import constant
+from tests.core.bench.test_bench_row import LLAMA_BENCH_FIELDS, PP512, setup
 from tests.core.test_documents import plan_8b
 
 QUICKLY = ("-p", "16", "-n", "8", "-r", "2", "-t", "1", "--no-chat")

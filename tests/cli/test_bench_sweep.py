@@ -20,9 +20,9 @@ from localllm.cli.bench.axes import one_split
 from localllm.cli.bench.countdown import Countdown, Piece
 from localllm.cli.bench.planned import plan_all
 from localllm.cli.output import LiveLine
-from localllm.core.bench_progress import Work, seconds_left, work_of_test
-from localllm.core.bench_sweep import Axes
-from localllm.core.bench_tests import bench_tests
+from localllm.core.bench.progress import Work, seconds_left, work_of_test
+from localllm.core.bench.sweep import Axes
+from localllm.core.bench.tests import bench_tests
 from localllm.core.generation import BenchTest, Event, Failed
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy

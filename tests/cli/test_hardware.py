@@ -15,8 +15,8 @@ from localllm.cli.hardware_view import print_hardware
 from localllm.core.calibration import Observation, Phase
 from localllm.core.hardware import Hardware
 from localllm.core.hardware_document import hardware_document, hardware_from_document
-from localllm.core.meters import Missing, SeenMeter, SeenMeters
-from localllm.core.readings import Source
+from localllm.core.metered.meters import Missing, SeenMeter, SeenMeters
+from localllm.core.metered.readings import Source
 from localllm.units import GiB
 from tests.cli.conftest import Command
 from tests.support.specs import gpu, host, machine

@@ -17,7 +17,7 @@ import pytest
 
 from localllm.cli.history import parse_since
 from localllm.core.generation import BenchTest
-from localllm.core.readings import Health
+from localllm.core.metered.readings import Health
 from localllm.records.history import HistoryStore
 from localllm.records.measurements import MeasurementStore
 from localllm.records.observed import Occasion, answer_record, load_record

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from localllm.core.bench_conditions import conditions
-from localllm.core.cpu_use import CpuSeconds, CpuUse, cpu_use, more_disturbed
+from localllm.core.bench.conditions import conditions
+from localllm.core.bench.cpu_use import CpuSeconds, CpuUse, cpu_use, more_disturbed
 
 
 def look(t_s: float, busy_s: float, own_s: float, stolen_s: float | None = None) -> CpuSeconds:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from localllm.core.buffers import BufferMemory
 from localllm.core.expected_energy import expected_energy, scope_w
+from localllm.core.metered.readings import Energy, Unmeasured
 from localllm.core.plan import Plan, PowerEstimate
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
 from localllm.core.prediction import predicted
-from localllm.core.readings import Energy, Unmeasured
 from localllm.core.reconcile import (
     Reconciled,
     Unit,

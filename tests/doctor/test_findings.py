@@ -10,8 +10,8 @@ import pytest
 
 from localllm.core.generation import EngineDevice, EngineInfo
 from localllm.core.hardware import Device
-from localllm.core.meters import Missing, SeenMeter, SeenMeters
-from localllm.core.readings import Source
+from localllm.core.metered.meters import Missing, SeenMeter, SeenMeters
+from localllm.core.metered.readings import Source
 from localllm.doctor import Facts, Finding, diagnose
 from localllm.doctor.facts import Folder, Terminal, Tool
 from localllm.units import GiB, MiB

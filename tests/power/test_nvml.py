@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localllm.core.joules import energy
-from localllm.core.readings import Energy, Source, Trace, Unmeasured
+from localllm.core.metered.readings import Energy, Source, Trace, Unmeasured
 from localllm.power.meter import Meter
 from localllm.power.nvml import averages
 from localllm.system.nvml import REASONS, nvml_session

@@ -15,7 +15,7 @@ from statistics import median
 import pytest
 
 from localllm.core.joules import energy
-from localllm.core.readings import Energy, Reading, Trace
+from localllm.core.metered.readings import Energy, Reading, Trace
 from tests.support.fake_nvml import rtx_4090
 from tests.support.fake_nvml.held import NO_COUNTER, NO_INSTANT, PCI_4090, Bench, close
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from localllm.core.readings import Health
+from localllm.core.metered.readings import Health
 from localllm.power.nvml_health import NvmlWatcher, throttle
 from localllm.units import MiB
 from tests.support.fake_nvml import Values, rtx_4090

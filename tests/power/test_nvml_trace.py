@@ -19,7 +19,7 @@ import pytest
 from record_nvml import Line, Recorder, Recording, head
 
 from localllm.core.joules import energy
-from localllm.core.readings import Energy, Health, Reading, Trace
+from localllm.core.metered.readings import Energy, Health, Reading, Trace
 from localllm.power.meter import Meter, Watcher
 from tests.support.fake_nvml import FakeDriver, Scenario, rtx_4090
 from tests.support.fake_nvml.held import Bench, close

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localllm.core.joules import energy
-from localllm.core.readings import Energy, Reading, Trace, Unmeasured
+from localllm.core.metered.readings import Energy, Reading, Trace, Unmeasured
 from localllm.power import rapl
 from localllm.power.meter import Meter, MeterLost, Wanted
 from localllm.power.rapl import LEAST_RANGE_UJ, MOST_W, counted_uj, open_rapl

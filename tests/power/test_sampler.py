@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from localllm.core.readings import Health, Kind, Reading, Source
+from localllm.core.metered.readings import Health, Kind, Reading, Source
 from localllm.power.lane import drivers, intervals_s
 from localllm.power.meter import MeterLost, Opened
 from localllm.power.recording import MAX_READINGS, Recording

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from localllm.core.joules import energy, watts_now
-from localllm.core.readings import Energy
+from localllm.core.metered.readings import Energy
 from localllm.power.sampler import Sampler
 from tests.support.fake_nvml import rtx_3090, rtx_4090
 from tests.support.fake_nvml.held import Bench

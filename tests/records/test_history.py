@@ -15,11 +15,11 @@ from localllm.core.buffers import BufferMemory
 from localllm.core.expected_energy import expected_energy
 from localllm.core.generation import BenchTest, Loaded
 from localllm.core.hardware import THIS_MACHINE, Hardware
+from localllm.core.metered.readings import Energy, Health, Unmeasured
 from localllm.core.plan import Plan
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
 from localllm.core.prediction import predicted
-from localllm.core.readings import Energy, Health, Unmeasured
 from localllm.records.history import HistoryStore, PastRun, Sought, runs
 from localllm.records.lines import Bounds
 from localllm.records.observed import Occasion, answer_record, bench_record, load_record

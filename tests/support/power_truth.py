@@ -7,7 +7,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from localllm.core.readings import Reading, Source, Trace
+from localllm.core.metered.readings import Reading, Source, Trace
 
 
 class Truth:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from localllm.cli.bench.loaded import Running, checked
 from localllm.cli.bench.rules import CHAT_PROMPT, Rules
 from localllm.cli.output import LiveLine
-from localllm.core.bench_energy import BenchEnergy, Window
+from localllm.core.bench.energy import BenchEnergy, Window
 from localllm.core.generation import (
     ChatRequest,
     CompletionRequest,
@@ -25,7 +25,7 @@ from localllm.core.generation import (
     Sampling,
     TextDelta,
 )
-from localllm.core.readings import Unmeasured
+from localllm.core.metered.readings import Unmeasured
 
 if TYPE_CHECKING:
     from localllm.session import Session

@@ -13,7 +13,7 @@ from localllm.cli.bench import lists
 from localllm.cli.completers import items
 from localllm.cli.options import Option
 from localllm.cli.parse import parse_tensor_split
-from localllm.core.bench_sweep import N_BATCH, N_UBATCH, Axes, LoadMode, SplitMode
+from localllm.core.bench.sweep import N_BATCH, N_UBATCH, Axes, LoadMode, SplitMode
 from localllm.core.policy import KV_TYPES, FlashAttn, Policy
 from localllm.errors import UsageError
 

@@ -26,12 +26,12 @@ from localllm.cli.options import (
 )
 from localllm.cli.output import emit_json, result
 from localllm.cli.parse import parse_count, parse_whole
-from localllm.core.bench_sweep import Axes
+from localllm.core.bench.sweep import Axes
 from localllm.core.policy import Policy
 from localllm.errors import UsageError
 
 if TYPE_CHECKING:
-    from localllm.core.bench_setup import Mode
+    from localllm.core.bench.setup import Mode
 
 EXAMPLES = """\
 \b
@@ -199,7 +199,7 @@ def bench(
         raise UsageError("--quick and --steady are opposites.", hint="Give one of them.")
     mode: Mode = "quick" if is_quick else "steady" if is_steady else "standard"
     from localllm.cli.bench.rules import rules_of
-    from localllm.core.bench_tests import bench_tests, check_size
+    from localllm.core.bench.tests import bench_tests, check_size
 
     rules = rules_of(mode, repetitions=repetitions, delay_s=delay, chat=chat)
     tests = bench_tests(
@@ -220,7 +220,7 @@ def bench(
 def _compare(a: Path, b: Path, *, as_json: bool) -> None:
     from localllm.cli.bench.comparing import comparison_document, comparison_lines
     from localllm.cli.bench.saving import bench_file
-    from localllm.core.bench_compare import compare
+    from localllm.core.bench.compare import compare
 
     file_a, file_b = bench_file(a), bench_file(b)
     compared = compare(file_a.rows, file_b.rows)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from localllm.core.bench_compare import Compared, Figure
-from localllm.core.bench_read import BenchFile
-from localllm.core.bench_statistics import CONFIDENCE
+from localllm.core.bench.compare import Compared, Figure
+from localllm.core.bench.read import BenchFile
+from localllm.core.bench.statistics import CONFIDENCE
 from localllm.core.text import printable
 from localllm.units import format_rate
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from localllm.cli.bench.rules import Rules
-from localllm.core.bench_progress import Done, Work, seconds_left, work_of_answer, work_of_test
+from localllm.core.bench.progress import Done, Work, seconds_left, work_of_answer, work_of_test
 from localllm.core.generation import BenchTest
 from localllm.core.plan import Plan
 from localllm.units import format_duration

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from localllm.core.bench_row import Row
+from localllm.core.bench.row import Row
 
 TABLE = "llama_bench"
 """llama-bench's own table, so that both may be read into one database."""

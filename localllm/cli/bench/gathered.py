@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 from localllm.cli.bench.loaded import Running
 from localllm.cli.bench.planned import Planned
-from localllm.core.bench_conditions import conditions
-from localllm.core.bench_energy import BenchEnergy, Window
-from localllm.core.bench_row import Beside
-from localllm.core.cpu_use import CpuUse
+from localllm.core.bench.conditions import conditions
+from localllm.core.bench.cpu_use import CpuUse
+from localllm.core.bench.energy import BenchEnergy, Window
+from localllm.core.bench.row import Beside
 from localllm.core.generation import BenchSample, BenchTest
+from localllm.core.metered.readings import Health, Unmeasured
 from localllm.core.plan import Plan
-from localllm.core.readings import Health, Unmeasured
 from localllm.errors import LocalLLMError
 
 

@@ -17,7 +17,7 @@ from localllm.cli.parse import (
     parse_pair,
     parse_whole,
 )
-from localllm.core.bench_sweep import LoadMode, SplitMode
+from localllm.core.bench.sweep import LoadMode, SplitMode
 from localllm.core.policy import FlashAttn
 
 MOST_VALUES = 1000

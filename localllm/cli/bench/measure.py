@@ -21,8 +21,8 @@ from localllm.cli.bench.table import Column, columns
 from localllm.cli.output import LiveLine, note
 from localllm.cli.signals import ended_by_signals
 from localllm.cli.svg import write_whole
-from localllm.core.bench_setup import BenchSetup, Mode, settings_row
-from localllm.core.bench_sweep import Axes
+from localllm.core.bench.setup import BenchSetup, Mode, settings_row
+from localllm.core.bench.sweep import Axes
 from localllm.core.generation import BenchTest, EngineInfo
 from localllm.core.policy import Policy
 from localllm.errors import LocalLLMError

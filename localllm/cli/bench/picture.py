@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from localllm.cli.plot_axis import Axis, linear_ticks, text_width, tick_text
 from localllm.cli.svg import STYLE, safe, text_at, wrapped
-from localllm.core.bench_compare import SETTINGS
-from localllm.core.bench_row import Row
+from localllm.core.bench.compare import SETTINGS
+from localllm.core.bench.row import Row
 from localllm.units import format_rate
 
 _WIDTH, _MARGIN = 1000, 20

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from localllm.cli.output import LiveLine, does_not_fit
-from localllm.core.bench_sweep import Axes, Configuration, configurations
-from localllm.core.bench_tests import bench_policy
+from localllm.core.bench.sweep import Axes, Configuration, configurations
+from localllm.core.bench.tests import bench_policy
 from localllm.core.generation import BenchTest
 from localllm.core.hardware import Hardware
 from localllm.core.plan import Plan

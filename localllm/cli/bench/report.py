@@ -10,7 +10,7 @@ from localllm.cli.bench.forms import Form
 from localllm.cli.bench.loaded import Running
 from localllm.cli.bench.planned import Planned
 from localllm.cli.output import emit_json, emit_json_line, result
-from localllm.core.bench_row import Row
+from localllm.core.bench.row import Row
 from localllm.units import format_bytes
 
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from localllm.core.bench_conditions import STEADY_S
-from localllm.core.bench_energy import LEAST_PERIODS, LEAST_WINDOW_S
-from localllm.core.bench_setup import Mode
+from localllm.core.bench.conditions import STEADY_S
+from localllm.core.bench.energy import LEAST_PERIODS, LEAST_WINDOW_S
+from localllm.core.bench.setup import Mode
 
 CHAT_PROMPT = (
     "Describe a walk through an old harbour town in the early morning: the light on the water, "

@@ -20,13 +20,13 @@ from localllm.cli.bench.loaded import Loader, Running, checked
 from localllm.cli.bench.planned import Planned
 from localllm.cli.bench.rules import Rules
 from localllm.cli.output import LiveLine
-from localllm.core.bench_conditions import conditions, is_warm
-from localllm.core.bench_energy import BenchEnergy, windows_of
-from localllm.core.bench_progress import work_kind
-from localllm.core.bench_row import Beside, bench_row, chat_row
-from localllm.core.cpu_use import cpu_use, more_disturbed
+from localllm.core.bench.conditions import conditions, is_warm
+from localllm.core.bench.cpu_use import cpu_use, more_disturbed
+from localllm.core.bench.energy import BenchEnergy, windows_of
+from localllm.core.bench.progress import work_kind
+from localllm.core.bench.row import Beside, bench_row, chat_row
 from localllm.core.generation import BenchDone, BenchSample, BenchTest
-from localllm.core.readings import Unmeasured
+from localllm.core.metered.readings import Unmeasured
 from localllm.errors import DoesNotFitError
 from localllm.session import cpu_seconds
 from localllm.units import format_duration

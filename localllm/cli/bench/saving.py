@@ -8,9 +8,9 @@ from typing import Any
 
 from localllm import __version__
 from localllm.cli.bench.gathered import Missed
-from localllm.core.bench_read import BenchFile, read_bench
-from localllm.core.bench_row import BENCH_SCHEMA
-from localllm.core.bench_setup import Mode
+from localllm.core.bench.read import BenchFile, read_bench
+from localllm.core.bench.row import BENCH_SCHEMA
+from localllm.core.bench.setup import Mode
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError, NotFoundError, UsageError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
-from localllm.core.bench_compare import row_label
-from localllm.core.bench_row import Row
+from localllm.core.bench.compare import row_label
+from localllm.core.bench.row import Row
 from localllm.core.text import printable
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from localllm.core.bench_compare import row_label
-from localllm.core.bench_row import Row
+from localllm.core.bench.compare import row_label
+from localllm.core.bench.row import Row
 from localllm.core.reconcile import Reconciled, sentence
 from localllm.units import format_bytes, format_rate
 

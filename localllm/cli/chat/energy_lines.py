@@ -18,8 +18,8 @@ from localllm.core.joules import (
     per_token_text,
     prefill_per_token,
 )
+from localllm.core.metered.readings import Energy, Unmeasured
 from localllm.core.plan import Plan
-from localllm.core.readings import Energy, Unmeasured
 from localllm.core.reconcile import (
     Reconciled,
     difference,

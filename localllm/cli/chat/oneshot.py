@@ -125,7 +125,7 @@ def question(prompt: str | None) -> str:
 
 
 def _document(chat: Chat, answer: Answer) -> dict[str, object]:
-    from localllm.core.energy_document import answer_energy_document
+    from localllm.core.metered.document import answer_energy_document
 
     session, stats = chat.session, answer.stats
     loaded, plan, model = session.loaded, session.plan, session.model

@@ -37,7 +37,7 @@ from localllm.session import LocalModel, Session, resolve_model
 if TYPE_CHECKING:
     from localllm.cli.chat.status import Status
     from localllm.cli.chat.view import View
-    from localllm.core.live import Live
+    from localllm.core.metered.live import Live
     from localllm.session import Conversation, ConversationStore
 
 _SHOW_LOAD_AFTER_S = 0.15
@@ -245,7 +245,7 @@ class Chat:
         meters = self.session.measuring.meters
         if meters is not None:
             return meters.live()
-        from localllm.core.live import Live
+        from localllm.core.metered.live import Live
 
         return Live()
 
@@ -316,7 +316,7 @@ def _power(last: Answer | None) -> _PowerFields:
     """The mean watts and the joules a token of the last answer, where they were measured."""
     if last is None or last.energy is None or last.stats is None:
         return {}
-    from localllm.core.readings import Unmeasured
+    from localllm.core.metered.readings import Unmeasured
 
     decode = last.energy.decode
     if isinstance(decode, Unmeasured) or last.stats.n_gen < 2:

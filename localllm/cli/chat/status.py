@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rich.cells import cell_len
 
 from localllm.cli.chat.styled import Row, row
-from localllm.core.live import Live
+from localllm.core.metered.live import Live
 from localllm.units import format_bytes, format_rate
 
 _DROPPED = 0.95

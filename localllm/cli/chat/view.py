@@ -17,7 +17,7 @@ from localllm.cli.chat.status import Status, with_live
 from localllm.cli.chat.styled import Row, row, wrap
 from localllm.cli.chat.terminal import safe
 from localllm.core.generation import Event, Finished, PromptProgress, TextDelta
-from localllm.core.live import Live
+from localllm.core.metered.live import Live
 from localllm.units import format_duration
 
 PAINT_S = 1 / 12

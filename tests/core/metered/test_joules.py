@@ -22,8 +22,8 @@ from localllm.core.joules import (
     watts_now,
     with_idle,
 )
-from localllm.core.per_token import NO_IDLE, PerToken
-from localllm.core.readings import Energy, Idle, Kind, Reading, Source, Trace, Unmeasured
+from localllm.core.metered.per_token import NO_IDLE, PerToken
+from localllm.core.metered.readings import Energy, Idle, Kind, Reading, Source, Trace, Unmeasured
 
 COUNTER = Source(
     name="NVML energy counter", scope="GPU board", kind="counter", device="nvidia0", period_s=0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from localllm.core.bench_sweep import Axes
+from localllm.core.bench.sweep import Axes
 from localllm.core.generation import BenchTest
 from localllm.core.policy import Policy
 from localllm.errors import UsageError

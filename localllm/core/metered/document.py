@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from localllm.core.answer_energy import AnswerEnergy
-from localllm.core.readings import Energy, Unmeasured
+from localllm.core.metered.answer import AnswerEnergy
+from localllm.core.metered.readings import Energy, Unmeasured
 
 
 def energy_document(found: Energy | Unmeasured) -> dict[str, object]:

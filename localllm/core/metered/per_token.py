@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from localllm.core.readings import Z_95, Energy, Unmeasured
+from localllm.core.metered.readings import Z_95, Energy, Unmeasured
 from localllm.units import format_rate, format_with_error
 
 NOISE = "<= noise"

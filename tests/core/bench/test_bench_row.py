@@ -7,18 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from localllm.core.bench_row import (
+from localllm.core.bench.row import (
     Beside,
     bench_row,
     chat_row,
     tokens_per_second,
 )
-from localllm.core.bench_setup import BenchSetup
+from localllm.core.bench.setup import BenchSetup
 from localllm.core.generation import BenchTest, EngineDevice, EngineInfo
+from localllm.core.metered.readings import Unmeasured
 from localllm.core.plan import Plan, TensorOverride
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
-from localllm.core.readings import Unmeasured
 from localllm.units import GiB
 from tests.core.test_documents import names, plan_8b
 from tests.support.specs import gpu, llama_3_8b, llama_3_70b, machine, mixtral

@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from localllm.core.averages import averaged_j, trapezoid_j
-from localllm.core.readings import Reading, Source, Unmeasured
-from localllm.core.stretches import Look, longest_gap_s, looks, silence, student, too_short
+from localllm.core.metered.averages import averaged_j, trapezoid_j
+from localllm.core.metered.readings import Reading, Source, Unmeasured
+from localllm.core.metered.stretches import Look, longest_gap_s, looks, silence, student, too_short
 
 QUANTUM_W = 0.001
 """NVML tells milliwatts and cuts off the rest; others are finer."""

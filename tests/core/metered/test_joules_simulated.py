@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from localllm.core.averages import Curve, unshown_j
-from localllm.core.counters import edge_sigma_j
 from localllm.core.generation import Timeline
 from localllm.core.joules import answer_energy, energy
-from localllm.core.readings import Z_95, Energy, Source, Unmeasured
-from localllm.core.stretches import looks
-from localllm.core.ticks import narrowed
+from localllm.core.metered.averages import Curve, unshown_j
+from localllm.core.metered.counters import edge_sigma_j
+from localllm.core.metered.readings import Z_95, Energy, Source, Unmeasured
+from localllm.core.metered.stretches import looks
+from localllm.core.metered.ticks import narrowed
 from tests.support.power_truth import Truth, noise, square, steps, traced
 
 IDLE_W, LOAD_W = 60.0, 300.0

@@ -11,8 +11,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
-from localllm.core.readings import Source
-from localllm.core.stretches import Look
+from localllm.core.metered.readings import Source
+from localllm.core.metered.stretches import Look
 
 
 def trapezoid_j(looks: Sequence[Look]) -> float:

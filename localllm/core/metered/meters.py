@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localllm.core.readings import Source
+from localllm.core.metered.readings import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

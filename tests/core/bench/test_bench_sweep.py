@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from localllm.core.bench_sweep import Axes, configurations
-from localllm.core.bench_tests import CHAT_N_CTX, bench_policy, bench_tests, check_size
+from localllm.core.bench.sweep import Axes, configurations
+from localllm.core.bench.tests import CHAT_N_CTX, bench_policy, bench_tests, check_size
 from localllm.core.generation import BenchTest
 from localllm.core.policy import Policy
 from localllm.errors import UsageError

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from localllm.core.counters import counted_j
-from localllm.core.readings import Energy, Trace, Unmeasured
-from localllm.core.sensors import integrated_j
-from localllm.core.stretches import (
+from localllm.core.metered.counters import counted_j
+from localllm.core.metered.readings import Energy, Trace, Unmeasured
+from localllm.core.metered.sensors import integrated_j
+from localllm.core.metered.stretches import (
     ROUGH_VALUES,
     between,
     longest_gap_s,

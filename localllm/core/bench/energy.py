@@ -13,9 +13,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from localllm.core.bench_statistics import interval_half
+from localllm.core.bench.statistics import interval_half
 from localllm.core.generation import BenchSample, BenchTest
-from localllm.core.readings import Z_95, Energy, Unmeasured
+from localllm.core.metered.readings import Z_95, Energy, Unmeasured
 
 LEAST_WINDOW_S = 10.0
 LEAST_PERIODS = 50

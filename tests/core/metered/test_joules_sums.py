@@ -22,9 +22,17 @@ from localllm.core.joules import (
     together_known,
     with_idle,
 )
-from localllm.core.per_token import NOISE, PerToken
-from localllm.core.readings import Energy, Idle, MeterScope, Reading, Source, Trace, Unmeasured
-from localllm.core.sums import scope_text
+from localllm.core.metered.per_token import NOISE, PerToken
+from localllm.core.metered.readings import (
+    Energy,
+    Idle,
+    MeterScope,
+    Reading,
+    Source,
+    Trace,
+    Unmeasured,
+)
+from localllm.core.metered.sums import scope_text
 
 
 def source(scope: MeterScope, device: str, **changes: object) -> Source:

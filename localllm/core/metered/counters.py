@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from localllm.core.readings import Reading, Source, Unmeasured
-from localllm.core.stretches import (
+from localllm.core.metered.readings import Reading, Source, Unmeasured
+from localllm.core.metered.stretches import (
     Look,
     longest_gap_s,
     looks,
@@ -18,7 +18,7 @@ from localllm.core.stretches import (
     student,
     too_short,
 )
-from localllm.core.ticks import narrowed
+from localllm.core.metered.ticks import narrowed
 
 QUANTUM_J = 0.001
 """NVML counts millijoules; RAPL's steps (15 to 61 µJ) are finer."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from localllm.core.cpu_use import CpuUse
-from localllm.core.readings import Health
+from localllm.core.bench.cpu_use import CpuUse
+from localllm.core.metered.readings import Health
 
 Number = TypeVar("Number", int, float)
 

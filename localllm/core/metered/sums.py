@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from localllm.core.readings import Energy, MeterScope, Source, Trace, Unmeasured
+from localllm.core.metered.readings import Energy, MeterScope, Source, Trace, Unmeasured
 
 _ORDER: tuple[MeterScope, ...] = (
     "GPU board",

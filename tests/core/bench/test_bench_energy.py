@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from localllm.core.bench_conditions import conditions, is_warm
-from localllm.core.bench_energy import BenchEnergy, stretches, windows_of
+from localllm.core.bench.conditions import conditions, is_warm
+from localllm.core.bench.energy import BenchEnergy, stretches, windows_of
 from localllm.core.generation import BenchSample, BenchTest
-from localllm.core.readings import Energy, Health, Unmeasured
+from localllm.core.metered.readings import Energy, Health, Unmeasured
 
 TG100 = BenchTest(n_prompt=0, n_gen=100)
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localllm.core.bench_compare import compare
-from localllm.core.bench_read import read_bench
-from localllm.core.bench_row import bench_row
+from localllm.core.bench.compare import compare
+from localllm.core.bench.read import read_bench
+from localllm.core.bench.row import bench_row
 from localllm.core.generation import BenchTest
 from localllm.errors import IntegrityError
-from tests.core.test_bench_row import PP512, setup
+from tests.core.bench.test_bench_row import PP512, setup
 from tests.core.test_documents import plan_8b
 
 Rows = list[dict[str, Any]]

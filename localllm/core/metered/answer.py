@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from localllm.core.generation import RunStats, Timeline
-from localllm.core.idle import with_idle
-from localllm.core.metered import energy
-from localllm.core.per_token import PerToken, per_token
-from localllm.core.readings import Energy, Idle, Source, Trace, Unmeasured
-from localllm.core.sums import together_known
+from localllm.core.metered.idle import with_idle
+from localllm.core.metered.per_token import PerToken, per_token
+from localllm.core.metered.readings import Energy, Idle, Source, Trace, Unmeasured
+from localllm.core.metered.sums import together_known
+from localllm.core.metered.window import energy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from localllm.core.metered.readings import Health, MeterScope, Trace
 from localllm.core.plan import Plan
-from localllm.core.readings import Health, MeterScope, Trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from localllm.core.metered import energy
-from localllm.core.readings import Energy, Idle, Trace, Unmeasured
+from localllm.core.metered.readings import Energy, Idle, Trace, Unmeasured
+from localllm.core.metered.window import energy
 from localllm.units import format_duration
 
 STRICT_S = 10.0

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from localllm.core.bench_conditions import Conditions
-from localllm.core.bench_energy import BenchEnergy
-from localllm.core.bench_setup import BenchSetup, settings_row
+from localllm.core.bench.conditions import Conditions
+from localllm.core.bench.energy import BenchEnergy
+from localllm.core.bench.setup import BenchSetup, settings_row
 from localllm.core.expected_energy import expected_energy
 from localllm.core.fingerprint import machine_key
 from localllm.core.generation import BenchTest
+from localllm.core.metered.readings import Unmeasured
 from localllm.core.prediction import Prediction, predicted_test
-from localllm.core.readings import Unmeasured
 
 BENCH_SCHEMA = "localllm.bench/1"
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from localllm.core.readings import Source
-from localllm.core.stretches import Look
+from localllm.core.metered.readings import Source
+from localllm.core.metered.stretches import Look
 
 NEIGHBOURS = 6
 """To either side; as many as that must agree. With fewer, ticks that keep no pace agree by chance;

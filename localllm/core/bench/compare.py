@@ -1,6 +1,6 @@
 """Two bench runs beside each other: which tests differ by more than their repetitions scatter.
 
-Pure. Rows are those of ``bench_row.py`` or llama-bench's own; ``bench_read.py`` makes sure of their
+Pure. Rows are those of ``row.py`` or llama-bench's own; ``read.py`` makes sure of their
 fields. Means are compared by Welch's t-test, the p-values of all tests corrected by Holm: among
 many comparisons one in twenty must not pass for a finding. A test that says nothing of the machine
 (a quick run, somebody else on the device, a single repetition) is never called significant.
@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from localllm.core.bench_row import Row
-from localllm.core.bench_statistics import CONFIDENCE, Welch, holm, welch
+from localllm.core.bench.row import Row
+from localllm.core.bench.statistics import CONFIDENCE, Welch, holm, welch
 
 SETTINGS = (
     "model",

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from localllm.core.bench_compare import FINGERPRINT, SETTINGS
-from localllm.core.bench_row import BENCH_SCHEMA, Row
+from localllm.core.bench.compare import FINGERPRINT, SETTINGS
+from localllm.core.bench.row import BENCH_SCHEMA, Row
 from localllm.errors import IntegrityError
 
 _COUNTS = ("n_prompt", "n_gen", "n_depth")

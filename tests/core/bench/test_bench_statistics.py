@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localllm.core.bench_statistics import (
+from localllm.core.bench.statistics import (
     holm,
     incomplete_beta,
     interval_half,

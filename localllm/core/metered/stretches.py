@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from localllm.core.readings import Reading, Source, Trace, Unmeasured
+from localllm.core.metered.readings import Reading, Source, Trace, Unmeasured
 from localllm.units import format_duration
 
 GAP_PERIODS = 5

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 
 from rich.text import Text
 
 from localllm.cli.chat import report
 from localllm.cli.chat.commands import run_command
+from localllm.cli.chat.figures import status_of
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MarkdownStream
 from localllm.cli.chat.prompt import PROMPT, Prompt
@@ -34,7 +36,7 @@ class Repl:
         self._rich = rich_terminal()
         self._prompt = Prompt(
             history_path=input_history_path(),
-            status=chat.status,
+            status=partial(status_of, chat),
             conversation_ids=chat.store.ids,
         )
 
@@ -102,7 +104,7 @@ class Repl:
         chat = self._chat
         print()
         view = stdout_view(
-            chat.status(),
+            status_of(chat),
             chat.settings.reasoning,
             rich=self._rich and chat.settings.markdown,
             live=chat.live,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from localllm.cli.chat.energy_lines import energy_lines, footer_piece
+from localllm.cli.chat.figures import status_of
 from localllm.cli.chat.names import label
 from localllm.cli.chat.state import Chat
 from localllm.cli.chat.status import rate
@@ -38,7 +39,7 @@ def model_line(chat: Chat) -> str:
 
 def load_line(chat: Chat) -> str:
     """Return what the load showed: predicted beside measured memory, the time, the template."""
-    loaded, status = chat.session.loaded, chat.status()
+    loaded, status = chat.session.loaded, status_of(chat)
     parts: list[str] = []
     if status.planned_bytes is not None:
         measured = status.measured_bytes

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
-from localllm.cli.chat.names import label, now_text, progress_text, reference
+from localllm.cli.chat.names import now_text, progress_text, reference
 from localllm.cli.chat.pump import Pump
 from localllm.cli.chat.settings import Settings, recommended_sampling
 from localllm.cli.chat.terminal import Interrupts, quiet_keyboard
@@ -25,17 +25,13 @@ from localllm.core.generation import (
     LoadProgress,
     Message,
     PromptProgress,
-    RunStats,
 )
-from localllm.core.plan import Plan
 from localllm.core.policy import Policy
-from localllm.core.prediction import predicted
 from localllm.errors import EngineError
 from localllm.records.entries import Entry
 from localllm.session import LocalModel, Session, resolve_model
 
 if TYPE_CHECKING:
-    from localllm.cli.chat.status import Status
     from localllm.cli.chat.view import View
     from localllm.core.metered.live import Live
     from localllm.session import Conversation, ConversationStore
@@ -214,32 +210,6 @@ class Chat:
 
     # -- what was measured ---------------------------------------------------------------------
 
-    def status(self) -> Status:
-        """Return the figures for the status line, as of the last answer."""
-        from localllm.cli.chat.status import Status
-
-        session = self.session
-        plan, loaded = session.plan, session.loaded
-        stats = self.last.stats if self.last is not None else None
-        compared = session.memory_comparison()
-        planned = sum(row.planned_bytes for row in compared) if compared else None
-        measured = sum(row.measured_bytes for row in compared) if compared else None
-        if self._needs_load:
-            measured = None
-        if plan is not None and planned is None:
-            planned = sum(device.self_bytes for device in plan.devices)
-        return Status(
-            model=label(session.model) if session.model is not None else self.model_name,
-            n_ctx=loaded.n_ctx if loaded is not None else plan.n_ctx if plan is not None else 0,
-            n_ctx_used=stats.n_ctx_used if stats is not None else None,
-            tok_s=stats.tg_tok_s if stats is not None else None,
-            predicted_tok_s=_predicted_tok_s(plan, stats),
-            planned_bytes=planned,
-            measured_bytes=measured,
-            phase="not loaded" if self._needs_load else None,
-            **_power(self.last),
-        )
-
     def live(self) -> Live:
         """Return the watts of this moment."""
         meters = self.session.measuring.meters
@@ -304,35 +274,3 @@ class Chat:
         except OSError as error:
             self.conversation.forget_file()
             self._write_error = error.strerror or str(error)
-
-
-class _PowerFields(TypedDict, total=False):
-    power_w: float
-    power_scope: str
-    j_per_token: float
-
-
-def _power(last: Answer | None) -> _PowerFields:
-    """The mean watts and the joules a token of the last answer, where they were measured."""
-    if last is None or last.energy is None or last.stats is None:
-        return {}
-    from localllm.core.metered.readings import Unmeasured
-
-    decode = last.energy.decode
-    if isinstance(decode, Unmeasured) or last.stats.n_gen < 2:
-        return {}
-    return {
-        "power_w": decode.mean_w,
-        "power_scope": decode.scope,
-        "j_per_token": decode.joules / (last.stats.n_gen - 1),
-    }
-
-
-def _predicted_tok_s(plan: Plan | None, last: RunStats | None) -> float | None:
-    """The estimate for the last answer, at the depth it was measured at, or else the plan's."""
-    if plan is None or plan.speed is None:
-        return None
-    if last is None or last.n_gen < 2:
-        return plan.speed.tg_tok_s
-    estimate = predicted(plan, "tg", n_tokens=last.n_gen - 1, depth=last.n_prompt)
-    return estimate.tok_s if estimate is not None else None

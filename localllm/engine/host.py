@@ -136,7 +136,10 @@ class Host:
 
 
 def warm_up() -> None:
-    """Have llama.cpp's backends look for their devices: with a GPU that is most of a second."""
+    """Have llama.cpp's backends look for their devices: with a GPU that is most of a second.
+
+    CUDA makes no context for it, so that what is free of the GPU's memory stays what it was.
+    """
     C.llama_backend_init()
     ggml.ggml_backend_dev_count()
 

@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from collections.abc import Sequence
 
 def read_ahead(paths: Sequence[str]) -> None:
     """Have the kernel read files from now on, where it takes such advice; return at once."""
-    if hasattr(os, "posix_fadvise"):
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(RuntimeError):  # no memory for one more thread: it goes without
         threading.Thread(target=_advise, args=(paths,), name="read-ahead", daemon=True).start()
 
 

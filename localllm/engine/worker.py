@@ -39,28 +39,39 @@ def main() -> None:
         os.set_inheritable(fd, False)
     wire = Wire(events_fd=events, control_fd=control, beat_s=float(options["beat"]))
     wire.start(VERSION)
-    threading.Thread(target=_get_ready, name="get-ready", daemon=True).start()
-    serve(requests, wire, json.loads(options.get("simulated", "[]")))
+    ready = threading.Event()
+    threading.Thread(target=_get_ready, args=(ready,), name="get-ready", daemon=True).start()
+    serve(requests, wire, json.loads(options.get("simulated", "[]")), ready)
     os._exit(0)  # the kernel frees a model faster than its destructors
 
 
-def _get_ready() -> None:
+def _get_ready(ready: threading.Event) -> None:
     """Import llama.cpp and let its backends look for their devices, while no request has come.
 
-    What goes wrong goes wrong again, and is told, at the first request: it imports the same.
+    What goes wrong goes wrong again, and is told, at the first request: it imports the same, but
+    not at the same time, since an import that fails confuses one that waits for it. What no load
+    needs comes last: it had better be here when memory is short.
     """
     with suppress(Exception):
-        from localllm.engine.host import warm_up
+        try:
+            from localllm.engine.host import warm_up
 
-        warm_up()
+            warm_up()
+        finally:
+            ready.set()
+        from localllm.engine import bench, prove  # noqa: F401  (see above)
 
 
 def serve(
-    requests: Iterable[bytes], wire: Wire, simulated: Sequence[Sequence[object]] = ()
+    requests: Iterable[bytes],
+    wire: Wire,
+    simulated: Sequence[Sequence[object]],
+    ready: threading.Event,
 ) -> None:
     """Answer every request line with events, the last of them terminal.
 
-    ``simulated``: devices that do not exist and shall (``devices.SimulatedSpec``).
+    ``simulated``: devices that do not exist and shall (``devices.SimulatedSpec``). The first
+    request waits until ``ready``.
     """
     host: Host | None = None
     for line in requests:
@@ -68,6 +79,7 @@ def serve(
         with wire.request(request_id):
             try:
                 if host is None:
+                    ready.wait()
                     host = _make_host(wire, simulated)
                 wire.emit(host.answer(request))
             except LocalLLMError as error:

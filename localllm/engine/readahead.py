@@ -8,9 +8,9 @@ nothing.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
-import threading
 from collections.abc import Sequence
 
 
@@ -19,7 +19,8 @@ def read_ahead(paths: Sequence[str]) -> None:
     if not hasattr(os, "posix_fadvise"):
         return
     with contextlib.suppress(RuntimeError):  # no memory for one more thread: it goes without
-        threading.Thread(target=_advise, args=(paths,), name="read-ahead", daemon=True).start()
+        # ``Thread.start`` waits for a sign of life that a thread without memory never gives.
+        _thread.start_new_thread(_advise, (paths,))
 
 
 def _advise(paths: Sequence[str]) -> None:

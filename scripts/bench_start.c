@@ -45,9 +45,11 @@ int main(int argc, char **argv) {
     const char *template = llama_model_chat_template(model, NULL);
     struct llama_chat_message message = {"user", argv[2]};
     static char text[65536];
-    int length = llama_chat_apply_template(
-        template ? template : "chatml", &message, 1, true, text, sizeof text);
-    if (length < 0 || length > (int)sizeof text) return fail("the chat template is not known");
+    int length = -1;
+    if (template) length = llama_chat_apply_template(template, &message, 1, true, text, sizeof text);
+    if (length < 0)  // none, or one that llama.cpp does not recognise: about as many tokens
+        length = llama_chat_apply_template("chatml", &message, 1, true, text, sizeof text);
+    if (length < 0 || length > (int)sizeof text) return fail("the prompt is too long");
 
     const struct llama_vocab *vocab = llama_model_get_vocab(model);
     static llama_token tokens[65536];

@@ -19,8 +19,8 @@ from localllm.core.ownership import is_expert, is_multiplied, owner
 from localllm.core.weights import repacks
 from localllm.units import MiB
 
-PROCESS_BYTES = 32 * MiB
-"""Interpreter, llama.cpp and libraries: 31 MiB resident on x86-64 Linux, 17 of them shared."""
+PROCESS_BYTES = 26 * MiB
+"""Interpreter, llama.cpp and libraries: 25 MiB resident on x86-64 Linux, 13 of them shared."""
 
 BPE_BYTES_PER_TOKEN = 420
 OTHER_BYTES_PER_TOKEN = 200

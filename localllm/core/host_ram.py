@@ -26,7 +26,7 @@ BPE_BYTES_PER_TOKEN = 420
 OTHER_BYTES_PER_TOKEN = 200
 """The vocabulary in llama.cpp's own tables: 200 bytes a token, and 110 a merge, of which byte-level
 BPE has one to two for each token. Measured on the tokenizers of Llama 2 and 3, Qwen2, Gemma 4,
-Command R, GPT-2 and Baichuan; 25 MiB too much where merges are few, nowhere more than 1 too little.
+Command R, GPT-2 and Baichuan; 26 MiB too much where merges are few, nowhere more than 1 too little.
 """
 
 _ACTIVATIONS = {
@@ -53,7 +53,7 @@ def host_overhead_bytes(model: ModelSpec, shape: RunShape, *, operand_bytes: int
 def process_bytes(model: ModelSpec) -> int:
     """Interpreter, libraries and vocabulary; an estimate from measurements."""
     tokenizer = model.metadata.get("tokenizer.ggml.model", "gpt2")
-    bpe = tokenizer in ("gpt2", "no_vocab")  # a recorded shape does not say: the larger one
+    bpe = tokenizer in ("gpt2", "gemma4", "no_vocab")  # a recorded shape does not say: the larger
     return PROCESS_BYTES + (BPE_BYTES_PER_TOKEN if bpe else OTHER_BYTES_PER_TOKEN) * model.n_vocab
 
 

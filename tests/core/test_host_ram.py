@@ -42,13 +42,13 @@ def llama_3_8b() -> ModelSpec:
 @pytest.mark.parametrize(
     ("tokenizer", "n_vocab", "measured_mib"),
     [
-        ("llama", 32_000, 36.6),  # Llama 2
-        ("llama", 64_000, 41.6),  # Baichuan
-        ("gpt2", 50_257, 47.3),  # GPT-2
-        ("gpt2", 128_256, 83.5),  # Llama 3
-        ("gpt2", 151_936, 74.9),  # Qwen2
-        ("gpt2", 256_000, 109.2),  # Command R
-        ("gpt2", 262_144, 126.4),  # Gemma 4
+        ("llama", 32_000, 30.5),  # Llama 2
+        ("llama", 64_000, 35.0),  # Baichuan
+        ("gpt2", 50_257, 40.8),  # GPT-2
+        ("gpt2", 128_256, 76.6),  # Llama 3
+        ("gpt2", 151_936, 68.8),  # Qwen2
+        ("gpt2", 256_000, 102.1),  # Command R
+        ("gemma4", 262_144, 118.9),  # Gemma 4
     ],
 )
 def test_a_process_takes_what_its_tokenizer_does(
@@ -57,7 +57,7 @@ def test_a_process_takes_what_its_tokenizer_does(
     metadata = {"tokenizer.ggml.model": tokenizer}
     model = replace(llama_3_8b, n_vocab=n_vocab, metadata=metadata)
     spare = process_bytes(model) / MiB - measured_mib
-    assert -1 <= spare <= 26, spare
+    assert -1 <= spare <= 27, spare
 
 
 def test_the_work_buffer_is_the_widest_operand_of_a_batch(llama_3_8b: ModelSpec) -> None:

@@ -6,7 +6,7 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -32,7 +32,6 @@ from localllm.lookups import (
     resolve_model,
     save_conversation,
 )
-from localllm.measuring import Measuring
 from localllm.own_runs import own_measurements
 from localllm.planning import (
     BasisWish,
@@ -42,6 +41,7 @@ from localllm.planning import (
     leaves_open,
     model_variants,
 )
+from localllm.serving import Serving
 from localllm.system.suspend import SuspendWatch
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
@@ -51,20 +51,15 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
         BenchTest,
         ChatRequest,
         CompletionRequest,
-        Died,
         Engine,
         EngineInfo,
         Event,
-        Failed,
-        Loaded,
         Message,
         Sampling,
     )
-    from localllm.core.reconcile import Comparison
     from localllm.core.target import Reach, Target
     from localllm.records.conversations import Conversation, ConversationStore, Summary
     from localllm.records.entries import Entry
-    from localllm.running import RunEvent, Runner
 
 __all__ = [
     "BenchTest",
@@ -102,8 +97,11 @@ __all__ = [
 ]
 
 
-class Session:
-    """One machine and at most one loaded model, with its plan. Close it, or use it in ``with``."""
+class Session(Serving):
+    """One machine and at most one loaded model, with its plan. Close it, or use it in ``with``.
+
+    What is done with the loaded model is inherited.
+    """
 
     def __init__(
         self,
@@ -119,17 +117,8 @@ class Session:
         clocks of its own, for tests.
         """
         self._hardware = hardware
-        self._engine = engine
-        self._planner = Planner(basis=basis)
-        self.model: LocalModel | None = None
-        self.plan: Plan | None = None
-        """Of the loaded model; another one than was asked for where memory was short."""
-        self.loaded: Loaded | None = None
-        self.measuring = Measuring()
-        """Meters, what is kept of runs, and what was learnt from them."""
-        self._suspends = suspends or SuspendWatch()
-        self._runner: Runner | None = None
-        self._asked: tuple[Policy, Policy] | None = None
+        planner = Planner(basis=basis)
+        super().__init__(planner, lambda: self.hardware, engine=engine, suspends=suspends)
 
     def __enter__(self) -> Self:
         """Return the session itself."""
@@ -231,135 +220,3 @@ class Session:
     def calibration(self) -> Calibration | None:
         """What earlier runs on this machine say of the estimates; None where there were none."""
         return self.measuring.calibration(self.hardware)
-
-    def load(
-        self, model: LocalModel, plan: Plan, policy: Policy | None = None, *, proves: bool = False
-    ) -> Iterator[RunEvent]:
-        """Load a model; yields progress and notes, then ``Loaded``, ``Failed`` or ``Died``.
-
-        With the policy of the plan memory is looked at again first, and less is taken where it has
-        gone or runs out (``running.py``); ``self.plan`` is then the plan that was loaded. With
-        ``proves`` the context is filled once before ``Loaded``. Without a policy the plan is loaded
-        as it is, or not at all.
-        """
-        self.model, self.plan, self.loaded = model, plan, None
-        self._planner.close()  # the memory of its child is the engine's now
-        if policy is None:
-            yield from self._load(plan)
-            return
-        learnt, _ = self.measuring.learnt(model.spec, self.hardware, policy)
-        self._asked = learnt, policy
-        if self._runner is None:
-            self._runner = self._new_runner()
-        yield from self._runner.load(plan, learnt, asked=policy, proves=proves)
-
-    def after_death(self, died: Died | Failed) -> str | None:
-        """Learn from an answer that ran out of memory; return what the next load does about it.
-
-        The model is then loaded no more. None where it ended of something else.
-        """
-        if self._runner is None or self._asked is None or self.plan is None:
-            return None
-        learnt, asked = self._asked
-        note = self._runner.after_death(died, self.plan, learnt, asked=asked)
-        return None if note is None else note.text
-
-    def chat(self, request: ChatRequest) -> Iterator[Event]:
-        """Answer a conversation; closing the iterator early cancels the answer."""
-        return self._run(lambda engine: engine.chat(request))
-
-    def complete(self, request: CompletionRequest) -> Iterator[Event]:
-        """Continue a plain text, without a chat template."""
-        return self._run(lambda engine: engine.complete(request))
-
-    def bench(self, tests: tuple[BenchTest, ...]) -> Iterator[Event]:
-        """Run bench tests on the loaded model."""
-        return self._run(lambda engine: engine.bench(tests))
-
-    def cancel(self) -> None:
-        """Ask the running request to stop; safe from any thread and from a signal handler."""
-        if self._engine is not None:
-            self._engine.cancel()
-
-    def close(self) -> None:
-        """End the processes that were started, and write what has not been written."""
-        self._planner.close()
-        self.measuring.close()
-        if self._engine is not None:
-            self._engine.close()
-        self.loaded = None
-
-    def memory_comparison(self) -> tuple[Comparison, ...]:
-        """Planned against allocated bytes per device, see ``compare_memory``; empty if unknown."""
-        if self.plan is None or self.loaded is None:
-            return ()
-        from localllm.core.reconcile import compare_memory
-
-        return compare_memory(self.plan, self.loaded.memory)
-
-    # -- how a plan is run -----------------------------------------------------------------------
-
-    def _load(self, plan: Plan) -> Iterator[Event]:
-        """Load one plan of the model as it is."""
-        from localllm.core.generation import Loaded
-
-        model, engine = self._wanted(), self._started_engine()
-        self.plan, self.loaded = plan, None
-        is_asked = False
-        for event in engine.load(plan, tuple(str(p) for p in model.paths)):
-            if not is_asked:  # meters are opened while the engine works, and not before
-                is_asked = True
-                self.measuring.begin(plan, content_id=model.content_id, own_pid=lambda: engine.pid)
-            if isinstance(event, Loaded):
-                self.loaded = event
-                self.measuring.loaded(event)
-            yield event
-
-    def _run(self, start: Callable[[Engine], Iterator[Event]]) -> Iterator[Event]:
-        """Pass a request's events on, metered.
-
-        A GPU may be lost while the machine sleeps, and nothing shows it until it is used; so after
-        a suspend the engine is asked first, and a death that it did not tell of is the event.
-        """
-        engine = self._started_engine()
-        if self._suspends.look() is not None and self.loaded is not None:
-            died = engine.ping()
-            if died is not None:
-                yield died
-                return
-        yield from self.measuring.metered(start(engine))
-
-    def _new_runner(self) -> Runner:
-        from datetime import UTC, datetime
-
-        from localllm.lookups import fresh_memory, memory_holders
-        from localllm.running import Runner
-
-        return Runner(
-            replan=lambda hardware, policy: self._planner.plan(
-                self._wanted(), hardware, policy, calibration=self.calibration, to_run=True
-            ),
-            load=self._load,
-            prove=self._started_engine().prove,
-            release=self._release,
-            reread=fresh_memory,
-            holders=memory_holders,
-            remember=lambda learnt: self.measuring.ran_short(learnt, self.hardware),
-            held=self.measuring.held,
-            now=lambda: datetime.now(UTC).isoformat(timespec="seconds"),
-        )
-
-    def _wanted(self) -> LocalModel:
-        assert self.model is not None, "a load has begun"
-        return self.model
-
-    def _release(self) -> None:
-        self._planner.close()
-        self._started_engine().unload()
-
-    def _started_engine(self) -> Engine:
-        if self._engine is None:
-            from localllm.engine.client import EngineClient
-
-            self._engine = EngineClient()
-        return self._engine

@@ -11,7 +11,7 @@ from localllm.cli.bench.loaded import Running
 from localllm.cli.bench.planned import Planned
 from localllm.cli.output import emit_json, emit_json_line, result
 from localllm.core.bench.row import Row
-from localllm.units import format_bytes
+from localllm.core.reconcile import sentence
 
 
 class Report:
@@ -72,10 +72,5 @@ def _mode_lines(row: Row) -> Iterator[str]:
 def _memory_lines(running: Running, label: str) -> Iterator[str]:
     """Yield the plan's memory beside what llama.cpp allocated, per device."""
     for compared in running.memory:
-        planned, measured = compared.planned_bytes, compared.measured_bytes
-        off = f" ({(planned - measured) / measured:+.1%})" if measured else ""
         place = "RAM" if compared.device == "host" else compared.device
-        yield (
-            f"{place}{f', {label}' if label else ''}: planned {format_bytes(planned)}{off}, "
-            f"measured {format_bytes(measured)}"
-        )
+        yield f"{place}{f', {label}' if label else ''}: {sentence(compared.reconciled)}"

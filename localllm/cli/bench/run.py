@@ -22,7 +22,7 @@ from localllm.cli.bench.rules import Rules
 from localllm.cli.output import LiveLine
 from localllm.core.bench.conditions import conditions, is_warm
 from localllm.core.bench.cpu_use import cpu_use, more_disturbed
-from localllm.core.bench.energy import BenchEnergy, windows_of
+from localllm.core.bench.energy import windows_of
 from localllm.core.bench.progress import work_kind
 from localllm.core.bench.row import Beside, bench_row, chat_row
 from localllm.core.generation import BenchDone, BenchSample, BenchTest
@@ -251,12 +251,11 @@ class Run:
         )
         if not gathered.beside.conditions.faults:  # a busy processor is what estimates live with
             energy = gathered.beside.energy
-            known = energy if isinstance(energy, BenchEnergy) else None
             gathered.running.session.measuring.keep_bench(
                 gathered.test,
                 samples,
-                energy=known.whole if known else None,
-                energy_tokens=known.n_tokens if known else None,
+                energy=energy if isinstance(energy, Unmeasured) else energy.whole,
+                energy_tokens=None if isinstance(energy, Unmeasured) else energy.n_tokens,
                 health=gathered.looks,
             )
         self._on_row(row, gathered.running, gathered.planned)

@@ -14,7 +14,10 @@ Both sides hold the model at the same time and take turns, so that a busy machin
 least times are the least disturbed. Shares of child and parent are processor time, of all threads
 of the child over that of the C program, and of the parent: what a token can be delayed by at most.
 The path alone, tokens sent by the child without any llama.cpp, is measured beside them: no model's
-noise in it, by quarters of 8,000 tokens. ``chat`` draws from all-equal logits where the model is
+noise in it, by quarters of 8,000 tokens; and the child's time outside llama.cpp in the midst of an
+answer, where its code is as cold as the decode before has left it: colder the deeper the context
+is, at the same work (an answer of 1,000 tokens that begins at 7,000 costs what the eighth thousand
+does). ``chat`` draws from all-equal logits where the model is
 made of zeros; the sampler's own time is in the C loop's ``usual`` as well.
 """
 
@@ -157,6 +160,7 @@ def results(loop: CLoop, engine: EngineClient, options: argparse.Namespace) -> I
         )
         return
     yield measure_path(engine, options.rounds)
+    yield measure_cost(engine)
     for n_gen in TOY_N_GEN:
         rounds = max(2, min(options.rounds, options.rounds * 1000 // n_gen))
         yield measure(cost_turns(loop, engine, n_gen), COST_PAIRS, rounds)
@@ -249,6 +253,19 @@ def measure_path(engine: EngineClient, rounds: int) -> Result:
     }
 
 
+def measure_cost(engine: EngineClient) -> Result:
+    """What a streamed answer costs the child beside llama.cpp, by thousands of its tokens."""
+    began = now(engine)
+    *_, last_event = engine.inject_fault(FaultRequest(fault="cost", argument=N_PATH + 1))
+    assert isinstance(last_event, Failed)
+    costs = [int(ns) / 1e3 for ns in last_event.message.split()]
+    return {
+        "cost_tokens": N_PATH,
+        "child_cpu_us": costs,
+        "parent_cpu_us": since(engine, began).parent_ns / N_PATH / 1e3,
+    }
+
+
 def bench(engine: EngineClient, *, n_prompt: int = 0, n_gen: int = 0) -> Times:
     """One repetition of our test."""
     events = engine.bench((BenchTest(n_prompt=n_prompt, n_gen=n_gen, repetitions=1),))
@@ -305,6 +322,12 @@ def as_text(result: Result) -> str:
             f"{result['child_cpu_us']:.1f}, parent {result['parent_cpu_us']:.1f} microseconds of "
             f"processor time, {result['wall_us']:.1f} of wall time per token; the last quarter "
             f"took {result['last_quarter_over_first']:.2f} times the first"
+        )
+    if "cost_tokens" in result:
+        costs = ", ".join(f"{cost:.0f}" for cost in result["child_cpu_us"])
+        return (
+            f"an answer of {result['cost_tokens']:,} tokens: child {costs} microseconds of "
+            f"processor time beside llama.cpp, by thousands; parent {result['parent_cpu_us']:.0f}"
         )
     lines = [f"{result['rounds']} rounds; microseconds per token"]
     for name, values in result["tests"].items():

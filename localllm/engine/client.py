@@ -218,7 +218,7 @@ class EngineClient:
             if self._cancelled == request_id:  # asked for while the process was starting
                 process.cancel(request_id)
             for event in self._events(process, request_id, phase, patience_s=patience_s):
-                if isinstance(event, TERMINAL):
+                if type(event) in TERMINAL:
                     open_process = None
                     self._end(request_id, ticket)
                 yield event

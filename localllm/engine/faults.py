@@ -8,20 +8,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import itertools
 import os
 import resource
 import sys
 import time
+from typing import Any
 
 from localllm.core.generation import Event, Failed, Finished, Sampling
 from localllm.engine.drawing import Wish
 from localllm.engine.llama import C, ggml
-from localllm.engine.loop import Answer, Task
+from localllm.engine.loop import Answer, Task, generate
 from localllm.engine.protocol import FaultRequest
 from localllm.engine.talker import Talker
 from localllm.engine.wire import Wire
 from localllm.errors import UsageError
 
+_COUNTED = 1000
 _HOARD: list[bytearray] = []
 _HOARDED_BYTES = 1 << 16
 WISHES: tuple[Wish, ...] = ("measured", "host", "device", "alternating")
@@ -63,6 +66,9 @@ def inject(request: FaultRequest, talker: Talker | None, wire: Wire) -> Event:
         case "echo":
             assert talker is not None
             return _echo(talker, request.tokens, wire)
+        case "cost":
+            assert talker is not None
+            return _cost(talker, request.argument, wire)
         case "act_like_a_gpu":  # text after the next decode
             assert talker is not None
             talker.engine.on_gpu_only = True
@@ -89,3 +95,49 @@ def _echo(talker: Talker, tokens: tuple[int, ...], wire: Wire) -> Finished:
         answer.send(talker.engine.vocab.known[token])
     answer.flush()
     return Finished(reason="stop", stats=answer.stats(0))
+
+
+def _cost(talker: Talker, n_tokens: int, wire: Wire) -> Failed:
+    """Stream a greedy answer, and say what a token cost beside llama.cpp, by thousands of tokens.
+
+    Nanoseconds of this thread's processor time, the time inside llama.cpp's two calls taken out;
+    in the gaps of real decodes, so that the code is as cold as it is in a chat.
+    """
+    engine = talker.engine
+    memory, vocab = engine.memory, engine.vocab
+    sample, append, clock = C.llama_sampler_sample, memory.append, time.thread_time_ns
+    native_ns = 0
+    marks = [0]
+
+    def timed_append(token: int) -> int:
+        nonlocal native_ns
+        began = clock()
+        code = append(token)
+        native_ns += clock() - began
+        return code
+
+    def timed_sample(*arguments: Any) -> int:
+        nonlocal native_ns
+        began = clock()
+        token: int = sample(*arguments)
+        native_ns += clock() - began
+        if (len(memory.tokens) - 1) % _COUNTED == 0:
+            marks.append(clock() - native_ns)
+        return token
+
+    memory.clear()
+    task = Task(
+        prompt=[vocab.bos],
+        sampling=Sampling(temperature=0),
+        max_tokens=n_tokens,
+        stop=(),
+        separator=talker.separator(""),
+        began_s=time.monotonic(),
+    )
+    try:
+        C.llama_sampler_sample, memory.append = timed_sample, timed_append  # type: ignore[method-assign]  # for this answer
+        generate(engine, task, wire)
+    finally:
+        C.llama_sampler_sample, memory.append = sample, append  # type: ignore[method-assign]  # as it was
+    costs = [(b - a) // _COUNTED for a, b in itertools.pairwise(marks[1:])]
+    return Failed(error="EngineError", message=" ".join(map(str, costs)))

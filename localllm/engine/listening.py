@@ -42,8 +42,13 @@ def listen(
         except ProtocolError as error:
             yield bury(phase, f"it sent something unreadable ({error})")
             return
-        waited_s = time.monotonic() - began
         event = None if received is None or received[0] not in (0, request_id) else received[1]
+        if type(event) is TextDelta and not is_cancelled():  # one per token, and all is well
+            phase = "generate"
+            watch.hear()
+            yield event
+            continue
+        waited_s = time.monotonic() - began
         if isinstance(event, Hello):
             process.greeted = True
             if event.version != VERSION:
@@ -51,7 +56,7 @@ def listen(
                 return
         elif isinstance(event, Pong):
             return
-        elif event is not None and not isinstance(event, Beat | EngineInfo):
+        elif event is not None and not isinstance(event, (Beat, EngineInfo)):
             phase = _phase_after(event, phase)
             yield event
             if isinstance(event, TERMINAL):

@@ -143,12 +143,16 @@ class Answer:
         wire.emit(PromptProgress(n_done=n_done, n_total=n_done, n_cached=self._n_cached))
 
     def write(self) -> FinishReason:
-        """Generate tokens until something ends the answer."""
+        """Generate tokens until something ends the answer.
+
+        Between two decodes the processor's caches hold weights, so what counts here is how much
+        code and data a token touches, and a call of a Python function touches much.
+        """
         engine, wire, stops = self._engine, self._wire, self.stops
         context, memory, drawing = engine.context, engine.memory, engine.drawing
         limit = 2**62 if self._task.max_tokens is None else self._task.max_tokens
         sample, known, monotonic = C.llama_sampler_sample, engine.vocab.known, time.monotonic
-        sends_late = engine.on_gpu_only
+        sends_late, n_ctx = engine.on_gpu_only, memory.n_ctx
         first_s = 0.0
         if limit <= 0:
             return "length"
@@ -166,14 +170,17 @@ class Answer:
                 self.send(drawn)
                 if stops.hit is not None:
                     return "stop_string"
-            last = self._n_gen >= limit
-            reason: FinishReason | None = "length" if last else self._make_room()
-            if reason is None and wire.cancelled:
+            reason: FinishReason | None = None
+            if self._n_gen >= limit:
+                reason = "length"
+            elif len(memory.tokens) >= n_ctx:
+                reason = self._make_room()
+            if wire.cancelled and reason is None:
                 reason = "cancelled"
             if drawing.watched:
                 drawing.watch(now)
-            if reason is None:
-                self._expect(memory.append(token))
+            if reason is None and (code := memory.append(token)) != DECODED:
+                self._expect(code)
             if sends_late:
                 self.send(drawn)
                 if stops.hit is not None:
@@ -182,9 +189,8 @@ class Answer:
                 return reason
 
     def _make_room(self) -> FinishReason | None:
+        """Shift the full context where that is wanted and can be; else say how the answer ends."""
         memory = self._engine.memory
-        if memory.n_free > 0:
-            return None
         if self._task.n_keep is None or not memory.shift(self._task.n_keep()):
             return "context_full"
         return None

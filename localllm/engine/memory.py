@@ -26,6 +26,7 @@ class ContextMemory:
         self.n_ctx: int = C.llama_n_ctx_seq(context)
         self.tokens: list[int] = []
         self.can_shift: bool = bool(C.llama_memory_can_shift(self._memory))
+        self._decode = C.llama_decode
         self._one = (ctypes.c_int32 * 1)()
         self._batch_of_one = C.llama_batch_get_one(self._one, 1)
 
@@ -89,7 +90,7 @@ class ContextMemory:
     def append(self, token: int) -> int:
         """Decode one token, in a batch that is made once; return llama.cpp's code."""
         self._one[0] = token
-        code: int = C.llama_decode(self._context, self._batch_of_one)
+        code: int = self._decode(self._context, self._batch_of_one)
         if code == DECODED:
             self.tokens.append(token)
         else:

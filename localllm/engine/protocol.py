@@ -1,8 +1,9 @@
 """The wire between the client and its engine child: JSON lines, and nothing but JSON.
 
 A request is ``{"id": 3, "op": "chat", "body": {...}}`` on the child's stdin, an event is ``{"id":
-3, "event": "TextDelta", "body": {...}}`` on a pipe of its own. Bodies are the frozen values of
-``core.generation`` field by field; ``REQUESTS`` and ``EVENTS`` are the whole vocabulary. Both
+3, "event": "Loaded", "body": {...}}`` on a pipe of its own. Bodies are the frozen values of
+``core.generation`` field by field; ``REQUESTS`` and ``EVENTS`` are the whole vocabulary, but for
+text, which comes with every token: ``[3, "answer", tokens so far, microseconds, "text"]``. Both
 ends come from one installation, and ``VERSION`` says so in the first event.
 """
 
@@ -160,7 +161,6 @@ EVENTS: Mapping[str, type[Reply]] = {
         LoadProgress,
         Loaded,
         PromptProgress,
-        TextDelta,
         Finished,
         BenchSample,
         BenchDone,
@@ -176,8 +176,6 @@ EVENTS: Mapping[str, type[Reply]] = {
 TERMINAL = (Loaded, Finished, BenchDone, Proved, Failed, Died, EngineInfo, Pong)
 """Events that end a request."""
 
-_TEXT, _TEXT_WITHIN = b'"event":"TextDelta"', 48
-_TEXT_FIELDS = ("text", "channel", "n_tokens", "tg_s")
 _CHANNELS = get_args(Channel)
 _OPS = {kind: op for op, kind in REQUESTS.items()}
 _quote = json.encoder.encode_basestring_ascii
@@ -204,33 +202,27 @@ def encode_event(request_id: int, event: Reply) -> bytes:
 
 
 def encode_text(request_id: int, text: str, channel: str, n_tokens: int, tg_s: float) -> bytes:
-    """Return the line of a ``TextDelta``: one per token, in a third of the general way's time."""
-    return (
-        f'{{"id":{request_id},"event":"TextDelta","body":{{"text":{_quote(text)},'
-        f'"channel":"{channel}","n_tokens":{n_tokens},"tg_s":{tg_s!r}}}}}\n'
-    ).encode()
+    """Return the line of a ``TextDelta``, with its time in whole microseconds."""
+    return f'[{request_id},"{channel}",{n_tokens},{int(tg_s * 1e6)},{_quote(text)}]\n'.encode()
 
 
 def decode_event(line: bytes) -> tuple[int, Reply]:
     """Read one event line. Raises ``ProtocolError``."""
-    if _TEXT in line[:_TEXT_WITHIN]:  # one per token, as well
-        try:
-            message = json.loads(line)
-            body = message["body"]
-            text, channel, n_tokens, tg_s = map(body.pop, _TEXT_FIELDS)
-            if (
-                type(text) is str
-                and channel in _CHANNELS
-                and type(n_tokens) is int
-                and type(tg_s) is float
-                and not body
-                and message["event"] == "TextDelta"
-            ):
-                delta = TextDelta(text=text, channel=channel, n_tokens=n_tokens, tg_s=tg_s)
-                return message["id"], delta
-        except (ValueError, KeyError, TypeError, AttributeError):
-            pass  # the general way says what is wrong with it
-    return _decode_line(line, "event", EVENTS)
+    return _decode_text(line) if line[:1] == b"[" else _decode_line(line, "event", EVENTS)
+
+
+def _decode_text(line: bytes) -> tuple[int, TextDelta]:
+    try:
+        request_id, channel, n_tokens, tg_us, text = json.loads(line)
+    except ValueError as error:
+        raise ProtocolError(f"not a line of text ({error!r}): {line[:120]!r}") from error
+    if not (
+        type(request_id) is type(n_tokens) is type(tg_us) is int
+        and type(text) is str
+        and channel in _CHANNELS
+    ):
+        raise ProtocolError(f"not a line of text: {line[:120]!r}")
+    return request_id, TextDelta(text=text, channel=channel, n_tokens=n_tokens, tg_s=tg_us / 1e6)
 
 
 def _decode_line(line: bytes, key: str, kinds: Mapping[str, type[Any]]) -> tuple[int, Any]:

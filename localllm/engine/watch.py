@@ -39,6 +39,10 @@ class Watch:
         self._silent_s = self._stalled_s = self._since_cancel_s = 0.0
         self._progress = -1
 
+    def hear(self) -> None:
+        """Take note of an event of work in a request that nobody has cancelled."""
+        self._silent_s = self._stalled_s = 0.0
+
     def judge(self, event: object, waited_s: float, *, cancelled: bool) -> str | None:
         """Return why the child has to be ended now, or None."""
         waited_s = min(waited_s, 2 * self.slice_s)  # a parent that was stopped waited for nobody

@@ -56,6 +56,8 @@ class Wire:
         self._marks = 0
         self._said = 0
         self._native_flag: Flag = NoFlag()
+        self.cancelled = False
+        """Whether the running request was asked to stop."""
         self.trusts_cpu_time = True
         """False while a GPU computes: a hung driver burns processor time as well."""
 
@@ -76,7 +78,8 @@ class Wire:
         with self._state_lock:
             self._request_id = request_id
             self._native_flag.clear()
-            if self._cancelled_id >= request_id:
+            self.cancelled = self._cancelled_id >= request_id
+            if self.cancelled:
                 self._native_flag.set()
         try:
             yield
@@ -84,11 +87,6 @@ class Wire:
             with self._state_lock:
                 self._request_id = 0
                 self._native_flag.clear()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the running request was asked to stop."""
-        return self._cancelled_id >= self._request_id
 
     def mark(self) -> None:
         """Note that some work was done."""
@@ -108,8 +106,9 @@ class Wire:
 
     def _write(self, line: bytes) -> None:
         with self._write_lock:
-            while line:
-                line = line[os.write(self._events_fd, line) :]
+            n_written = os.write(self._events_fd, line)
+            while n_written < len(line):
+                n_written += os.write(self._events_fd, line[n_written:])
 
     def _listen(self) -> None:
         """Read request ids to cancel. The end of the pipe is the end of the parent, and ours."""
@@ -119,6 +118,7 @@ class Wire:
             with self._state_lock:
                 self._cancelled_id = max(self._cancelled_id, *map(int, lines), 0)
                 if self._request_id and self._cancelled_id >= self._request_id:
+                    self.cancelled = True
                     self._native_flag.set()
         os._exit(0)
 

@@ -82,7 +82,7 @@ EXAMPLES: list[Reply] = [
         memory_unknown=None,
     ),
     PromptProgress(n_done=1, n_total=2, n_cached=0),
-    TextDelta(text='"\n\\\u2028\U0001f600\x00', channel="reasoning", n_tokens=1, tg_s=0.0),
+    TextDelta(text='"\n\\\u2028\U0001f600\x00', channel="reasoning", n_tokens=1, tg_s=0.25),
     Finished(reason="stop_string", stats=STATS, stop_string="###"),
     Finished(reason="stop", stats=STATS, timeline=TIMELINE),
     BenchSample(test=TEST, repetition=0, ns=2**62, began_s=1e6 + 1e-6),
@@ -141,7 +141,7 @@ REQUEST_EXAMPLES: list[Request] = [
 
 
 def test_every_event_has_an_example_here() -> None:
-    assert {type(event) for event in EXAMPLES} == set(EVENTS.values())
+    assert {type(event) for event in EXAMPLES} == {TextDelta, *EVENTS.values()}
     assert {type(request) for request in REQUEST_EXAMPLES} == set(REQUESTS.values())
 
 
@@ -177,7 +177,14 @@ def test_requests_arrive_as_they_were_sent(request_: Request) -> None:
         b'{"id":1,"event":"Beat","body":{}}\n',
         b'{"id":1,"event":"Beat","body":{"progress":"7"}}\n',
         b'{"id":1,"event":"Beat","body":{"progress":7,"more":1}}\n',
-        b'{"id":1,"event":"TextDelta","body":{"text":"","channel":"x","n_tokens":1,"tg_s":0}}\n',
+        b'{"id":1,"event":"TextDelta","body":{"text":"","channel":"answer"}}\n',
+        b'[1,"x",1,0,""]\n',
+        b'[1,["answer"],1,0,""]\n',
+        b'[1,"answer",1,0.5,""]\n',
+        b'[1,"answer",1,0,null]\n',
+        b'[true,"answer",1,0,""]\n',
+        b'[1,"answer",1,0,"",0]\n',
+        b'[1,"answer",1,0\n',
         b'{"event":"Beat","body":{"progress":7}}\n',
     ],
 )

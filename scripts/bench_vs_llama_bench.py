@@ -5,11 +5,12 @@
     scripts/bench_vs_llama_bench.py --json > compared.json
 
 llama-bench is compiled from the sources in the sdist of llama-cpp-python, against the libraries
-that are installed: both programs run the very same llama.cpp. A round is one process of each with
-one repetition, its warm-up apart, and the order turns from round to round (A B B A), so that a busy
-or a warming machine favours neither. Ratios are of medians and of the least times: the least are
-the least disturbed. What is compared: tokens per second of prompts (pp) and of generation (tg), and
-the streamed chat beside our own tg.
+that are installed: both programs run the very same llama.cpp. Both hold the model and go through
+the same tests in lockstep: whichever is not measuring is stopped in the pause that ``--delay``
+makes before a test, and the order turns from round to round (A B B A). So a machine whose speed
+changes within a minute, as shared ones do, favours neither. A ratio is taken of each pair of turns,
+and of the best rates, which are the least disturbed. What is compared: tokens per second of prompts
+(pp) and of generation (tg), one repetition a round, after the warm-up that both make.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,7 +28,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
@@ -37,6 +39,8 @@ from tests.support import shapes  # noqa: E402  (after the path)
 from tests.support.gguf_maker import make_model  # noqa: E402  (after the path)
 
 Row = dict[str, Any]
+PAUSE_S = 1
+"""Before each test: long enough for a stop to fall into it."""
 SOURCES = ("tools/llama-bench", "common", "vendor")
 """Folders of llama.cpp that llama-bench is compiled from."""
 
@@ -67,56 +71,89 @@ def main() -> None:
 
 def measure(program: Path, model: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Take turns on one model and return the rates of each test, in tokens per second."""
-    tests = ["-p", str(options.n_prompt), "-n", str(options.n_gen), "-d", str(options.n_depth)]
-    tests += ["-r", "1", "-o", "json"]
+    n_rounds = options.rounds
+    tests = [
+        *("-p", ",".join([str(options.n_prompt)] * n_rounds)),
+        *("-n", ",".join([str(options.n_gen)] * n_rounds)),
+        *("-d", str(options.n_depth), "-r", "1", "-o", "jsonl", "--delay", str(PAUSE_S)),
+    ]
     tests += ["-t", str(options.threads)] if options.threads else []
     theirs = [str(program), "-m", str(model), *tests]
-    ours = [sys.executable, "-m", "localllm", "bench", str(model), *tests]
+    ours = [sys.executable, "-m", "localllm", "bench", str(model), "--no-chat", *tests]
     rates: dict[str, dict[str, list[float]]] = {}
-    environ = {**os.environ, "LOCALLLM_MEASUREMENTS": "off"}
-    for number in range(options.rounds):
-        turns = [("llama-bench", theirs), ("localllm", ours)]
-        for name, command in turns if number % 2 == 0 else reversed(turns):
-            for row in rows_of(command, environ):
-                rates.setdefault(label(row), {}).setdefault(name, []).append(row["avg_ts"])
+    with Side("llama-bench", theirs) as one, Side("localllm", ours) as other:
+        for number in range(2 * n_rounds):
+            sides = (one, other) if number % 2 == 0 else (other, one)
+            rows = {side.name: side.turn() for side in sides}
+            (test,) = {label(row) for row in rows.values()}
+            for name, row in rows.items():
+                rates.setdefault(test, {}).setdefault(name, []).append(row["avg_ts"])
     return {
         "model": model.name,
         "llama_cpp_python": version("llama-cpp-python"),
-        "rounds": options.rounds,
+        "rounds": n_rounds,
         "tests": {test: compared(found) for test, found in rates.items()},
     }
 
 
-def rows_of(command: Sequence[str], environ: dict[str, str]) -> list[Row]:
-    """Run one of the programs and return its rows."""
-    done = subprocess.run(
-        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"{command[0]} failed:\n{done.stderr[-2000:]}")
-    rows: list[Row] = json.loads(done.stdout)
-    return rows
+class Side:
+    """One of the programs, stopped unless it is its turn."""
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        """Start it, and stop it in the pause before its first test at the latest."""
+        self.name = name
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (it is read when the program fails)
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "LOCALLLM_MEASUREMENTS": "off"},
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def __enter__(self) -> Self:
+        """Return the side itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the program, whatever it is doing."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def turn(self) -> Row:
+        """Let it run up to the end of its next test, and return that test's row."""
+        assert self._process.stdout is not None
+        os.kill(self._process.pid, signal.SIGCONT)
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise SystemExit(f"{self.name} failed:\n{self._errors.read()[-2000:].decode()}")
+        os.kill(self._process.pid, signal.SIGSTOP)  # it waits before its next test
+        row: Row = json.loads(line)
+        return row
 
 
 def label(row: Row) -> str:
-    """``pp128``, ``tg32 @ d512``; ``chat`` for a streamed answer."""
-    if row.get("kind") == "chat":
-        return "chat"
+    """``pp128``, ``tg32 @ d512``."""
     name = f"pp{row['n_prompt']}" if row["n_prompt"] else f"tg{row['n_gen']}"
     return name + (f" @ d{row['n_depth']}" if row["n_depth"] else "")
 
 
 def compared(found: dict[str, list[float]]) -> dict[str, Any]:
     """Medians and bests of both sides, and ours over theirs."""
-    result: dict[str, Any] = {
-        name: {"median": statistics.median(rates), "best": max(rates), "rates": rates}
-        for name, rates in found.items()
+    ours, theirs = found["localllm"], found["llama-bench"]
+    pairs = [one / other for one, other in zip(ours, theirs, strict=True)]
+    return {
+        **{
+            name: {"median": statistics.median(rates), "best": max(rates), "rates": rates}
+            for name, rates in found.items()
+        },
+        "median_of_ratios": statistics.median(pairs),
+        "ratio_of_bests": max(ours) / max(theirs),
     }
-    if len(found) == 2:
-        ours, theirs = found["localllm"], found["llama-bench"]
-        result["ratio_of_medians"] = statistics.median(ours) / statistics.median(theirs)
-        result["ratio_of_bests"] = max(ours) / max(theirs)
-    return result
 
 
 def as_text(result: dict[str, Any]) -> str:
@@ -126,14 +163,9 @@ def as_text(result: dict[str, Any]) -> str:
         sides = [
             f"{name} {found[name]['median']:,.2f} ({found[name]['best']:,.2f})"
             for name in ("llama-bench", "localllm")
-            if name in found
         ]
-        ratio = (
-            f"   ratio {found['ratio_of_medians']:.3f} ({found['ratio_of_bests']:.3f})"
-            if "ratio_of_medians" in found
-            else ""
-        )
-        lines.append(f"  {test:<14} {'   '.join(sides)}{ratio}")
+        ratio = f"{found['median_of_ratios']:.3f}, of the best {found['ratio_of_bests']:.3f}"
+        lines.append(f"  {test:<14} {'   '.join(sides)}   ratio: median of pairs {ratio}")
     return "\n".join(lines)
 
 

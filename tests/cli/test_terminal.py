@@ -88,10 +88,10 @@ def test_errors_are_coloured_on_a_terminal_alone() -> None:
 
 def test_progress_leaves_no_trace_on_the_screen(toy_model: Path) -> None:
     raw, lines, code = on_terminal(
-        "bench", str(toy_model), "-p", "16", "-n", "4", "-r", "2", "-t", "1"
+        "bench", str(toy_model), "-p", "16", "-n", "500", "-r", "5", "-t", "1", "--no-chat"
     )
     assert code == 0
-    assert "bench 1/2: pp16" in raw
+    assert "bench 2/2: tg500" in raw
     assert "loading" in raw
     assert not [line for line in lines if "bench" in line or "loading" in line]
     assert lines[0].startswith("| model ")

@@ -18,11 +18,12 @@ from localllm.power.recording import Recording
 
 FASTEST_S = 0.05
 SLOWEST_S = 0.5
-STEADY_S = 0.2
+STEADY_S = 0.4
 """Between two looks at a counter far from any edge: nothing is lost between its ticks, and a
-display that moves four times a second has something new each time."""
+display that moves two to four times a second has something new. On a processor that decodes with
+all its cores, each wake-up holds them all up."""
 
-FAST_S = 2.0
+FAST_S = 1.0
 """For so long after an edge a counter is read as fast as it moves."""
 
 HEALTH_S = 1.0

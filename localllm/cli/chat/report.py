@@ -113,6 +113,7 @@ def stats(chat: Chat) -> Iterator[str]:
             f"tg {rate(last.tg_tok_s)} tok/s",
             f"first token after {short_duration(last.ttft_s)}",
             f"seed {last.seed}",
+            _drawn(chat),
         )
         yield _line(
             "prompt",
@@ -167,6 +168,15 @@ def _memory(chat: Chat) -> Iterator[str]:
         yield _line(
             "", f"{format_bytes(session.loaded.rss_bytes)} resident in the engine's process"
         )
+
+
+def _drawn(chat: Chat) -> str:
+    """Where the tokens were drawn, unless it was on the host as usual."""
+    finished = chat.last.finished if chat.last is not None else None
+    if finished is None or finished.sampled_on == "host":
+        return ""
+    where = "on the GPU" if finished.sampled_on == "device" else "on the host and on the GPU"
+    return f"tokens drawn {where}"
 
 
 def _meters(chat: Chat) -> Iterator[str]:

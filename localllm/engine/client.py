@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -207,8 +208,11 @@ class EngineClient:
             process = self._process_for(request)
             open_process = process
             process.ring.clear()
+            began_s = time.monotonic()
             if not process.send(line, timeout_s=self._watchdog_s):
-                hung = no_sign(self._watchdog_s) if process.alive else None
+                # One that has just died refuses at once, also before anybody knows that it did.
+                waited = time.monotonic() - began_s >= self._watchdog_s
+                hung = no_sign(self._watchdog_s) if waited and process.alive else None
                 open_process = None
                 event: Event = self._bury(process, "idle", hung)
                 self._end(request_id, ticket)

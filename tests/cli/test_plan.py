@@ -230,7 +230,7 @@ def test_a_plan_that_is_ended_leaves_nothing_behind(number: int, tmp_path: Path)
     ) as process:
         deadline = time.monotonic() + 30
         # A file of another name is Python's own, which tries the folder before it is used.
-        while not list(tmp_path.glob("localllm-*")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob("localllm-*/*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert process.poll() is None
         process.send_signal(number)

@@ -19,11 +19,9 @@ from localllm.core.joules import (
     AnswerEnergy,
     addable,
     answer_energy,
-    energy,
+    energy_of,
     idle_power,
-    together_known,
     watts_now,
-    with_idle,
 )
 from localllm.core.metered.live import Live, chosen, scopes_of_run, with_health
 from localllm.core.metered.meters import Missing
@@ -158,15 +156,7 @@ class Meters:
         traces = self._settled(began_s, ended_s)
         if not traces:
             return self._unmeasured()
-        idle = self._idle(traces)
-        found: list[tuple[Source, Energy | Unmeasured]] = []
-        for trace in traces:
-            part = energy(trace, began_s, ended_s)
-            draw = idle.get(trace.source)
-            if isinstance(part, Energy) and draw is not None:
-                part = with_idle(part, draw)
-            found.append((trace.source, part))
-        return together_known(found)
+        return energy_of(traces, began_s, ended_s, idle=self._idle(traces))
 
     def answer(self, timeline: Timeline) -> AnswerEnergy:
         """Return the energy of an answer, its prompt and its generation apart."""
@@ -175,10 +165,6 @@ class Meters:
             none = self._unmeasured()
             return AnswerEnergy(prefill=none, decode=none, total=none)
         return answer_energy(traces, timeline, idle=self._idle(traces))
-
-    def idle(self) -> Mapping[Source, Idle]:
-        """Return the draw with the model loaded and nothing to do, by meter, where it is known."""
-        return self._idle(self._traces(None))
 
     def power_trace(self, began_s: float, ended_s: float) -> tuple[tuple[float, float], ...]:
         """Return (time, watts) of the run's scope about every half second, for a drawing."""

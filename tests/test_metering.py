@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from localllm.core.generation import Timeline
 from localllm.core.metered.readings import Energy, Unmeasured
 from localllm.metering import Meters
 from tests.engine.support import cpu_plan
+from tests.support.inside import counting
 from tests.support.trees import Files, plant, rapl_files
 
 LINUX: Files = {"/proc/cpuinfo": "vendor_id\t: GenuineIntel\nflags\t\t: fpu avx2"}
@@ -21,23 +21,11 @@ WATTS = 60.0
 
 
 @pytest.fixture
-def counting(root: Path) -> Iterator[Path]:
+def processor(root: Path) -> Iterator[Path]:
     """A machine whose one processor takes 60 W all the time, by its own counter."""
-    plant(root, LINUX | rapl_files(uj=10**6))
-    over = threading.Event()
-    began_s = time.monotonic()
-
-    def count() -> None:
-        partial = root / "counter.part"
-        while not over.wait(0.005):
-            partial.write_text(f"{round((time.monotonic() - began_s) * WATTS * 1e6) + 10**6}\n")
-            partial.replace(root / COUNTER)
-
-    thread = threading.Thread(target=count)
-    thread.start()
-    yield root
-    over.set()
-    thread.join()
+    plant(root, LINUX | rapl_files(uj=10**9))
+    with counting(root / COUNTER, WATTS):
+        yield root
 
 
 @pytest.fixture
@@ -63,7 +51,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def test_an_answer_is_metered_live_and_afterwards_its_phases_apart(
-    counting: Path, meters: Callable[[], Meters]
+    processor: Path, meters: Callable[[], Meters]
 ) -> None:
     here = meters()
     here.start()
@@ -95,7 +83,7 @@ def test_an_answer_is_metered_live_and_afterwards_its_phases_apart(
 
 
 def test_idling_before_a_run_is_known_and_taken_off(
-    counting: Path, meters: Callable[[], Meters], monkeypatch: pytest.MonkeyPatch
+    processor: Path, meters: Callable[[], Meters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("localllm.metering.SETTLING_S", 0.0)
     here = meters()
@@ -112,13 +100,13 @@ def test_idling_before_a_run_is_known_and_taken_off(
     assert found.net_is_noise, "a processor that takes as much at rest has spent nothing on it"
 
 
-def test_at_rest_nothing_is_read(counting: Path, meters: Callable[[], Meters]) -> None:
+def test_at_rest_nothing_is_read(processor: Path, meters: Callable[[], Meters]) -> None:
     here = meters()
     here.start()
     until(lambda: here.live().watts is not None)
     here.pause()
     time.sleep(0.15)
-    (counting / COUNTER).unlink()  # whoever looked now would lose its meter
+    (processor / COUNTER).unlink()  # whoever looked now would lose its meter
     paused_s = time.monotonic()
     time.sleep(0.4)
     assert here.live().missing != "the counter is gone"

@@ -21,7 +21,6 @@ import click
 from localllm import errors
 from localllm.core.text import printable
 from localllm.errors import DoesNotFitError, EngineError, LocalLLMError, UsageError
-from localllm.units import format_bytes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,15 +121,11 @@ def failure(event: Failed | Died) -> LocalLLMError:
 
 def does_not_fit(plan: Plan) -> DoesNotFitError:
     """Return the error (exit 3) of a plan that does not fit: what is missing, and what helps."""
-    short = [row for row in plan.devices if row.spare_bytes is not None and row.spare_bytes < 0]
-    places = ", ".join(
-        f"{format_bytes(-(row.spare_bytes or 0))} "
-        f"{'in RAM' if row.kind == 'host' else f'on {row.name}'}"
-        for row in short
-    )
+    from localllm.core.shrunk import short_of
+
     rescue = next((other for other in plan.counterfactuals if other.verdict == "fits"), None)
     return DoesNotFitError(
-        f"{plan.model.name} does not fit: short of {places}.",
+        f"{plan.model.name} does not fit: short of {short_of(plan)}.",
         hint=f"This would help: {rescue.change}."
         if rescue
         else "No single change helps: use a smaller model, or a machine with more memory.",

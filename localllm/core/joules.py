@@ -12,6 +12,7 @@ from localllm.core.metered.answer import (
     AnswerEnergy,
     answer_energy,
     decode_per_token,
+    energy_of,
     prefill_per_token,
 )
 from localllm.core.metered.idle import idle_power, with_idle
@@ -26,6 +27,7 @@ __all__ = [
     "answer_energy",
     "decode_per_token",
     "energy",
+    "energy_of",
     "energy_text",
     "idle_power",
     "per_token",

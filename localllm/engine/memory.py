@@ -102,11 +102,6 @@ class ContextMemory:
         n_kept: int = C.llama_memory_seq_pos_max(self._memory, 0) + 1
         self.tokens = [*self.tokens, *attempted][:n_kept]
 
-    @property
-    def n_free(self) -> int:
-        """Tokens that still fit."""
-        return self.n_ctx - len(self.tokens)
-
     def shift(self, n_keep: int) -> bool:
         """Drop the older half of what follows the first ``n_keep`` tokens, if the memory can."""
         n_discard = (len(self.tokens) - n_keep) // 2

@@ -25,29 +25,37 @@ class AnswerEnergy:
     """From the prompt's first batch to the last token."""
 
 
-def answer_energy(
-    traces: Sequence[Trace], timeline: Timeline, *, idle: Mapping[Source, Idle] | None = None
-) -> AnswerEnergy:
-    """Return the energy of an answer, summed over meters that may be added (``sums.addable``).
+def energy_of(
+    traces: Sequence[Trace],
+    began_s: float,
+    ended_s: float,
+    *,
+    idle: Mapping[Source, Idle] | None = None,
+) -> Energy | Unmeasured:
+    """Return the energy of one window, summed over meters that may be added (``sums.addable``).
 
     A meter that gave nothing is named in the scope: ``1 of 2 GPU boards``. ``idle``: draws by
     meter; net figures need one for each.
     """
+    found: list[tuple[Source, Energy | Unmeasured]] = []
+    for trace in traces:
+        part = energy(trace, began_s, ended_s)
+        draw = (idle or {}).get(trace.source)
+        if isinstance(part, Energy) and draw is not None:
+            part = with_idle(part, draw)
+        found.append((trace.source, part))
+    return together_known(found)
 
-    def window(began_s: float, ended_s: float) -> Energy | Unmeasured:
-        found: list[tuple[Source, Energy | Unmeasured]] = []
-        for trace in traces:
-            part = energy(trace, began_s, ended_s)
-            draw = (idle or {}).get(trace.source)
-            if isinstance(part, Energy) and draw is not None:
-                part = with_idle(part, draw)
-            found.append((trace.source, part))
-        return together_known(found)
 
+def answer_energy(
+    traces: Sequence[Trace], timeline: Timeline, *, idle: Mapping[Source, Idle] | None = None
+) -> AnswerEnergy:
+    """Return the energy of an answer's phases, each as ``energy_of`` has it."""
+    began_s, ended_s = timeline.prompt_began_s, timeline.last_token_s
     return AnswerEnergy(
-        prefill=window(timeline.prompt_began_s, timeline.prompt_ended_s),
-        decode=window(timeline.first_token_s, timeline.last_token_s),
-        total=window(timeline.prompt_began_s, timeline.last_token_s),
+        prefill=energy_of(traces, began_s, timeline.prompt_ended_s, idle=idle),
+        decode=energy_of(traces, timeline.first_token_s, ended_s, idle=idle),
+        total=energy_of(traces, began_s, ended_s, idle=idle),
     )
 
 

@@ -1,0 +1,99 @@
+"""What is kept on this machine: models that were fetched here or by other tools, and leftovers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Keeper = Literal["hugging-face", "lm-studio", "ollama"]
+"""Whose folder a model lies in. Ours is the first: the shared Hugging Face cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptFile:
+    """One file of a kept model."""
+
+    path: Path
+    """Where llama.cpp opens it: a snapshot's link, or the file itself."""
+    n_bytes: int
+    """On disk, links followed."""
+    sha256: str | None = None
+    """What the folder says that its content hashes to; None where it does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptModel:
+    """A model whose files, all or some, are here."""
+
+    name: str
+    """What ``localllm chat`` takes: ``user/repo:Q4_K_M``, ``ollama:llama3:8b``, or a path."""
+    keeper: Keeper
+    repo: str | None
+    """``user/repo``, where it has one."""
+    commit: str | None
+    """Of the snapshot; None outside the Hugging Face cache."""
+    quant: str
+    """As its file is named; ``?`` where the name does not say."""
+    files: tuple[KeptFile, ...]
+    """The parts, in order."""
+    n_parts: int
+    """How many there should be."""
+    last_used_s: float
+    """Seconds since 1970: the latest reading that the file system knows of."""
+    is_current: bool = True
+    """Whether a branch or tag points to its revision; False for one that was replaced."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all files that are here."""
+        return sum(file.n_bytes for file in self.files)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every part is here: a partial file is none."""
+        return len(self.files) == self.n_parts
+
+    @property
+    def can_be_removed(self) -> bool:
+        """Whether it is ours to remove: other tools' folders are only read."""
+        return self.keeper == "hugging-face"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A file in the cache that no model needs, or not any more."""
+
+    path: Path
+    kind: Literal["partial", "corrupt", "orphan", "dangling"]
+    """``partial``: of a download that can be resumed. ``corrupt``: kept as evidence. ``orphan``: a
+    blob that no revision has. ``dangling``: a link to a blob that is gone."""
+    n_bytes: int
+    repo: str | None
+    age_s: float
+    in_use: bool = False
+    """Another process has its lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What removing models deletes, and what stays because something else needs it."""
+
+    models: tuple[KeptModel, ...]
+    delete: tuple[Path, ...]
+    """In the order of deletion: links, then blobs, then empty folders."""
+    freed_bytes: int
+    """Bytes on disk of the blobs that go."""
+    shared_bytes: int
+    """Bytes of theirs that stay: another revision, or another model, has them too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What checking one file's content gave."""
+
+    path: Path
+    n_bytes: int
+    result: Literal["ok", "corrupt", "unknown", "missing"]
+    """``unknown``: nothing says what the content should be."""
+    reason: str | None = None

@@ -1,0 +1,161 @@
+"""The shared Hugging Face cache: which file lies where. Other tools read and write the same folder.
+
+::
+
+    <root>/models--<ns>--<name>/blobs/<etag>                      content, named by its hash
+    <root>/models--<ns>--<name>/blobs/<etag>.part                 ours: a download that goes on
+    <root>/models--<ns>--<name>/blobs/<etag>.part.corrupt         ours: what did not hash to its name
+    <root>/models--<ns>--<name>/snapshots/<commit>/<path>         relative link to the blob
+    <root>/models--<ns>--<name>/refs/<branch>                     the commit, without a newline
+    <root>/.locks/models--<ns>--<name>/<etag>.lock                flock of who writes the blob
+
+Nothing a server says becomes a path before it is checked here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from localllm.core.text import printable
+from localllm.errors import IntegrityError, UsageError
+
+_ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_REVISION = re.compile(r"[A-Za-z0-9][\w./+-]{0,200}", re.ASCII)
+_MAX_PATH = 1000
+_MIRROR = "If HF_ENDPOINT names a mirror, do not use it: what it says cannot be trusted."
+
+
+def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of the cache, which may not exist, found as huggingface_hub finds it."""
+    stated = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
+    if stated:
+        return Path(stated).expanduser()
+    if home := environ.get("HF_HOME"):
+        return Path(home).expanduser() / "hub"
+    base = environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "huggingface" / "hub"
+
+
+def check_repo(repo: str) -> str:
+    """Return ``user/repo``. Raises UsageError for what cannot be one."""
+    if _REPO.fullmatch(repo) and ".." not in repo and "--" not in repo:
+        return repo
+    raise UsageError(
+        f'"{printable(repo[:100])}" is no name of a repository.',
+        hint="It is the user and the name, as in bartowski/Llama-3.3-70B-Instruct-GGUF.",
+    )
+
+
+def check_revision(revision: str) -> str:
+    """Return a branch, tag or commit. Raises UsageError for what cannot be one."""
+    bad = ".." in revision or "//" in revision or revision.endswith(("/", ".lock", "."))
+    if _REVISION.fullmatch(revision) and not bad:
+        return revision
+    raise UsageError(f'"{printable(revision[:100])}" is no name of a revision.')
+
+
+def check_etag(etag: str | None) -> str:
+    """Return an ETag that is a hash. Raises IntegrityError for any other (exit 7)."""
+    if etag is not None and _ETAG.fullmatch(etag):
+        return etag
+    raise IntegrityError(
+        f'The server names the content "{printable((etag or "")[:80])}", which is no hash.',
+        hint=_MIRROR,
+    )
+
+
+def check_commit(commit: str | None) -> str:
+    """Return a commit. Raises IntegrityError for what is none (exit 7)."""
+    if commit is not None and _COMMIT.fullmatch(commit):
+        return commit
+    raise IntegrityError(
+        f'The server names the revision "{printable((commit or "")[:80])}", which is no commit.',
+        hint=_MIRROR,
+    )
+
+
+def check_path(path: str) -> str:
+    """Return the path of a file in a repository that can be one below any folder.
+
+    Raises IntegrityError (exit 7) for an absolute one, ``..``, ``.``, an empty part, a backslash, a
+    colon, a control character, and a part or a whole that is too long for a file system.
+    """
+    parts = path.split("/")
+    bad = (
+        len(path) > _MAX_PATH
+        or any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
+        or any(character in "\\:" or not character.isprintable() for character in path)
+    )
+    if not bad:
+        return path
+    raise IntegrityError(
+        f'The server names a file "{printable(path[:80])}", which may lead elsewhere.', hint=_MIRROR
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepoFolder:
+    """One repository's folder in the cache. Each method checks what it makes a path of."""
+
+    root: Path
+    """The cache's."""
+    repo: str
+    """``user/repo``."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a name that is none."""
+        check_repo(self.repo)
+
+    @property
+    def folder(self) -> Path:
+        """``models--user--repo``."""
+        return self.root / self._name
+
+    @property
+    def blobs(self) -> Path:
+        """Where contents lie."""
+        return self.folder / "blobs"
+
+    @property
+    def snapshots(self) -> Path:
+        """Where revisions lie."""
+        return self.folder / "snapshots"
+
+    @property
+    def refs(self) -> Path:
+        """Where branches point from."""
+        return self.folder / "refs"
+
+    def blob(self, etag: str) -> Path:
+        """Return where a content lies under its final name."""
+        return self.blobs / check_etag(etag)
+
+    def part(self, etag: str) -> Path:
+        """Return where it grows."""
+        return self.blobs / f"{check_etag(etag)}.part"
+
+    def corrupt(self, etag: str) -> Path:
+        """Return where a part goes that did not hash to its name."""
+        return self.blobs / f"{check_etag(etag)}.part.corrupt"
+
+    def lock(self, etag: str) -> Path:
+        """Return the lock of who writes a blob: huggingface_hub's own."""
+        return self.root / ".locks" / self._name / f"{check_etag(etag)}.lock"
+
+    def snapshot(self, commit: str, path: str) -> Path:
+        """Return where a file of a revision is found."""
+        return self.snapshots / check_commit(commit) / check_path(path)
+
+    def ref(self, revision: str) -> Path:
+        """Return the file that holds the commit of a branch or tag."""
+        return self.refs / check_revision(revision)
+
+    @property
+    def _name(self) -> str:
+        return "models--" + self.repo.replace("/", "--")

@@ -1,0 +1,1 @@
+"""One model, several files, downloaded so that no byte is lost and no wrong one kept."""

@@ -1,0 +1,1 @@
+"""What is kept on this machine: the shared cache, other tools' folders, removal, checking."""

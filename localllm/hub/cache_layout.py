@@ -4,7 +4,7 @@
 
     <root>/models--<ns>--<name>/blobs/<etag>                      content, named by its hash
     <root>/models--<ns>--<name>/blobs/<etag>.part                 ours: a download that goes on
-    <root>/models--<ns>--<name>/blobs/<etag>.part.corrupt         ours: what did not hash to its name
+    <root>/models--<ns>--<name>/blobs/<etag>.part.corrupt         ours: did not hash to its name
     <root>/models--<ns>--<name>/snapshots/<commit>/<path>         relative link to the blob
     <root>/models--<ns>--<name>/refs/<branch>                     the commit, without a newline
     <root>/.locks/models--<ns>--<name>/<etag>.lock                flock of who writes the blob

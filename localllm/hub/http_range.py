@@ -22,6 +22,7 @@ from urllib.parse import urljoin
 from localllm import __version__
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError
+from localllm.hub.background import Stopped as Stopped
 from localllm.hub.http_refusals import (
     CONTENT_RANGE,
     DOWNLOAD,
@@ -40,10 +41,6 @@ MAX_REQUESTS = 40
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 64 * KiB
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
-class Stopped(Exception):
-    """Nobody waits for these bytes any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

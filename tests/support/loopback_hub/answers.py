@@ -1,0 +1,324 @@
+"""How the loopback Hub answers: status, headers, a body in pieces, and the faults of all three."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+from tests.support.loopback_hub.content import SEND_BYTES, Content
+from tests.support.loopback_hub.faults import END, RESET, STALL, Fault, Faults, OriginName
+from tests.support.loopback_hub.pace import Pace
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_BINARY = "binary/octet-stream"
+
+
+@dataclass(slots=True, kw_only=True)
+class Asked:
+    """A request as it came, and the status of its answer."""
+
+    origin: OriginName
+    method: str
+    target: str
+    """As it was sent: quoted, with the query."""
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    at_s: float
+    """``time.monotonic()``."""
+    status: int | None = None
+    """None: no answer was begun."""
+
+    @property
+    def path(self) -> str:
+        """Unquoted, without the query."""
+        return unquote(urlsplit(self.target).path)
+
+    @property
+    def range(self) -> str:
+        """``"5-"`` of ``Range: bytes=5-``; empty where none was asked for."""
+        return self.headers.get("range", "").removeprefix("bytes=")
+
+
+Piece = tuple[Content, int, int]
+"""Bytes of a content, from and up to."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """An answer before it is sent."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    pieces: list[Piece] = field(default_factory=list)
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(end - start for _, start, end in self.pieces)
+
+
+def plain(status: int, body: bytes = b"", **headers: str) -> Answer:
+    """An answer with a body of these bytes; ``X_Repo_Commit="..."`` is a header."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    content = Content(body)
+    return Answer(status=status, headers=named, pieces=[(content, 0, content.size)])
+
+
+def of_json(value: object, status: int = 200, **headers: str) -> Answer:
+    body = json.dumps(value).encode()
+    return plain(status, body, Content_Type="application/json; charset=utf-8", **headers)
+
+
+def refused(status: int, code: str, message: str, **headers: str) -> Answer:
+    """A refusal as the Hub words it: in headers, and once more in the body."""
+    named = {"X_Error_Message": message, **headers}
+    if code:
+        named["X_Error_Code"] = code
+    return of_json({"error": message}, status, **named)
+
+
+def of_content(content: Content, asked_range: str | None, fault: Fault) -> Answer:
+    """A file, or the range of it that was asked for: ``a-b``, ``a-`` or ``-n``."""
+    headers = {"Accept-Ranges": "bytes", "Content-Type": _BINARY}
+    match = _RANGE.fullmatch(asked_range or "")
+    if match is None or fault.ignore_range or match.groups() == ("", ""):
+        pieces = _pieces(content, 0, content.size, fault)
+        return Answer(status=200, headers=headers, pieces=pieces)
+    size = content.size
+    if not match[1]:
+        start, end = max(0, size - int(match[2])), size
+    else:
+        start = int(match[1])
+        end = min(int(match[2]) + 1, size) if match[2] else size
+    start = max(0, start + fault.shift_range)
+    if start >= end:
+        answer = plain(416)
+        answer.headers["Content-Range"] = f"bytes */{size}"
+        return answer
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    return Answer(status=206, headers=headers, pieces=_pieces(content, start, end, fault))
+
+
+def _pieces(content: Content, start: int, end: int, fault: Fault) -> list[Piece]:
+    if fault.shift_bytes:
+        moved = max(0, start + fault.shift_bytes)
+        body = content.read(moved, moved + end - start).ljust(end - start, b"\0")
+        return [(Content(body), 0, len(body))]
+    if fault.corrupt_at is None:
+        return [(content, start, end)]
+    wrong = content.size // 2 if fault.corrupt_at < 0 else fault.corrupt_at
+    if not start <= wrong < end:
+        return [(content, start, end)]
+    flipped = bytes(byte ^ 1 for byte in content.read(wrong, wrong + 1))
+    return [(content, start, wrong), (Content(flipped), 0, 1), (content, wrong + 1, end)]
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+class CutShort(Exception):
+    """The answer has ended before its end, as it was told to."""
+
+
+class Server(ThreadingHTTPServer):
+    """One origin."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, handler: type[Handler], port: int = 0) -> None:
+        self.connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that leave in the middle are what these tests are about."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Traffic:
+    """What both origins share: the faults, the pace and the log."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.closing = threading.Event()
+        self.pace = Pace(self.closing)
+        self.log: list[Asked] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection. An origin says what it answers (``answer``)."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "loopback"
+    disable_nagle_algorithm = True
+    origin: OriginName
+    traffic: Traffic
+    fault: Fault
+    form: Mapping[str, list[str]]
+    """What a POST brought."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def setup(self) -> None:
+        super().setup()
+        self._server.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self._server.connections.discard(self.connection)
+        super().finish()
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except (CutShort, OSError):  # a client that has left, or that we have left
+            self.close_connection = True
+
+    def do_GET(self) -> None:
+        self._handle()
+
+    def do_HEAD(self) -> None:
+        self._handle()
+
+    def do_POST(self) -> None:
+        self._handle()
+
+    def answer(self, address: SplitResult, query: Mapping[str, list[str]]) -> Answer:
+        """The good answer to a request."""
+        raise NotImplementedError
+
+    @property
+    def _server(self) -> Server:
+        assert isinstance(self.server, Server)
+        return self.server
+
+    def _handle(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        asked = Asked(
+            origin=self.origin,
+            method=self.command,
+            target=self.path,
+            headers=headers,
+            at_s=time.monotonic(),
+        )
+        self.traffic.log.append(asked)
+        sent = self.rfile.read(int(headers.get("content-length", "0")))
+        self.form = parse_qs(sent.decode(), keep_blank_values=True)
+        fault = self.fault = self.traffic.faults.take(self.origin, self.command, self.path)
+        if fault.then is not None:
+            fault.then()
+        if fault.cut and fault.after is None:
+            self._cut(fault)
+        if fault.status is not None:
+            answer = plain(fault.status, fault.body)
+        else:
+            address = urlsplit(self.path)
+            answer = self.answer(address, parse_qs(address.query, keep_blank_values=True))
+        self._send(answer, fault, asked)
+
+    def _send(self, answer: Answer, fault: Fault, asked: Asked) -> None:
+        if fault.gzip:
+            packed = gzip.compress(b"".join(c.read(a, b) for c, a, b in answer.pieces), 1)
+            answer.pieces = [(Content(packed), 0, len(packed))]
+            answer.headers["Content-Encoding"] = "gzip"
+        if fault.surplus:
+            answer.pieces.append((Content(fault.surplus), 0, len(fault.surplus)))
+        n_bytes = max(0, answer.n_bytes - fault.short)
+        length = (
+            {"Transfer-Encoding": "chunked"} if fault.chunked else {"Content-Length": str(n_bytes)}
+        )
+        asked.status = answer.status
+        self.send_response_only(answer.status)
+        given = {
+            "Date": formatdate(usegmt=True),
+            "X-Request-Id": f"Root={len(self.traffic.log)}",
+            **length,
+            **answer.headers,
+        }
+        stated = {name.lower(): value for name, value in fault.stated().items()}
+        for name, value in given.items():
+            if value := stated.pop(name.lower(), value):
+                self.send_header(name, value)
+        for name, value in stated.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self._send_body(answer.pieces, n_bytes, fault)
+        if fault is not None and "content-length" in {n.lower() for n in fault.headers}:
+            self.close_connection = True
+
+    def _send_body(self, pieces: list[Piece], n_bytes: int, fault: Fault) -> None:
+        cut_at = fault.after if fault.cut and fault.after is not None else None
+        n_sent = 0
+        for content, start, end in self._portions(pieces, n_bytes, fault, cut_at):
+            if n_sent == cut_at:
+                self._cut(fault)
+            if fault.delay_s:
+                self.traffic.closing.wait(fault.delay_s)
+            self.traffic.pace.wait_for(end - start)
+            if self.traffic.closing.is_set():
+                raise CutShort
+            if fault.chunked:
+                self.wfile.write(b"%x\r\n" % (end - start))
+            content.send(self.connection, start, end)
+            if fault.chunked:
+                self.wfile.write(b"\r\n")
+            n_sent += end - start
+        if cut_at is not None and n_sent <= cut_at:
+            self._cut(fault)
+        if fault.chunked:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _portions(
+        self, pieces: list[Piece], n_bytes: int, fault: Fault, cut_at: int | None
+    ) -> Iterator[Piece]:
+        """The body in portions, none of which reaches over the place of the cut."""
+        done = 0
+        for content, start, end in pieces:
+            while start < end and done < n_bytes:
+                most = self.traffic.pace.piece_bytes(fault.piece_bytes or SEND_BYTES)
+                if cut_at is not None and done < cut_at:
+                    most = min(most, cut_at - done)
+                stop = start + min(most, end - start, n_bytes - done)
+                yield content, start, stop
+                done += stop - start
+                start = stop
+
+    def _cut(self, fault: Fault) -> None:
+        """End the connection, or say nothing for a while."""
+        fault.reached.set()
+        if fault.cut == STALL:
+            until_s = time.monotonic() + fault.stall_s
+            while not (fault.released.is_set() or self.traffic.closing.is_set()):
+                if (left_s := until_s - time.monotonic()) <= 0:
+                    break
+                fault.released.wait(min(left_s, 0.05))
+            return
+        self.close_connection = True
+        if fault.cut == RESET:
+            _reset(self.connection)
+        else:
+            assert fault.cut == END
+        raise CutShort
+
+
+def token_of(headers: Any) -> str | None:
+    """The token that a request brought."""
+    return (headers.get("Authorization") or "").removeprefix("Bearer ").strip() or None

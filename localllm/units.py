@@ -41,6 +41,23 @@ def format_bytes(n_bytes: int) -> str:
     return f"{sign}{size} B"
 
 
+def format_part(n_bytes: int, of_bytes: int) -> str:
+    """Return a part of a size in the unit of the whole: ``"16.9 of 40.5 GiB"``."""
+    whole = format_bytes(of_bytes)
+    figure, _, unit = whole.partition(" ")
+    digits = len(figure.partition(".")[2])
+    step = next((step for step, name in _BINARY_STEPS if name == unit), 1)
+    return f"{n_bytes / step:,.{digits}f} of {whole}"
+
+
+def format_transfer(bytes_per_s: float) -> str:
+    """Return a rate of bytes, decimal as networks and disks are sold: ``"52.3 MB/s"``."""
+    for step, name in ((1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")):
+        if bytes_per_s >= 0.9995 * step:
+            return f"{format_rate(bytes_per_s / step)} {name}"
+    return f"{bytes_per_s:.0f} B/s"
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration: ``"0.21 s"``, ``"12 s"``, ``"3 min 05 s"``, ``"2 h 10 min"``."""
     if seconds < 10:

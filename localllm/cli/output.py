@@ -164,12 +164,20 @@ class LiveLine:
         if not self.live or now < self._next_draw:
             return
         self._next_draw = now + 0.05
-        import shutil
-
-        width = shutil.get_terminal_size().columns
-        self._stream.write(f"\r{printable(text)[: width - 1]}\x1b[K")
+        self._stream.write(f"\r{printable(text)[: self.columns - 1]}\x1b[K")
         self._stream.flush()
         self._drawn = True
+
+    @property
+    def columns(self) -> int:
+        """The width of its terminal, also where standard output is a file."""
+        stated = os.environ.get("COLUMNS", "")
+        if stated.isdecimal() and int(stated):
+            return int(stated)
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
 
     def wipe(self) -> None:
         """Remove what was drawn."""

@@ -1,0 +1,132 @@
+"""A download on standard error: one redrawn line at a terminal, a few plain lines in a log.
+
+Nothing of it goes to standard output, so that ``--json`` stays one document.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TextIO
+
+import click
+
+from localllm.cli import fetch_words as words
+from localllm.cli.output import LiveLine, note, unicode_output
+from localllm.core.fetching import FetchNote, FetchProgress, Rate
+from localllm.core.text import printable
+from localllm.units import format_bytes, format_duration, format_part, format_transfer
+
+LOG_EVERY_S = 30.0
+LOG_EVERY_SHARE = 0.1
+"""A log gets a line when both have passed: a fast download writes few, a slow one not too many."""
+
+VERIFIED = "verified (SHA-256)"
+
+
+class FetchView:
+    """One download. Use it in ``with``: leaving it wipes the line, whatever happened."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Draw the download of ``name`` to a stream, standard error by default."""
+        self._name = printable(name)
+        self._stream = sys.stderr if stream is None else stream
+        self._line = LiveLine(self._stream)
+        self._unicode = unicode_output(self._stream)
+        self._clock = clock
+        self._mode: words.Mode | None = None
+        self._rate = Rate()
+        self._began_s: float | None = None
+        self._last: FetchProgress | None = None
+        self._logged_s = self._logged_share = 0.0
+        self._logged_wait: str | None = None
+
+    def __enter__(self) -> Self:
+        """Return the view itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wipe the line."""
+        self._line.wipe()
+
+    def show(self, event: FetchProgress | FetchNote) -> None:
+        """Show how far it is, or say what a person should know."""
+        if isinstance(event, FetchNote):
+            self._line.wipe()
+            note(event.text)
+            return
+        now_s = self._clock()
+        if self._began_s is None:
+            self._began_s = now_s
+        bytes_per_s = self._rated(event, now_s)
+        if self._line.live:
+            width = self._line.columns - 1
+            self._line.draw(
+                words.live_line(self._name, event, bytes_per_s, width=width, unicode=self._unicode)
+            )
+        else:
+            self._log(event, bytes_per_s, now_s)
+        self._last = event
+
+    def end(self, how: str = VERIFIED) -> None:
+        """Say what was fetched, in which time, and that it is right (``how``)."""
+        self._line.wipe()
+        last = self._last
+        if last is None or self._began_s is None:
+            return
+        seconds = self._clock() - self._began_s
+        text = f"{format_bytes(last.n_bytes)} in {format_duration(seconds)}"
+        if last.n_received and seconds > 0:
+            text += f" ({format_transfer(last.n_received / seconds)})"
+        here = f", {format_bytes(last.n_resumed)} of it were here" if last.n_resumed else ""
+        verb = "fetched" if last.n_received else "checked"
+        self._say(f"{verb} {self._name}: {text}{here}, {how}")
+
+    def interrupted(self, command: str) -> None:
+        """Say what is kept and which command continues."""
+        self._line.wipe()
+        last = self._last
+        if last is None or not last.n_done:
+            note(f"Nothing was fetched yet: `{command}` begins again.")
+            return
+        kept = format_part(last.n_done, last.n_bytes)
+        note(f"{kept} are kept: `{command}` continues.")
+
+    def _rated(self, progress: FetchProgress, now_s: float) -> float | None:
+        """Bytes a second of what goes on: over the network, or of what counts as done."""
+        mode = words.mode_of(progress)
+        if mode != self._mode:
+            self._mode, self._rate = mode, Rate()
+        counted = progress.n_received if mode == "fetching" else progress.n_done
+        self._rate.add(now_s, counted)
+        return self._rate.bytes_per_s
+
+    def _log(self, progress: FetchProgress, bytes_per_s: float | None, now_s: float) -> None:
+        share = progress.n_done / progress.n_bytes if progress.n_bytes else 0.0
+        if self._last is None:
+            self._say(words.first_line(self._name, progress))
+            self._logged_s, self._logged_share = now_s, share
+            return
+        if now_s - self._logged_s < LOG_EVERY_S:
+            return
+        waits = progress.waiting_for if words.mode_of(progress) == "waiting" else None
+        is_news = waits is not None and waits != self._logged_wait
+        if share - self._logged_share >= LOG_EVERY_SHARE or is_news:
+            self._say(words.plain_line(self._name, progress, bytes_per_s))
+            self._logged_s, self._logged_share, self._logged_wait = now_s, share, waits
+
+    def _say(self, text: str) -> None:
+        click.echo(printable(text), file=self._stream)

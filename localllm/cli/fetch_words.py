@@ -1,0 +1,173 @@
+"""What a download's line says, for a given width: pure, so that every state of it can be looked at.
+
+``fetching NAME ██████░░░░ 42% · 16.9 of 40.5 GiB · 52.3 MB/s · 7 min left``. Where the terminal is
+narrow the extras go first, then the name's user and middle, then name and bar; figures stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from localllm.core.fetching import FetchProgress, FileState, time_left_s
+from localllm.units import format_bytes, format_part, format_transfer
+
+Mode = Literal["fetching", "checking", "waiting", "elsewhere"]
+
+_WIDEST_BAR, _LEAST_BAR = 24, 6
+_LEAST_NAME = 12
+_BETWEEN = " · "
+_WIDEST_RATE, _WIDEST_LEFT = len("999 MB/s"), len("59 min left")
+
+
+def mode_of(progress: FetchProgress) -> Mode:
+    """Return what a download does: what moves counts before what waits."""
+    phases = {file.phase for file in progress.files}
+    if "fetching" in phases:
+        return "fetching"
+    if "checking" in phases:
+        return "checking"
+    if "elsewhere" in phases:
+        return "elsewhere"
+    return "waiting" if progress.waiting_for else "fetching"
+
+
+def in_mode(progress: FetchProgress, mode: Mode) -> tuple[FileState, ...]:
+    """Return the files that a line of this mode is about: of a check, only what is checked."""
+    if mode != "checking":
+        return progress.files
+    return tuple(file for file in progress.files if file.phase == "checking")
+
+
+def live_line(
+    name: str, progress: FetchProgress, bytes_per_s: float | None, *, width: int, unicode: bool
+) -> str:
+    """Return one line of at most ``width`` columns."""
+    mode = mode_of(progress)
+    figures = [_amount(progress, mode)]
+    if mode == "waiting":
+        figures.append(f"waiting: {progress.waiting_for}")
+        more, reserved = [], 0
+    else:
+        figures += _speed(progress, mode, bytes_per_s)
+        more, reserved = extras(progress), len(_amount(progress, mode, full=True))
+        if mode != "checking":
+            reserved += 2 * len(_BETWEEN) + _WIDEST_RATE + _WIDEST_LEFT
+    tail = _BETWEEN.join(figures)
+    percent = f"{_percent(progress):3d}%"
+    room = width - len(percent) - len(_BETWEEN) - max(len(tail), reserved)
+    heads = _heads(name, mode, room - _LEAST_BAR - 2, unicode=unicode)
+    head = next((each for each in heads if len(each) + _LEAST_BAR + 2 <= room), None)
+    if head is None:
+        return _narrow(mode, percent.strip(), figures, width)
+    room -= len(head) + 2
+    shown: list[str] = []
+    for each in more:
+        if _LEAST_BAR + len(each) + len(_BETWEEN) <= room:
+            shown.append(each)
+            room -= len(each) + len(_BETWEEN)
+    drawn = bar(progress, min(room, _WIDEST_BAR), unicode=unicode)
+    return _BETWEEN.join([f"{head} {drawn} {percent}".lstrip(), *shown, tail])
+
+
+def plain_line(name: str, progress: FetchProgress, bytes_per_s: float | None) -> str:
+    """Return the same as a line of a log."""
+    mode = mode_of(progress)
+    done = f"{_percent(progress)} %, {_amount(progress, mode)}"
+    if mode == "waiting":
+        return f"{name}: {done}, waiting: {progress.waiting_for}"
+    before = {"checking": "checking ", "elsewhere": "another process downloads "}.get(mode, "")
+    return ", ".join([f"{before}{name}: {done}", *_speed(progress, mode, bytes_per_s)])
+
+
+def first_line(name: str, progress: FetchProgress) -> str:
+    """Return how a log begins."""
+    parts = f" in {len(progress.files)} files" if len(progress.files) > 1 else ""
+    return f"fetching {name}: {format_bytes(progress.n_bytes)}{parts}"
+
+
+def extras(progress: FetchProgress) -> list[str]:
+    """Return what is said where there is room: files that are done, and bytes that were here."""
+    words = []
+    if len(progress.files) > 1:
+        n_done = sum(file.phase == "done" for file in progress.files)
+        words.append(f"{n_done} of {len(progress.files)} files")
+    if progress.n_resumed:
+        words.append(f"{format_bytes(progress.n_resumed)} were here")
+    return words
+
+
+def left_words(seconds: float) -> str:
+    """Return a time that is a guess, without false digits: ``42 s``, ``7 min``, ``2 h 10 min``."""
+    if seconds < 59.5:
+        return f"{max(seconds, 1):.0f} s"
+    minutes = -(-round(seconds) // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes / (24 * 60):.0f} days"
+
+
+def bar(progress: FetchProgress, width: int, *, unicode: bool) -> str:
+    """Return a bar of so many columns: what was here, what came since, what is missing.
+
+    It is full only where all is done.
+    """
+    n_bytes = max(progress.n_bytes, 1)
+    done = min(progress.n_done, n_bytes) * width // n_bytes
+    here = min(progress.n_resumed * width // n_bytes, done)
+    old, new, missing = ("▓", "█", "░") if unicode else ("=", "#", ".")
+    return old * here + new * (done - here) + missing * (width - done)
+
+
+def _narrow(mode: Mode, percent: str, figures: Sequence[str], width: int) -> str:
+    """The line without a name and a bar: what goes on, and as many figures as there is room for."""
+    before = "another process downloads it: " if mode == "elsewhere" else ""
+    words = [f"{before}{percent}", *figures]
+    if mode == "waiting" and len(_BETWEEN.join(words)) > width:
+        words = [percent, figures[-1]]
+    while len(words) > 2 and len(_BETWEEN.join(words)) > width:
+        words.pop()
+    return _BETWEEN.join(words)[:width]
+
+
+def _heads(name: str, mode: Mode, room: int, *, unicode: bool) -> list[str]:
+    """How a line may begin, the fullest first."""
+    if mode == "elsewhere":
+        return [f"another process downloads {name}", "another process downloads it"]
+    label = "fetching" if mode == "waiting" else mode
+    bare = name.rpartition("/")[2]
+    each = [f"{label} {name}", f"{label} {bare}"]
+    if label == "fetching":
+        each += [name, bare]
+    if room >= _LEAST_NAME:
+        n_end = min(room // 2, 10)
+        dots = "…" if unicode else "..."
+        each.append(f"{bare[: room - n_end - len(dots)]}{dots}{bare[-n_end:]}")
+    return [*each, ""] if mode == "fetching" else each
+
+
+def _amount(progress: FetchProgress, mode: Mode, *, full: bool = False) -> str:
+    files = in_mode(progress, mode)
+    n_bytes = sum(file.n_bytes for file in files)
+    done = n_bytes if full else sum(file.n_done for file in files)
+    return format_part(done, n_bytes)
+
+
+def _speed(progress: FetchProgress, mode: Mode, bytes_per_s: float | None) -> list[str]:
+    if bytes_per_s is None or bytes_per_s < 1:
+        return []
+    left_s = time_left_s(progress.n_bytes - progress.n_done, bytes_per_s)
+    words = [format_transfer(bytes_per_s)]
+    if left_s is not None and mode != "checking":
+        words.append(f"{left_words(left_s)} left")
+    return words
+
+
+def _percent(progress: FetchProgress) -> int:
+    return int(100 * _share(progress))
+
+
+def _share(progress: FetchProgress) -> float:
+    return progress.n_done / progress.n_bytes if progress.n_bytes else 0.0

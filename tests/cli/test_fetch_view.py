@@ -1,0 +1,255 @@
+"""A download as a person watches it: every width, the log, the end, and the question before."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pexpect
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localllm.cli.fetch_question import ask_to_fetch, cost_words
+from localllm.cli.fetch_view import FetchView
+from localllm.cli.fetch_words import bar, left_words, live_line
+from localllm.core.fetching import FetchNote, FetchProgress, FileState, Phase
+from localllm.units import GiB, MiB, format_part, format_transfer
+
+NAME = "llama-3-70b:Q4_K_M"
+LONG = "bartowski/Llama-3.3-70B-Instruct-GGUF:Q4_K_M"
+WHOLE = int(40.5 * GiB)
+
+
+def one(done: float, phase: Phase = "fetching", **more: Any) -> FetchProgress:
+    """One file of 40.5 GiB, so many GiB of it done."""
+    state = FileState(path="m.gguf", n_bytes=WHOLE, n_done=int(done * GiB), phase=phase, **more)
+    return FetchProgress(files=(state,))
+
+
+def line(
+    progress: FetchProgress, *, name: str = NAME, width: int = 99, rate: float = 52.3e6
+) -> str:
+    return live_line(name, progress, rate, width=width, unicode=True)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+# -- the line ----------------------------------------------------------------------------------
+
+
+def test_the_line_says_how_much_how_fast_and_how_long() -> None:
+    shown = line(one(16.9, n_resumed=int(3.2 * GiB)), width=119)
+    assert shown.startswith(f"fetching {NAME} ▓")
+    assert "41% · 3.20 GiB were here · 16.9 of 40.5 GiB · 52.3 MB/s · 9 min left" in shown
+    assert "41% · 16.9 of 40.5 GiB · 52.3 MB/s · 9 min left" in line(one(16.9), width=79)
+
+
+def test_on_a_narrow_terminal_the_figures_stay_longest() -> None:
+    figures = "41% · 16.9 of 40.5 GiB · 52.3 MB/s · 9 min left"
+    assert line(one(16.9), name=LONG, width=79).startswith("Llama-3.3-70…GUF:Q4_K_M ██")
+    assert line(one(16.9), name=LONG, width=79).endswith(figures)
+    assert line(one(16.9), width=60) == f"████░░░░░░  {figures}"
+    assert line(one(16.9), width=40) == "41% · 16.9 of 40.5 GiB · 52.3 MB/s"
+
+
+def test_files_that_are_done_are_counted() -> None:
+    files = [FileState(path=str(i), n_bytes=GiB, n_done=GiB, phase="done") for i in range(3)]
+    going = [FileState(path=str(i), n_bytes=GiB, n_done=i * MiB, phase="fetching") for i in (1, 2)]
+    assert "3 of 5 files" in line(FetchProgress(files=(*files, *going)), width=119)
+
+
+def test_what_waits_says_why_and_what_another_process_does_is_not_ours() -> None:
+    reason = "the server answers with status 429, again in 8 s"
+    waiting = one(8.4, "waiting", waiting_for=reason)
+    assert line(waiting, width=99).endswith(f"20% · 8.4 of 40.5 GiB · waiting: {reason}")
+    assert line(waiting, width=79).endswith(f"waiting: {reason}")
+    elsewhere = one(3.1, "elsewhere")
+    assert line(elsewhere, width=50) == "another process downloads it: 7% · 3.1 of 40.5 GiB"
+    assert line(elsewhere, width=119).startswith(f"another process downloads {NAME} ")
+
+
+def test_a_part_that_moves_counts_before_one_that_waits() -> None:
+    waiting = one(1.0, "waiting", waiting_for="no route").files[0]
+    assert "no route" not in line(FetchProgress(files=(waiting, one(2.0).files[0])))
+    assert "no route" in line(FetchProgress(files=(waiting, replace(waiting, phase="done"))))
+
+
+@given(
+    done=st.integers(0, WHOLE),
+    here=st.integers(0, WHOLE),
+    width=st.integers(10, 200),
+    rate=st.none() | st.floats(0, 1e11),
+    phase=st.sampled_from(["queued", "checking", "fetching", "waiting", "elsewhere", "done"]),
+    name=st.sampled_from([NAME, LONG, "x"]),
+)
+def test_no_line_is_wider_than_its_terminal(
+    done: int, here: int, width: int, rate: float | None, phase: Phase, name: str
+) -> None:
+    why = "the server is silent" if phase == "waiting" else None
+    state = FileState(
+        path="m", n_bytes=WHOLE, n_done=done, n_resumed=here, phase=phase, waiting_for=why
+    )
+    progress = FetchProgress(files=(state,))
+    assert len(live_line(name, progress, rate, width=width, unicode=True)) <= width
+    drawn = bar(progress, width, unicode=False)
+    assert len(drawn) == width and (done == WHOLE) == ("." not in drawn)
+
+
+def test_units_are_those_of_the_whole() -> None:
+    assert format_part(512 * MiB, WHOLE) == "0.5 of 40.5 GiB"
+    assert format_part(5, 700) == "5 of 700 B"
+    assert [format_transfer(rate) for rate in (999.6, 52.34e6, 1.8e9, 7)] == [
+        "1.00 kB/s",
+        "52.3 MB/s",
+        "1.80 GB/s",
+        "7 B/s",
+    ]
+    assert [left_words(s) for s in (0.2, 59, 60, 61, 3599, 3601, 10**6)] == [
+        "1 s",
+        "59 s",
+        "1 min",
+        "2 min",
+        "1 h 00 min",
+        "1 h 01 min",
+        "12 days",
+    ]
+
+
+# -- a log -------------------------------------------------------------------------------------
+
+
+def test_a_log_stays_short_however_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Five minutes at ten events a second: a line for each tenth that took half a minute."""
+    clock, stream = Clock(), io.StringIO()
+    with FetchView(NAME, stream=stream, clock=clock) as view:
+        for tick in range(3001):
+            clock.now_s = tick / 10
+            received = WHOLE * tick // 3000
+            view.show(one(received / GiB, n_received=received))
+        view.end()
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == f"fetching {NAME}: 40.5 GiB"
+    assert lines[1] == f"{NAME}: 10 %, 4.1 of 40.5 GiB, 145 MB/s, 5 min left"
+    assert lines[-1] == f"fetched {NAME}: 40.5 GiB in 5 min 00 s (145 MB/s), verified (SHA-256)"
+    assert 8 <= len(lines) <= 12
+    assert "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
+
+
+def test_a_log_says_once_why_nothing_comes() -> None:
+    clock, stream = Clock(), io.StringIO()
+    view = FetchView(NAME, stream=stream, clock=clock)
+    for tick in range(120):
+        clock.now_s = float(tick)
+        view.show(one(4.1, "waiting", waiting_for="no connection"))
+    assert stream.getvalue().count("waiting: no connection") == 1
+
+
+def test_a_note_is_said_beside_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    FetchView(NAME).show(FetchNote(text="This folder has no locks: no resuming."))
+    assert capsys.readouterr().err == "note: This folder has no locks: no resuming.\n"
+
+
+# -- the end -----------------------------------------------------------------------------------
+
+
+def test_the_end_says_what_came_and_what_was_here() -> None:
+    clock, stream = Clock(), io.StringIO()
+    view = FetchView(NAME, stream=stream, clock=clock)
+    view.show(one(3.2, n_resumed=int(3.2 * GiB)))
+    clock.now_s = 723.0
+    came = WHOLE - int(3.2 * GiB)
+    view.show(one(40.5, "done", n_resumed=int(3.2 * GiB), n_received=came))
+    view.end()
+    assert stream.getvalue().splitlines()[-1] == (
+        f"fetched {NAME}: 40.5 GiB in 12 min 03 s (55.4 MB/s), 3.20 GiB of it were here, "
+        "verified (SHA-256)"
+    )
+
+
+def test_stopped_it_says_what_is_kept_and_what_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    view = FetchView(NAME, stream=io.StringIO())
+    view.interrupted(f"localllm pull {NAME}")
+    assert "Nothing was fetched yet" in capsys.readouterr().err
+    view.show(one(16.9))
+    view.interrupted(f"localllm pull {NAME}")
+    assert capsys.readouterr().err == (
+        f"note: 16.9 of 40.5 GiB are kept: `localllm pull {NAME}` continues.\n"
+    )
+
+
+# -- on a real terminal ------------------------------------------------------------------------
+
+WATCHED = """
+import time
+from localllm.cli.fetch_view import FetchView
+from localllm.core.fetching import FetchProgress, FileState
+with FetchView("m:Q4_K_M") as view:
+    for n in range(4):
+        state = FileState(path="m", n_bytes=4000, n_done=1000 * n, n_received=1000 * n,
+                          phase="fetching")
+        view.show(FetchProgress(files=(state,)))
+        time.sleep(0.06)
+    view.interrupted("localllm pull m")
+"""
+
+
+def on_terminal(code: str, answer: str | None = None, **variables: str) -> str:
+    child = pexpect.spawn(
+        sys.executable,
+        ["-c", code],
+        env={"PATH": "/usr/bin:/bin", "TERM": "xterm", "LANG": "C.UTF-8", **variables},
+        dimensions=(24, 80),
+        encoding="utf-8",
+        timeout=30,
+    )
+    before = ""
+    if answer is not None:
+        child.expect(r"\[y/N\]: ")
+        before = child.before
+        child.sendline(answer)
+    child.expect(pexpect.EOF)
+    child.close()
+    return before + child.before
+
+
+def test_at_a_terminal_one_line_is_redrawn_and_leaves_no_trace() -> None:
+    seen = on_terminal(WATCHED)
+    assert seen.count("\r") >= 4 and "\r\nfetching" not in seen
+    assert "75%" in seen and "█" in seen
+    assert seen.rstrip().split("\x1b[K")[-1].endswith("`localllm pull m` continues.")
+    dumb = on_terminal(WATCHED, TERM="dumb")
+    assert "\x1b" not in dumb and "fetching m:Q4_K_M: 3.91 KiB" in dumb
+
+
+ASKED = """
+from localllm.cli.fetch_question import ask_to_fetch
+print("GO" if ask_to_fetch("m", 20 * 10**9, free_bytes=2**40, bytes_per_s=1e8) else "NO")
+"""
+
+
+@pytest.mark.parametrize(("answer", "word"), [("y", "GO"), ("", "NO"), ("n", "NO")])
+def test_a_large_download_is_asked_about_and_enter_means_no(answer: str, word: str) -> None:
+    seen = on_terminal(ASKED, answer)
+    assert word in seen
+    assert "18.6 GiB to download, 1,005 GiB stay free on the disk" in " ".join(seen.split())
+    assert "about 4 min at 100 MB/s" in " ".join(seen.split())
+
+
+def test_nobody_is_asked_for_little_when_sure_or_without_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert ask_to_fetch(NAME, 10**10, free_bytes=None)
+    assert ask_to_fetch(NAME, WHOLE, free_bytes=None, sure=True)
+    assert ask_to_fetch(NAME, WHOLE, free_bytes=None)
+    assert capsys.readouterr().err == ""
+    assert cost_words(WHOLE, free_bytes=None) == "40.5 GiB to download"

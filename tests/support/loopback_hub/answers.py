@@ -67,24 +67,26 @@ class Answer:
         return sum(end - start for _, start, end in self.pieces)
 
 
-def plain(status: int, body: bytes = b"", **headers: str) -> Answer:
-    """An answer with a body of these bytes; ``X_Repo_Commit="..."`` is a header."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+def plain(status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer with a body of these bytes."""
     content = Content(body)
-    return Answer(status=status, headers=named, pieces=[(content, 0, content.size)])
+    pieces = [(content, 0, content.size)]
+    return Answer(status=status, headers=dict(headers or {}), pieces=pieces)
 
 
-def of_json(value: object, status: int = 200, **headers: str) -> Answer:
-    body = json.dumps(value).encode()
-    return plain(status, body, Content_Type="application/json; charset=utf-8", **headers)
+def of_json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    named = {"Content-Type": "application/json; charset=utf-8", **(headers or {})}
+    return plain(status, json.dumps(value).encode(), named)
 
 
-def refused(status: int, code: str, message: str, **headers: str) -> Answer:
+def refused(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> Answer:
     """A refusal as the Hub words it: in headers, and once more in the body."""
-    named = {"X_Error_Message": message, **headers}
+    named = {"X-Error-Message": message, **(headers or {})}
     if code:
-        named["X_Error_Code"] = code
-    return of_json({"error": message}, status, **named)
+        named["X-Error-Code"] = code
+    return of_json({"error": message}, status, named)
 
 
 def of_content(content: Content, asked_range: str | None, fault: Fault) -> Answer:
@@ -261,8 +263,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self._send_body(answer.pieces, n_bytes, fault)
-        if fault is not None and "content-length" in {n.lower() for n in fault.headers}:
-            self.close_connection = True
+        if "content-length" in (name.lower() for name in fault.headers):
+            self.close_connection = True  # where this answer ends is unknown to the client
 
     def _send_body(self, pieces: list[Piece], n_bytes: int, fault: Fault) -> None:
         cut_at = fault.after if fault.cut and fault.after is not None else None

@@ -60,7 +60,7 @@ class HubHandler(Handler):
         found = [
             info
             for repo in self.hub.repos.values()
-            if not repo.private
+            if not repo.private and "main" in repo.revisions
             for info in [repo.info(repo.revisions["main"], blobs=False)]
             if all(word in repo.name.lower() for word in words)
             and (not authors or info["author"] in authors)
@@ -75,7 +75,7 @@ class HubHandler(Handler):
         name = "/".join(names)
         if (moved := self.hub.moved.get(name)) is not None:
             to = self.path.replace(name, moved, 1)
-            return plain(307, Location=to)
+            return plain(307, headers={"Location": to})
         repo, token = self.hub.repos.get(name), token_of(self.headers)
         if repo is None or (repo.private and token != self.hub.token):
             return refused(404 if token else 401, "RepoNotFound", "Repository not found")
@@ -89,7 +89,10 @@ class HubHandler(Handler):
         if commit is None:
             return refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         if what in ("", "revision"):
-            return of_json(repo.info(commit, blobs=query.get("blobs") == ["true"]))
+            info = repo.info(commit, blobs=query.get("blobs") == ["true"])
+            if fields := query.get("expand"):
+                info = {name: info[name] for name in ("_id", "id", *fields) if name in info}
+            return of_json(info)
         if what == "paths-info":
             wanted, files = self.form.get("paths", []), repo.commits[commit]
             return of_json(
@@ -112,7 +115,7 @@ class HubHandler(Handler):
             flag = "true" if recursive else "false"
             address = f"{self.hub.endpoint}{path}?recursive={flag}&cursor={last}"
             headers["Link"] = f'<{address}>; rel="next"'
-        return of_json(entries[first:last], **headers)
+        return of_json(entries[first:last], headers=headers)
 
     def _resolve(self, repo: Repo, revision: str, path: str) -> Answer:
         token = token_of(self.headers)
@@ -125,20 +128,20 @@ class HubHandler(Handler):
             return refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         file = repo.commits[commit].get(path)
         if file is None:
-            return refused(404, "EntryNotFound", "Entry not found", X_Repo_Commit=commit)
+            return refused(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
         if file.is_git:
             answer = of_content(file.content, self.headers.get("Range"), self.fault)
             answer.headers |= {"X-Repo-Commit": commit, "ETag": f'"{file.etag}"'}
             return answer
-        answer = plain(
-            302,
-            X_Repo_Commit=commit,
-            X_Linked_ETag=f'"{file.etag}"',
-            X_Linked_Size=str(file.content.size),
-            Location=self.hub.link_to(file.content, path),
-            Accept_Ranges="bytes",
-            Vary="Accept",
-        )
+        answer = plain(302)
+        answer.headers |= {
+            "X-Repo-Commit": commit,
+            "X-Linked-ETag": f'"{file.etag}"',
+            "X-Linked-Size": str(file.content.size),
+            "Location": self.hub.link_to(file.content, path),
+            "Accept-Ranges": "bytes",
+            "Vary": "Accept",
+        }
         if repo.xet:
             refresh = f"{self.hub.endpoint}/api/models/{repo.name}/xet-read-token/{commit}"
             answer.headers |= {

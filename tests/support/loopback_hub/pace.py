@@ -32,5 +32,5 @@ class Pace:
             now_s = time.monotonic()
             starts_s = max(self._free_at_s, now_s)
             self._free_at_s = starts_s + n_bytes / rate
-        if (wait_s := self._free_at_s - now_s) > 0:
-            self._closing.wait(wait_s)
+            wait_s = self._free_at_s - now_s
+        self._closing.wait(wait_s)

@@ -25,29 +25,33 @@ from localllm.errors import IntegrityError, UsageError
 
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_REPO = re.compile(r"\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?", re.ASCII)
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./+-]{0,200}", re.ASCII)
 _MAX_PATH = 1000
+_MAX_SHOWN = 100
 _MIRROR = "If HF_ENDPOINT names a mirror, do not use it: what it says cannot be trusted."
 
 
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of the cache, which may not exist, found as huggingface_hub finds it."""
-    stated = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
-    if stated:
-        return Path(stated).expanduser()
+    """Return the folder of the cache, which may not exist, found as huggingface_hub finds it.
+
+    ``~`` and ``$NAME`` in a setting are expanded; a setting that is empty is none.
+    """
+    if stated := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
+        return _folder(stated, environ)
     if home := environ.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
-    base = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "huggingface" / "hub"
+        return _folder(home, environ) / "hub"
+    return _folder(environ.get("XDG_CACHE_HOME") or "~/.cache", environ) / "huggingface" / "hub"
 
 
 def check_repo(repo: str) -> str:
     """Return ``user/repo``. Raises UsageError for what cannot be one."""
-    if _REPO.fullmatch(repo) and ".." not in repo and "--" not in repo:
+    bad = ".." in repo or "--" in repo or repo.endswith(".git")
+    if _REPO.fullmatch(repo) and not bad:
         return repo
     raise UsageError(
-        f'"{printable(repo[:100])}" is no name of a repository.',
+        f'"{_shown(repo)}" is no name of a repository.',
         hint="It is the user and the name, as in bartowski/Llama-3.3-70B-Instruct-GGUF.",
     )
 
@@ -57,7 +61,7 @@ def check_revision(revision: str) -> str:
     bad = ".." in revision or "//" in revision or revision.endswith(("/", ".lock", "."))
     if _REVISION.fullmatch(revision) and not bad:
         return revision
-    raise UsageError(f'"{printable(revision[:100])}" is no name of a revision.')
+    raise UsageError(f'"{_shown(revision)}" is no name of a revision.')
 
 
 def check_etag(etag: str | None) -> str:
@@ -65,7 +69,7 @@ def check_etag(etag: str | None) -> str:
     if etag is not None and _ETAG.fullmatch(etag):
         return etag
     raise IntegrityError(
-        f'The server names the content "{printable((etag or "")[:80])}", which is no hash.',
+        f'The server names the content "{_shown(etag or "")}", which is no hash.',
         hint=_MIRROR,
     )
 
@@ -75,7 +79,7 @@ def check_commit(commit: str | None) -> str:
     if commit is not None and _COMMIT.fullmatch(commit):
         return commit
     raise IntegrityError(
-        f'The server names the revision "{printable((commit or "")[:80])}", which is no commit.',
+        f'The server names the revision "{_shown(commit or "")}", which is no commit.',
         hint=_MIRROR,
     )
 
@@ -86,16 +90,16 @@ def check_path(path: str) -> str:
     Raises IntegrityError (exit 7) for an absolute one, ``..``, ``.``, an empty part, a backslash, a
     colon, a control character, and a part or a whole that is too long for a file system.
     """
-    parts = path.split("/")
     bad = (
         len(path) > _MAX_PATH
-        or any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
+        # half a surrogate pair is not printable either, and has no bytes to count
         or any(character in "\\:" or not character.isprintable() for character in path)
+        or any(part in ("", ".", "..") or len(part.encode()) > 255 for part in path.split("/"))
     )
     if not bad:
         return path
     raise IntegrityError(
-        f'The server names a file "{printable(path[:80])}", which may lead elsewhere.', hint=_MIRROR
+        f'The server names a file "{_shown(path)}", which may lead elsewhere.', hint=_MIRROR
     )
 
 
@@ -159,3 +163,16 @@ class RepoFolder:
     @property
     def _name(self) -> str:
         return "models--" + self.repo.replace("/", "--")
+
+
+def _folder(stated: str, environ: Mapping[str, str]) -> Path:
+    """A setting as a path; a variable that is not set stands as it is."""
+    path = Path(stated).expanduser()
+    return Path(
+        _VARIABLE.sub(lambda name: environ.get(name[1] or name[2], name[0]), os.fspath(path))
+    )
+
+
+def _shown(name: str) -> str:
+    """A name that may hold anything, on one line."""
+    return printable(name[:_MAX_SHOWN]).replace("\n", r"\n").replace("\t", r"\t")

@@ -25,9 +25,9 @@ To wait for a moment: ``fault = hub.fault(Fault(cut="stall", after=n))``, ``faul
 -- now n bytes are out and nothing more comes until ``fault.released.set()``.
 """
 
-from tests.support.loopback_hub.answers import Asked
 from tests.support.loopback_hub.content import Source, Zeros
 from tests.support.loopback_hub.faults import Fault
+from tests.support.loopback_hub.handler import Asked
 from tests.support.loopback_hub.hub import LoopbackHub
 
 __all__ = ["Asked", "Fault", "LoopbackHub", "Source", "Zeros"]

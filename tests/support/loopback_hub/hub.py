@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from tests.support.loopback_hub.answers import Asked, Server, Traffic
 from tests.support.loopback_hub.content import Content, Source
 from tests.support.loopback_hub.faults import Fault, OriginName
+from tests.support.loopback_hub.handler import Asked, Server, Traffic
 from tests.support.loopback_hub.origins import CdnHandler, HubHandler, signed
 from tests.support.loopback_hub.repos import Json, Repo, StoredFile, is_git_file
 

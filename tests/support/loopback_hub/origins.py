@@ -8,13 +8,12 @@ from urllib.parse import SplitResult, quote, unquote
 
 from tests.support.loopback_hub.answers import (
     Answer,
-    Handler,
     of_content,
     of_json,
     plain,
     refused,
-    token_of,
 )
+from tests.support.loopback_hub.handler import Handler, token_of
 from tests.support.loopback_hub.repos import Json, Repo
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ from localllm.core.text import printable
 from localllm.errors import GGUFError, NotFoundError
 from localllm.hub.gguf import GGUFHeader, read_header
 
-_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.ASCII)
+"""The name of a part, of which there are ``count``."""
 _NAMES = "The parts of a model must lie in one folder and keep their original names."
 
 
 def model_stem(path: Path) -> str:
     """Return the file's name without ``.gguf`` and without the number of its part."""
-    match = _PART.fullmatch(path.name)
+    match = PART.fullmatch(path.name)
     return match["stem"] if match else path.name.removesuffix(".gguf")
 
 
@@ -53,7 +54,7 @@ def read_model(path: Path) -> tuple[tuple[Path, ...], GGUFHeader]:
 
 def first_name(name: str) -> str:
     """Return the name of the first part, given any part's; other names stay as they are."""
-    match = _PART.fullmatch(name)
+    match = PART.fullmatch(name)
     if match is None or int(match["number"]) <= 1:
         return name
     return f"{match['stem']}-00001-of-{match['count']}.gguf"
@@ -82,7 +83,7 @@ def part_names(name: str, header: GGUFHeader) -> tuple[str, ...]:
             " another name.",
             hint=f"Pass the first part. {_NAMES}",
         )
-    match = _PART.fullmatch(name)
+    match = PART.fullmatch(name)
     if match is None or int(match["count"]) != count:
         raise GGUFError(
             f"{printable(name)} is the first of {count} parts, but its name does not say so.",

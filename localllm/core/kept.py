@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Keeper = Literal["hugging-face", "lm-studio", "ollama"]
+Keeper = Literal["hugging-face", "lm-studio", "ollama", "llama.cpp"]
 """Whose folder a model lies in. Ours is the first: the shared Hugging Face cache."""
 
 
@@ -43,6 +43,10 @@ class KeptModel:
     """Seconds since 1970: the latest reading that the file system knows of."""
     is_current: bool = True
     """Whether a branch or tag points to its revision; False for one that was replaced."""
+    missing: tuple[Path, ...] = ()
+    """Where the parts that are not here would lie."""
+    note: str | None = None
+    """What a person should know before it is used, as a sentence."""
 
     @property
     def n_bytes(self) -> int:
@@ -61,18 +65,33 @@ class KeptModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What is kept, and what could not be read of it."""
+
+    models: tuple[KeptModel, ...]
+    notes: tuple[str, ...] = ()
+    """Sentences."""
+
+
+LeftoverKind = Literal["partial", "corrupt", "orphan", "dangling", "temporary"]
+"""``partial``: of a download, perhaps one that can be resumed. ``corrupt``: kept as evidence.
+``orphan``: a blob that no revision has. ``dangling``: a link to a blob that is gone.
+``temporary``: of a link that was being made when its process ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leftover:
     """A file in the cache that no model needs, or not any more."""
 
     path: Path
-    kind: Literal["partial", "corrupt", "orphan", "dangling"]
-    """``partial``: of a download that can be resumed. ``corrupt``: kept as evidence. ``orphan``: a
-    blob that no revision has. ``dangling``: a link to a blob that is gone."""
+    kind: LeftoverKind
     n_bytes: int
     repo: str | None
+    """None for a blob that repositories shared."""
     age_s: float
+    """Since it was last written."""
     in_use: bool = False
-    """Another process has its lock."""
+    """Another process has its lock, or has it open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +100,29 @@ class Removal:
 
     models: tuple[KeptModel, ...]
     delete: tuple[Path, ...]
-    """In the order of deletion: links, then blobs, then empty folders."""
+    """In the order of deletion: links, blobs, references, then folders that are empty by then."""
     freed_bytes: int
-    """Bytes on disk of the blobs that go."""
+    """Of the contents that go. What has another name on this disk (a hard link) is none of them."""
     shared_bytes: int
-    """Bytes of theirs that stay: another revision, or another model, has them too."""
+    """Of the models' contents that stay: another revision, or another model, has them too."""
+    shared_with: tuple[str, ...] = ()
+    """Who that is: names of models or revisions, for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """What tidying the cache deletes."""
+
+    leftovers: tuple[Leftover, ...]
+    kept_back: tuple[Leftover, ...]
+    """Those in use, or too young."""
+    superseded: Removal
+    """Revisions that nothing points to any more, and folders that are empty."""
+
+    @property
+    def freed_bytes(self) -> int:
+        """Bytes that it gives back."""
+        return sum(each.n_bytes for each in self.leftovers) + self.superseded.freed_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

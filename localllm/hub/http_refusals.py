@@ -9,7 +9,7 @@ import ssl
 import time
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from localllm.core.text import printable
 from localllm.errors import (
@@ -20,11 +20,15 @@ from localllm.errors import (
     NotFoundError,
 )
 from localllm.hub.foreign import foreign_error
+from localllm.hub.hub_refusals import coded_refusal, wanted_at
 from localllm.hub.remote_url import RemoteFile, origin_of
 
 CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})")
 DOWNLOAD = "Download the file and pass its path."
-_TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT = frozenset({408, 425, 429})
+_QUOTA_USED_UP = re.compile(r"\br\s*=\s*0\s*;\s*t\s*=\s*(\d{1,9})\b")
+"""In ``RateLimit``: no request is left, ``t`` seconds until there are new ones
+(draft-ietf-httpapi-ratelimit-headers-09; the Hub sends it)."""
 _ON_THE_HUB = {
     "RepoNotFound": ("repository", "Check the address; a private repository needs HF_TOKEN."),
     "RevisionNotFound": ("revision", "Check the address."),
@@ -41,6 +45,13 @@ class ChangedError(IntegrityError):
     """The file on the server became another one between two requests."""
 
 
+class Headers(Protocol):
+    """An answer's headers, of either HTTP library."""
+
+    def get(self, key: str, /) -> str | None:
+        """Return a header by its name in any case."""
+
+
 class Transient(Exception):
     """A failure that may pass."""
 
@@ -49,6 +60,15 @@ class Transient(Exception):
         super().__init__(reason)
         self.reason = reason
         self.wait_s = wait_s
+
+
+class NotReached(Transient):
+    """The server was not reached at all: nothing to wait for, unless it was there a moment ago."""
+
+
+def is_transient(status: int) -> bool:
+    """Whether a refusal with this status may pass by itself."""
+    return status in _TRANSIENT or 500 <= status < 600
 
 
 def refusal(file: RemoteFile, answer: Any, start: int) -> Exception:
@@ -66,6 +86,10 @@ def refusal(file: RemoteFile, answer: Any, start: int) -> Exception:
         if match and match[1] is None and int(match[3]) == 0 == start:
             return foreign_error(b"", 0)
         return wrong_answer(file, "does not have the bytes asked for (status 416)")
+    wanted = wanted_at(file.url, has_token=origin_of(file.url) in file.secrets)
+    message = headers.get("X-Error-Message", "")
+    if wanted is not None and (error := coded_refusal(wanted, code=code, message=message)):
+        return error
     if code == "GatedRepo":
         return AccessError(
             f"{shown} is gated: its licence must be accepted first.",
@@ -83,9 +107,8 @@ def refusal(file: RemoteFile, answer: Any, start: int) -> Exception:
         return NotFoundError(
             f"There is no file at {shown} (status {status}).", hint="Check the address."
         )
-    if status in _TRANSIENT:
-        wait_s = _retry_after_s(headers.get("Retry-After"))
-        return Transient(f"the server answers with status {status}", wait_s=wait_s)
+    if is_transient(status):
+        return Transient(f"the server answers with status {status}", wait_s=asked_wait_s(headers))
     return LocalLLMError(f"{shown}: the server answers with status {status}.", hint=DOWNLOAD)
 
 
@@ -157,12 +180,18 @@ def _whole_file(file: RemoteFile, answer: Any) -> Exception:
     return wrong_answer(file, "sends whole files only and knows no HTTP ranges (status 200)")
 
 
-def _retry_after_s(value: str | None) -> float | None:
-    """How long a server asks to be left alone, given as seconds or as a date."""
-    text = (value or "").strip()
-    if re.fullmatch(r"\d{1,9}", text):
+def asked_wait_s(headers: Headers) -> float | None:
+    """Return how long a server asks to be left alone, in seconds; None where it says nothing.
+
+    ``Retry-After`` holds seconds or a date; else ``RateLimit`` may tell when there is quota again.
+    """
+    text = (headers.get("Retry-After") or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", text):
         return float(text)
     try:
-        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0) if text else None
+        if text:
+            return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
     except (ValueError, TypeError, OverflowError):
-        return None
+        pass
+    match = _QUOTA_USED_UP.search(headers.get("RateLimit") or "")
+    return float(match[1]) if match else None

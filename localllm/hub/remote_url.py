@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from localllm.core.text import printable
 from localllm.errors import UsageError
+from localllm.hub.tokens import TRUE, hub_token
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
@@ -24,7 +24,6 @@ _SCHEMELESS = re.compile(r"(www\.)?(huggingface\.co|hf\.co)/[^/]+/[^/]+/(resolve
 _HUB_FILE = re.compile(r"(/[^/]+/[^/]+)/(?:resolve|blob|raw)/(.+)")
 _SAFE = "%/:=&?~+!$,;'@()*[]-._"
 _COPY = "Pass the address of one .gguf file: on its page, copy the link of the download button."
-_TRUE = frozenset({"1", "on", "yes", "true"})
 
 
 class Origin(NamedTuple):
@@ -33,6 +32,19 @@ class Origin(NamedTuple):
     scheme: str
     host: str
     port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The Hub that is asked, and what tells it who asks."""
+
+    url: str
+    """Without password and without a slash at its end; may have a path."""
+    origin: Origin
+    secret: str | None = field(default=None, repr=False)
+    """The ``Authorization`` header, for this origin alone."""
+    has_token: bool = False
+    """Whether the secret is a token of the Hub, not the login of a mirror."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +89,16 @@ def remote_file(address: str, environ: Mapping[str, str] = os.environ) -> Remote
         origin = _origin(parts)
     except ValueError as error:
         raise UsageError(f"{_shown(address)} is not an address: {error}.", hint=_COPY) from None
-    endpoint = _endpoint(environ)
-    parts = _hub_parts(parts, endpoint)
+    endpoint = hub_endpoint(environ)
+    parts = _hub_parts(parts, endpoint.origin)
     name = unquote(parts.path.rpartition("/")[2])
     if not name or "/" in name or "\\" in name or name in (".", ".."):
         raise UsageError(f"{_shown(address)} names no file.", hint=_COPY)
     secrets = {}
-    if _origin(parts) == endpoint and (token := hub_token(environ)):
-        secrets[endpoint] = f"Bearer {token}"
+    if _origin(parts) == endpoint.origin and endpoint.secret is not None:
+        secrets[endpoint.origin] = endpoint.secret
     if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        secrets[origin] = "Basic " + base64.b64encode(pair.encode()).decode()
+        secrets[origin] = _login(parts)
     return RemoteFile(url=clean_url(urlunsplit(parts)), secrets=secrets)
 
 
@@ -121,35 +132,31 @@ def clean_url(url: str) -> str:
 
 
 def is_offline(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the person has asked for no network (``HF_HUB_OFFLINE``)."""
+    """Whether the person has asked for no network, of the Hub's tools or of us alone."""
     stated = environ.get("HF_HUB_OFFLINE") or environ.get("TRANSFORMERS_OFFLINE") or ""
-    return stated.lower() in _TRUE
+    return stated.lower() in TRUE or environ.get("LOCALLLM_OFFLINE", "").lower() in TRUE
 
 
-def hub_token(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the Hub's token, from ``HF_TOKEN`` or from where ``hf auth login`` leaves it."""
-    if environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").lower() in _TRUE:
-        return None
-    token = environ.get("HF_TOKEN") or environ.get("HUGGING_FACE_HUB_TOKEN")
-    if not token:
-        home = environ.get("HF_HOME") or os.path.join(
-            environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "huggingface"
-        )
-        path = environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")
-        try:
-            token = Path(path).expanduser().read_text()
-        except (OSError, ValueError, RuntimeError):
-            return None
-    token = token.strip()
-    return token if token.isascii() and token.isprintable() and token else None
+def hub_endpoint(environ: Mapping[str, str] = os.environ) -> Endpoint:
+    """Return the Hub, or the mirror that ``HF_ENDPOINT`` names.
 
-
-def _endpoint(environ: Mapping[str, str]) -> Origin:
-    """The Hub, or the mirror that ``HF_ENDPOINT`` names."""
+    Raises UsageError where that is no address: another than the one meant is never asked.
+    """
+    stated = (environ.get("HF_ENDPOINT") or "").strip() or DEFAULT_ENDPOINT
     try:
-        return origin_of(environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT)
-    except ValueError:
-        return origin_of(DEFAULT_ENDPOINT)
+        parts = urlsplit(stated)
+        origin = _origin(parts)
+        url = clean_url(urlunsplit(parts._replace(query=""))).rstrip("/")
+    except ValueError as error:
+        raise UsageError(
+            f"HF_ENDPOINT ({_shown(stated)}) is not the address of a Hub: {error}.",
+            hint="Unset it, or set it to an address such as https://huggingface.co.",
+        ) from None
+    if parts.username is not None:
+        return Endpoint(url=url, origin=origin, secret=_login(parts))
+    token = hub_token(environ)
+    secret = f"Bearer {token}" if token else None
+    return Endpoint(url=url, origin=origin, secret=secret, has_token=token is not None)
 
 
 def _origin(parts: SplitResult) -> Origin:
@@ -166,6 +173,12 @@ def _origin(parts: SplitResult) -> Origin:
         raise ValueError("the name of its host cannot be one")
     port = parts.port  # raises ValueError for one that is no number, or too large
     return Origin(scheme, host, (443 if scheme == "https" else 80) if port is None else port)
+
+
+def _login(parts: SplitResult) -> str:
+    """The header for the name and the password at the front of an address."""
+    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 def _hub_parts(parts: SplitResult, endpoint: Origin) -> SplitResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,5 +42,5 @@ class FileMetadata:
     etag: str
     """64 hexadecimal digits (SHA-256) or 40 (git's SHA-1), the name of its blob."""
     n_bytes: int
-    location: str
+    location: str = field(repr=False)
     """Where its bytes are: holds a signature, never to be shown."""

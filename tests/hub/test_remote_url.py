@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import UsageError
-from localllm.hub.remote_url import hub_token, is_offline, is_url, origin_of, remote_file
+from localllm.hub.remote_url import (
+    is_offline,
+    is_url,
+    origin_of,
+    remote_file,
+)
+from localllm.hub.tokens import hub_token
 
 NOWHERE = {"HF_HOME": "/nowhere"}
 HUB = "https://huggingface.co/u/r/resolve/main/m.gguf"

@@ -46,6 +46,7 @@ class FetchView:
         self._rate = Rate()
         self._began_s: float | None = None
         self._last: FetchProgress | None = None
+        self._checked = False
         self._logged_s = self._logged_share = 0.0
         self._logged_wait: str | None = None
 
@@ -88,12 +89,17 @@ class FetchView:
         if last is None or self._began_s is None:
             return
         seconds = self._clock() - self._began_s
-        text = f"{format_bytes(last.n_bytes)} in {format_duration(seconds)}"
-        if last.n_received and seconds > 0:
-            text += f" ({format_transfer(last.n_received / seconds)})"
-        here = f", {format_bytes(last.n_resumed)} of it were here" if last.n_resumed else ""
-        verb = "fetched" if last.n_received else "checked"
-        self._say(f"{verb} {self._name}: {text}{here}, {how}")
+        n_received = last.n_received + last.n_bytes - last.n_done  # what came since it was told
+        whole = format_bytes(last.n_bytes)
+        if not n_received and not self._checked:
+            self._say(f"{self._name} was here: {whole}")
+            return
+        words = f"{whole} in {format_duration(seconds)}"
+        if n_received and seconds > 0:
+            words += f" ({format_transfer(n_received / seconds)})"
+        if last.n_resumed and n_received:
+            words += f", {format_bytes(last.n_resumed)} of it were here"
+        self._say(f"{'fetched' if n_received else 'checked'} {self._name}: {words}, {how}")
 
     def interrupted(self, command: str) -> None:
         """Say what is kept and which command continues."""
@@ -108,6 +114,7 @@ class FetchView:
     def _rated(self, progress: FetchProgress, now_s: float) -> float | None:
         """Bytes a second of what goes on: over the network, or of what counts as done."""
         mode = words.mode_of(progress)
+        self._checked |= mode == "checking"
         if mode != self._mode:
             self._mode, self._rate = mode, Rate()
         counted = progress.n_received if mode == "fetching" else progress.n_done

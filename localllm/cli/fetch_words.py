@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from localllm.core.fetching import FetchProgress, FileState, time_left_s
+from localllm.core.fetching import FetchProgress, time_left_s
 from localllm.units import format_bytes, format_part, format_transfer
 
 Mode = Literal["fetching", "checking", "waiting", "elsewhere"]
@@ -17,6 +17,7 @@ Mode = Literal["fetching", "checking", "waiting", "elsewhere"]
 _WIDEST_BAR, _LEAST_BAR = 24, 6
 _LEAST_NAME = 12
 _BETWEEN = " · "
+_ELSEWHERE = "another process downloads it"
 _WIDEST_RATE, _WIDEST_LEFT = len("999 MB/s"), len("59 min left")
 
 
@@ -32,52 +33,65 @@ def mode_of(progress: FetchProgress) -> Mode:
     return "waiting" if progress.waiting_for else "fetching"
 
 
-def in_mode(progress: FetchProgress, mode: Mode) -> tuple[FileState, ...]:
-    """Return the files that a line of this mode is about: of a check, only what is checked."""
-    if mode != "checking":
-        return progress.files
-    return tuple(file for file in progress.files if file.phase == "checking")
-
-
 def live_line(
-    name: str, progress: FetchProgress, bytes_per_s: float | None, *, width: int, unicode: bool
+    name: str,
+    progress: FetchProgress,
+    bytes_per_s: float | None,
+    *,
+    width: int,
+    unicode: bool,
+    verb: str = "fetching",
 ) -> str:
-    """Return one line of at most ``width`` columns."""
+    """Return one line of at most ``width`` columns; ``verb``: what is done to what moves."""
     mode = mode_of(progress)
-    figures = [_amount(progress, mode)]
+    figures = [format_part(progress.n_done, progress.n_bytes)]
     if mode == "waiting":
         figures.append(f"waiting: {progress.waiting_for}")
         more, reserved = [], 0
     else:
         figures += _speed(progress, mode, bytes_per_s)
-        more, reserved = extras(progress), len(_amount(progress, mode, full=True))
+        more = extras(progress)
+        reserved = len(format_part(progress.n_bytes, progress.n_bytes))
         if mode != "checking":
             reserved += 2 * len(_BETWEEN) + _WIDEST_RATE + _WIDEST_LEFT
     tail = _BETWEEN.join(figures)
     percent = f"{_percent(progress):3d}%"
     room = width - len(percent) - len(_BETWEEN) - max(len(tail), reserved)
-    heads = _heads(name, mode, room - _LEAST_BAR - 2, unicode=unicode)
+    why = progress.waiting_for or _ELSEWHERE
+    if mode == "elsewhere":
+        heads = [f"{name}: {why}", why, ""]
+    else:
+        label = verb if mode in ("waiting", "fetching") else mode
+        heads = _heads(name, label, room - _LEAST_BAR - 2, unicode=unicode)
     head = next((each for each in heads if len(each) + _LEAST_BAR + 2 <= room), None)
-    if head is None:
-        return _narrow(mode, percent.strip(), figures, width)
-    room -= len(head) + 2
-    shown: list[str] = []
-    for each in more:
-        if _LEAST_BAR + len(each) + len(_BETWEEN) <= room:
-            shown.append(each)
-            room -= len(each) + len(_BETWEEN)
-    drawn = bar(progress, min(room, _WIDEST_BAR), unicode=unicode)
-    return _BETWEEN.join([f"{head} {drawn} {percent}".lstrip(), *shown, tail])
+    if not head and mode == "elsewhere":
+        line = _narrow(f"{why}: {percent.strip()}", figures, width)
+    elif head is None:
+        line = _narrow(percent.strip(), figures, width)
+    else:
+        room -= len(head) + 2
+        shown: list[str] = []
+        for each in more:
+            if _LEAST_BAR + len(each) + len(_BETWEEN) <= room:
+                shown.append(each)
+                room -= len(each) + len(_BETWEEN)
+        drawn = bar(progress, min(room, _WIDEST_BAR), unicode=unicode)
+        line = _BETWEEN.join([f"{head} {drawn} {percent}".lstrip(), *shown, tail])
+    return line if unicode else line.replace(_BETWEEN, " - ")
 
 
 def plain_line(name: str, progress: FetchProgress, bytes_per_s: float | None) -> str:
     """Return the same as a line of a log."""
     mode = mode_of(progress)
-    done = f"{_percent(progress)} %, {_amount(progress, mode)}"
+    words = [f"{_percent(progress)} %", format_part(progress.n_done, progress.n_bytes)]
     if mode == "waiting":
-        return f"{name}: {done}, waiting: {progress.waiting_for}"
-    before = {"checking": "checking ", "elsewhere": "another process downloads "}.get(mode, "")
-    return ", ".join([f"{before}{name}: {done}", *_speed(progress, mode, bytes_per_s)])
+        words.append(f"waiting: {progress.waiting_for}")
+    elif mode == "elsewhere":
+        words.append(progress.waiting_for or _ELSEWHERE)
+    else:
+        words += _speed(progress, mode, bytes_per_s)
+    checking = "checking " if mode == "checking" else ""
+    return f"{checking}{name}: {', '.join(words)}"
 
 
 def first_line(name: str, progress: FetchProgress) -> str:
@@ -121,38 +135,26 @@ def bar(progress: FetchProgress, width: int, *, unicode: bool) -> str:
     return old * here + new * (done - here) + missing * (width - done)
 
 
-def _narrow(mode: Mode, percent: str, figures: Sequence[str], width: int) -> str:
-    """The line without a name and a bar: what goes on, and as many figures as there is room for."""
-    before = "another process downloads it: " if mode == "elsewhere" else ""
-    words = [f"{before}{percent}", *figures]
-    if mode == "waiting" and len(_BETWEEN.join(words)) > width:
-        words = [percent, figures[-1]]
+def _narrow(before: str, figures: Sequence[str], width: int) -> str:
+    """The line without a name and a bar, with as many figures as there is room for."""
+    words = [before, *figures]
+    waits = figures[-1].startswith("waiting: ")
     while len(words) > 2 and len(_BETWEEN.join(words)) > width:
-        words.pop()
+        words.pop(1 if waits else -1)
     return _BETWEEN.join(words)[:width]
 
 
-def _heads(name: str, mode: Mode, room: int, *, unicode: bool) -> list[str]:
+def _heads(name: str, label: str, room: int, *, unicode: bool) -> list[str]:
     """How a line may begin, the fullest first."""
-    if mode == "elsewhere":
-        return [f"another process downloads {name}", "another process downloads it"]
-    label = "fetching" if mode == "waiting" else mode
     bare = name.rpartition("/")[2]
     each = [f"{label} {name}", f"{label} {bare}"]
-    if label == "fetching":
+    if label != "checking":
         each += [name, bare]
     if room >= _LEAST_NAME:
         n_end = min(room // 2, 10)
         dots = "…" if unicode else "..."
         each.append(f"{bare[: room - n_end - len(dots)]}{dots}{bare[-n_end:]}")
-    return [*each, ""] if mode == "fetching" else each
-
-
-def _amount(progress: FetchProgress, mode: Mode, *, full: bool = False) -> str:
-    files = in_mode(progress, mode)
-    n_bytes = sum(file.n_bytes for file in files)
-    done = n_bytes if full else sum(file.n_done for file in files)
-    return format_part(done, n_bytes)
+    return [*each, ""]
 
 
 def _speed(progress: FetchProgress, mode: Mode, bytes_per_s: float | None) -> list[str]:

@@ -73,9 +73,9 @@ def test_what_waits_says_why_and_what_another_process_does_is_not_ours() -> None
     waiting = one(8.4, "waiting", waiting_for=reason)
     assert line(waiting, width=99).endswith(f"20% · 8.4 of 40.5 GiB · waiting: {reason}")
     assert line(waiting, width=79).endswith(f"waiting: {reason}")
-    elsewhere = one(3.1, "elsewhere")
-    assert line(elsewhere, width=50) == "another process downloads it: 7% · 3.1 of 40.5 GiB"
-    assert line(elsewhere, width=119).startswith(f"another process downloads {NAME} ")
+    elsewhere = one(3.1, "elsewhere", waiting_for="another process (42) downloads it")
+    assert line(elsewhere, width=55) == "another process (42) downloads it: 7% · 3.1 of 40.5 GiB"
+    assert line(elsewhere, width=119).startswith(f"{NAME}: another process (42) downloads it ")
 
 
 def test_a_part_that_moves_counts_before_one_that_waits() -> None:
@@ -176,6 +176,23 @@ def test_the_end_says_what_came_and_what_was_here() -> None:
     )
 
 
+def test_what_was_whole_is_not_called_fetched() -> None:
+    stream = io.StringIO()
+    view = FetchView(NAME, stream=stream)
+    view.show(one(40.5, "done"))
+    view.end()
+    assert stream.getvalue().endswith(f"{NAME} was here: 40.5 GiB\n")
+    view.show(one(8.1, "checking"))
+    view.show(one(40.5, "done", n_resumed=WHOLE))
+    view.end()
+    assert f"checked {NAME}: 40.5 GiB in " in stream.getvalue().splitlines()[-1]
+
+
+def test_without_unicode_nothing_is_drawn_that_cannot_be_shown() -> None:
+    drawn = live_line(LONG, one(16.9, n_resumed=GiB), 1e6, width=79, unicode=False)
+    assert drawn.isascii() and "#" in drawn and "..." in drawn
+
+
 def test_stopped_it_says_what_is_kept_and_what_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     view = FetchView(NAME, stream=io.StringIO())
     view.interrupted(f"localllm pull {NAME}")
@@ -219,7 +236,7 @@ def on_terminal(code: str, answer: str | None = None, **variables: str) -> str:
         child.sendline(answer)
     child.expect(pexpect.EOF)
     child.close()
-    return before + child.before
+    return f"{before}{child.before}"
 
 
 def test_at_a_terminal_one_line_is_redrawn_and_leaves_no_trace() -> None:

@@ -32,13 +32,24 @@ class Tries:
         self._on_wait = on_wait
         self._n_failed = 0
         self._was_reached = False
+        self._most_bytes = 0
 
     def reached(self) -> None:
         """Hear that the server is there: if it is gone later, it may come back."""
         self._was_reached = True
 
-    def came(self) -> None:
-        """Hear that a byte is here that was not here before: the count starts again."""
+    def here(self, n_bytes: int) -> None:
+        """Hear how many bytes are here: more than ever, and the count starts again.
+
+        Bytes that were lost and have come again are no progress.
+        """
+        if n_bytes > self._most_bytes:
+            self._most_bytes = n_bytes
+            self._n_failed = 0
+
+    def start_over(self) -> None:
+        """Hear that what came was wrong, and that all of it is to come again."""
+        self._most_bytes = 0
         self._n_failed = 0
 
     def failed(self, error: Transient, *, waits: bool = True) -> None:

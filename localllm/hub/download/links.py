@@ -51,13 +51,13 @@ def place(
         if environ.get("HF_HUB_DISABLE_SYMLINKS", "").upper() not in _TRUE:
             to = os.path.relpath(blob, snapshot.parent)
             try:
-                _appear(snapshot, lambda temporary: os.symlink(to, temporary))
+                _appear(snapshot, blob.parent, lambda temporary: os.symlink(to, temporary))
                 return
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
         if blob.is_symlink() or _is_used(blob, snapshots):
-            _appear(snapshot, lambda temporary: _copy(blob, temporary))
+            _appear(snapshot, blob.parent, lambda temporary: _copy(blob, temporary))
         else:
             os.replace(blob, snapshot)
     except OSError as error:
@@ -76,16 +76,22 @@ def write_ref(folder: RepoFolder, revision: str, commit: str) -> None:
     try:
         if ref.is_file() and ref.read_bytes() == commit.encode():
             return
-        ref.parent.mkdir(parents=True, exist_ok=True)
+        for place_of in (ref.parent, folder.blobs):
+            place_of.mkdir(parents=True, exist_ok=True)
         # no newline: huggingface_hub takes the whole text for the commit
-        _appear(ref, lambda temporary: _write(temporary, commit))
+        _appear(ref, folder.blobs, lambda temporary: _write(temporary, commit))
     except OSError as error:
         raise disk_error(error, ref) from None
 
 
-def _appear(path: Path, make: Callable[[Path], object]) -> None:
-    """Make something under a name of this process, then give it its own. Raises OSError."""
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+def _appear(path: Path, blobs: Path, make: Callable[[Path], object]) -> None:
+    """Make something under a name of this process, then give it its own. Raises OSError.
+
+    It is made among the ``blobs``. A process that is killed leaves it there, where no tool looks
+    for anything: in ``refs`` it would be one more branch, and one that is still empty makes
+    huggingface_hub 2.4 take the whole repository for corrupt.
+    """
+    temporary = blobs / f".{path.name[:200]}.{secrets.token_hex(4)}.tmp"
     try:
         make(temporary)
         os.replace(temporary, path)

@@ -137,6 +137,8 @@ class HubClient:
 
     @contextmanager
     def _body(self, location: str, start: int, n_bytes: int) -> Iterator[HubBody]:
+        if self.is_offline:
+            raise offline("The rest of the file", origin_of(location).host)
         headers = {"Range": f"bytes={start}-"}
         with self._session.follow("GET", location, headers=headers, leave=True) as (answer, url):
             status = answer.status_code
@@ -191,7 +193,7 @@ class HubClient:
             has_token=self._hub.has_token,
         )
         if self.is_offline:
-            raise offline(wanted)
+            raise offline(wanted.shown, self.endpoint)
         return wanted
 
     @cached_property

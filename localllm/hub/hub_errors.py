@@ -114,9 +114,7 @@ def failed(host: str, error: BaseException) -> LocalLLMError | Transient:
         if type(cause).__name__ == "ProxyError" and str(cause).startswith("407"):
             return _proxy_login()
         if type(cause).__name__ == "OfflineModeIsEnabled":
-            return NotFoundError(
-                f"{host} would have to be asked, and there is to be no network.", hint=_OFFLINE_HINT
-            )
+            return offline("What is wanted", host)
     kinds = {kind.__name__ for each in _causes(error) for kind in type(each).__mro__}
     reason = next((reason for name, reason in _BY_KIND if name in kinds), None)
     if reason is None:
@@ -133,11 +131,10 @@ def unreachable_hub(wanted: Wanted, reason: str) -> UnreachableError:
     )
 
 
-def offline(wanted: Wanted) -> NotFoundError:
-    """Return the error for a question that there is to be no network for."""
+def offline(what: str, host: str) -> NotFoundError:
+    """Return the error for something that a host would have to be asked for, without a network."""
     return NotFoundError(
-        f"{wanted.shown} would have to be looked up at {wanted.endpoint}, and there is to be no"
-        " network.",
+        f"{what} would have to be asked for at {host}, and there is to be no network.",
         hint=_OFFLINE_HINT,
     )
 

@@ -8,12 +8,13 @@ import pytest
 
 from localllm.errors import UsageError
 from localllm.hub.remote_url import (
+    hub_endpoint,
     is_offline,
     is_url,
     origin_of,
     remote_file,
 )
-from localllm.hub.tokens import hub_token
+from localllm.hub.tokens import find_token, hub_token
 
 NOWHERE = {"HF_HOME": "/nowhere"}
 HUB = "https://huggingface.co/u/r/resolve/main/m.gguf"
@@ -119,7 +120,47 @@ def test_the_token_is_where_the_hub_s_own_client_has_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("stated", "offline"), [("1", True), ("TRUE", True), ("0", False)])
 def test_offline_is_said_as_elsewhere(stated: str, offline: bool) -> None:
     assert is_offline({"HF_HUB_OFFLINE": stated}) is offline
+    assert is_offline({"LOCALLLM_OFFLINE": stated, "HF_HUB_OFFLINE": "0"}) is offline
     assert not is_offline({})
+
+
+def test_a_token_is_said_by_where_it_is_never_by_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hf_secret")
+    for environ, source in (
+        ({"HF_TOKEN": "hf_secret", "HUGGING_FACE_HUB_TOKEN": "b"}, "HF_TOKEN"),
+        ({"HF_TOKEN": " ", "HUGGING_FACE_HUB_TOKEN": "hf_secret"}, "HUGGING_FACE_HUB_TOKEN"),
+        ({"HF_TOKEN": "", "HF_HOME": str(tmp_path)}, str(tmp_path / "token")),
+        ({"HF_HOME": "$HERE", "HERE": str(tmp_path)}, str(tmp_path / "token")),
+        ({"HF_TOKEN_PATH": "$HERE/token", "HERE": str(tmp_path)}, str(tmp_path / "token")),
+    ):
+        found = find_token(environ)
+        assert found is not None
+        assert (found.source, found.value) == (source, "hf_secret")
+        assert "secret" not in repr(found)
+    found = find_token({"HF_TOKEN": "two\nlines"})
+    assert found is not None and found.value is None
+
+
+def test_the_endpoint_is_the_hub_or_the_mirror_that_is_named(tmp_path: Path) -> None:
+    nobody = {"HF_HOME": str(tmp_path)}
+    assert hub_endpoint(nobody).url == "https://huggingface.co"
+    assert hub_endpoint(nobody).secret is None
+    for stated, url in (
+        ("https://Mirror.example/", "https://mirror.example"),
+        (" http://localhost:8080/hub/x// ", "http://localhost:8080/hub/x"),
+        ("https://mirror.example/?token=secret#secret", "https://mirror.example"),
+        ("http://me:secret@mirror.example", "http://mirror.example"),
+    ):
+        endpoint = hub_endpoint({**nobody, "HF_ENDPOINT": stated})
+        assert endpoint.url == url
+        assert "secret" not in repr(endpoint)
+    for stated in ("nonsense", "ftp://mirror.example", "https://u:secret@/", "https://h:x"):
+        with pytest.raises(UsageError, match="HF_ENDPOINT") as caught:
+            hub_endpoint({"HF_ENDPOINT": stated})
+        assert "secret" not in caught.value.message
+    mirror = {"HF_ENDPOINT": "http://me:secret@mirror.example", "HF_TOKEN": "hf_x"}
+    there = remote_file("http://mirror.example/u/r/resolve/main/m.gguf", mirror)
+    assert list(there.secrets.values()) == ["Basic bWU6c2VjcmV0"]
 
 
 def test_no_secret_is_in_what_is_shown() -> None:

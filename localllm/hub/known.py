@@ -8,7 +8,6 @@ shape is what it would see of the file.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,16 +29,23 @@ from localllm.hub.gguf_types import FILE_TYPES
 from localllm.hub.gguf_writer import TypedValue, WrittenHeader, write_header
 from localllm.hub.hollow import write_bare
 from localllm.hub.known_hparams import Hparam, typed_keys
-from localllm.hub.known_schema import Recorded, derived, names_in, read_recorded
+from localllm.hub.known_names import find_known, known_name, known_names, nearest_names
+from localllm.hub.known_schema import Recorded, derived
 from localllm.hub.known_tensors import tensor_table
 from localllm.hub.spec import model_spec
 
+__all__ = [
+    "KnownModel",
+    "known_model",
+    "known_n_params",
+    "known_name",
+    "known_names",
+    "known_quants",
+    "model_of",
+    "nearest_names",
+]
+
 _FILE_TYPE_IDS = {name: number for number, name in FILE_TYPES.items()}
-_VENDOR = re.compile(r"^(meta|google|nvidia|mistralai|openai|microsoft)[-_ ]")
-_TUNED = re.compile(r"[-_. ](instruct|it|chat|base|hf|gguf)$")
-_SEPARATORS = re.compile(r"(?<!\d)[-_:. /]+|[-_:. /]+(?!\d)")
-"""What may be left out: all but what stands between two digits, or a 34b would be a 3-4b."""
-_BETWEEN_DIGITS = re.compile(r"[-_:. ]+")
 _QUANT_NAMES = {"MXFP4_MOE": "MXFP4"}
 
 
@@ -87,17 +93,6 @@ class KnownModel:
         return write_bare(folder, self.header)
 
 
-def known_names() -> tuple[str, ...]:
-    """Return the names of all recorded models, sorted; aliases are not among them."""
-    return tuple(sorted(_index().names))
-
-
-def known_name(name: str) -> str | None:
-    """Return the recorded model that a name or an alias without a quantisation means, if any."""
-    found = _index().find(name)
-    return found[1] if found else None
-
-
 def known_n_params(name: str) -> int:
     """Return how many parameters a recorded model has: quicker than its header by far."""
     return sum(math.prod(shape) for _, shape in _tensors(name))
@@ -114,64 +109,14 @@ def known_model(name: str) -> KnownModel | None:
     Case, dashes, dots and a trailing ``-instruct`` do not matter. None for a name that is not
     known; raises UsageError for a known one with a quantisation that is not.
     """
-    found = _index().find(name)
+    found = find_known(name)
     if found is not None:
-        recorded = _recorded(*found)
-        return _build(recorded, recorded.default_quant)
+        return _build(found.facts, found.facts.default_quant)
     stem, colon, quant = name.rpartition(":")
-    found = _index().find(stem) if colon else None
+    found = find_known(stem) if colon else None
     if found is None:
         return None
-    recorded = _recorded(*found)
-    return _build(recorded, _quant(quant, recorded.name))
-
-
-def nearest_names(name: str, n: int = 3) -> list[str]:
-    """Return the known names that are most like one that is not, nearest first."""
-    import difflib  # not needed as long as names are right
-
-    index = _index()
-    wanted = _plain(name.partition(":")[0])
-    close = difflib.get_close_matches(wanted, list(index.by_key), n=3 * n, cutoff=0.6)
-    return list(dict.fromkeys(index.by_key[key][1] for key in close))[:n]
-
-
-@dataclass(frozen=True, slots=True)
-class _Index:
-    """Which file has which model."""
-
-    names: tuple[str, ...]
-    by_key: dict[str, tuple[str, str]]
-    """A name or alias without separators -> the file and the model's name."""
-
-    def find(self, name: str) -> tuple[str, str] | None:
-        """Look for a name, then for the same without the words that fine-tuning adds."""
-        lowered = _VENDOR.sub("", name.strip().lower())
-        while True:
-            if (found := self.by_key.get(_plain(lowered))) is not None:
-                return found
-            shorter = _TUNED.sub("", lowered)
-            if shorter == lowered:
-                return None
-            lowered = shorter
-
-
-@cache
-def _index() -> _Index:
-    names: list[str] = []
-    by_key: dict[str, tuple[str, str]] = {}
-    for entry in _folder().iterdir():
-        if not entry.name.endswith(".toml"):
-            continue
-        for name, aliases in names_in(entry.read_text(encoding="utf-8")).items():
-            names.append(name)
-            for each in (name, *aliases):
-                by_key[_plain(each)] = (entry.name, name)
-    return _Index(tuple(names), by_key)
-
-
-def _plain(name: str) -> str:
-    return _BETWEEN_DIGITS.sub("-", _SEPARATORS.sub("", name.lower()))
+    return _build(found.facts, _quant(quant, found.model))
 
 
 def _quant(quant: str, name: str) -> str:
@@ -190,14 +135,11 @@ def _quant(quant: str, name: str) -> str:
 
 
 @cache
-def _recorded(file_name: str, name: str) -> Recorded:
-    return read_recorded(_folder(), file_name, name)
-
-
-@cache
 def _tensors(name: str) -> tuple[Named, ...]:
     """The tensor table of a model that was looked up before: the same in every quantisation."""
-    return _table(_recorded(*_index().by_key[_plain(name)]))
+    found = find_known(name)
+    assert found is not None
+    return _table(found.facts)
 
 
 def _table(recorded: Recorded) -> tuple[Named, ...]:
@@ -290,10 +232,3 @@ def _first(hparams: object, key: str) -> int:
     value: Hparam = hparams.get(key, 0) if isinstance(hparams, dict) else 0
     first = value[0] if isinstance(value, list) else value
     return int(first)
-
-
-def _folder() -> Path:
-    """The profiles: in the package when installed, at the root of a checkout."""
-    # importlib.resources would say it too, for 30 ms
-    packaged = Path(__file__).parents[1] / "_profiles" / "models"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "profiles" / "models"

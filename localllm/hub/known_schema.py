@@ -18,7 +18,10 @@ architecture. Keys that nobody knows are refused, so that a slip does not become
     [models."llama-3-8b"]
     title = "Llama 3 8B"
     source = "https://..."                the published configuration
-    aliases = ["llama3"]                  other names
+    aliases = ["llama3"]                  other names of the same weights
+    gguf = ["user/repo"]                  repositories with its GGUF files, the first one first
+    variants."llama-3-8b-base" = []       other weights of the same shape, and their repositories
+    tuned = false                         the weights are a base model's: not to be talked to
     like = "llama-3-70b"                  figures of another model of this file, where not given
     n_layer = 32                          hyperparameters, by llama.cpp's names
     n_head_kv = { attention = 8, mamba = 0 }      differs by kind of block
@@ -30,7 +33,6 @@ architecture. Keys that nobody knows are refused, so that a slip does not become
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,6 +63,9 @@ _MODEL = {
     "title": str,
     "source": str,
     "aliases": list,
+    "gguf": list,
+    "variants": dict,
+    "tuned": bool,
     "repo": str,
     "like": str,
     "blocks": dict,
@@ -68,7 +73,9 @@ _MODEL = {
     "with": list,
     "tied": bool,
 }
-_ITS_OWN = ("title", "source", "repo", "aliases", "like", "read_in")
+_ITS_OWN = (
+    *("title", "source", "repo", "aliases", "gguf", "variants", "tuned", "like", "read_in"),
+)
 """Keys of a model that another one that is ``like`` it does not take over."""
 _OF_EITHER = ("table", "licence", "gated", "notes", "read_in", "vocabulary_bytes", "default_quant")
 """Keys that a model may give for itself; else its family's hold."""
@@ -92,6 +99,12 @@ class Recorded:
     """Where they were read, if not there."""
     repo: str | None
     """Where the original is published, ``user/repo``."""
+    gguf: tuple[str, ...]
+    """Repositories with its GGUF files, in the order in which they are to be tried."""
+    variants: Mapping[str, tuple[str, ...]]
+    """Other weights of the same shape -> repositories with their GGUF files."""
+    is_tuned: bool
+    """Whether these are the weights of a model that answers; a base model only goes on."""
     arch: str
     hparams: Mapping[str, Hparam]
     """By llama.cpp's names or GGUF keys without the architecture; lists have one entry a block."""
@@ -140,6 +153,11 @@ def read_recorded(folder: Path, file_name: str, name: str) -> Recorded:
         checked=family["checked"],
         read_in=facts["read_in"],
         repo=given.get("repo"),
+        gguf=_repos(where, given.get("gguf", [])),
+        variants={
+            variant: _repos(where, repos) for variant, repos in given.get("variants", {}).items()
+        },
+        is_tuned=given.get("tuned", True),
         arch=table["arch"],
         hparams=hparams,
         kinds=kinds,
@@ -153,23 +171,10 @@ def read_recorded(folder: Path, file_name: str, name: str) -> Recorded:
     )
 
 
-_NAME = re.compile(r'^\[models\."([^"]+)"\]', re.MULTILINE)
-_ALIASES = re.compile(r"^aliases = \[([^\]]*)\]", re.MULTILINE)
-
-
-def names_in(text: str) -> dict[str, list[str]]:
-    """Return the models of a family's file with their aliases, read without parsing it.
-
-    Looking up one name in forty files must cost a few milliseconds; a test holds this to what a
-    TOML parser finds.
-    """
-    found: dict[str, list[str]] = {}
-    starts = list(_NAME.finditer(text))
-    for start, end in zip(starts, [*starts[1:], None], strict=True):
-        section = text[start.end() : end.start() if end else len(text)]
-        aliases = _ALIASES.search(section)
-        found[start[1]] = re.findall(r'"([^"]+)"', aliases[1]) if aliases else []
-    return found
+def _repos(where: str, repos: Any) -> tuple[str, ...]:
+    if isinstance(repos, list) and all(isinstance(repo, str) for repo in repos):
+        return tuple(repos)
+    raise IntegrityError(f"{where}: repositories must be a list of user/repo.")
 
 
 def _with_likeness(where: str, models: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from localllm.hub.known import (
     known_quants,
     nearest_names,
 )
-from localllm.hub.known_schema import names_in, read_recorded
+from localllm.hub.known_names import NamesOfModel, names_in
+from localllm.hub.known_schema import read_recorded
 from localllm.hub.known_tensors import block_list, dimension
 from localllm.hub.spec import model_spec
 
@@ -102,9 +103,12 @@ def test_every_name_and_alias_leads_to_one_model() -> None:
     for path in PROFILES.glob("*.toml"):
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         quick = names_in(path.read_text(encoding="utf-8"))
-        assert quick == {name: model.get("aliases", []) for name, model in data["models"].items()}
-        for name, aliases in quick.items():
-            for each in (name, *aliases):
+        assert quick == {
+            name: NamesOfModel(tuple(model.get("aliases", ())), tuple(model.get("variants", ())))
+            for name, model in data["models"].items()
+        }
+        for name, others in quick.items():
+            for each in (name, *others.aliases, *others.variants):
                 assert seen.setdefault(each.lower(), name) == name, f"{each} is in two families"
                 assert known_name(each) == name
 

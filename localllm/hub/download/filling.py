@@ -28,7 +28,7 @@ def fill(
         part.catch_up(stop, check)
         if n_resumed is None:
             n_resumed = part.n_hashed
-            told.now(n_done=n_resumed, n_resumed=n_resumed, waiting_for=None)
+            told.now(phase="fetching", n_done=n_resumed, n_resumed=n_resumed, waiting_for=None)
         if part.is_whole:
             return
         try:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from localllm.doctor.facts import Facts
-from localllm.doctor.findings import Finding, diagnose
+from localllm.doctor.finding import Finding
+from localllm.doctor.findings import diagnose
 from localllm.doctor.gather import gather
 
 __all__ = ["Facts", "Finding", "diagnose", "gather"]

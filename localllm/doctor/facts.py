@@ -9,6 +9,7 @@ from typing import Any
 
 from localllm.core.generation import EngineInfo
 from localllm.core.hardware import Hardware
+from localllm.core.kept import LeftoverKind
 from localllm.core.metered.meters import SeenMeters
 
 
@@ -47,6 +48,41 @@ class Terminal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftoverFile:
+    """A file in the cache of models that no model needs."""
+
+    kind: LeftoverKind
+    path: str
+    n_bytes: int
+    repo: str | None
+    in_use: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFacts:
+    """Whom models are had from, and the state of the folder that they are kept in."""
+
+    endpoint: str | None
+    """Its address; None where ``HF_ENDPOINT`` is none."""
+    endpoint_problem: str | None = None
+    is_default: bool = True
+    """Whether it is the Hub itself, not what ``HF_ENDPOINT`` names."""
+    token_source: str | None = None
+    """The variable or the file that has a token, be it a good one or not; its value is not here."""
+    token_is_plain: bool = True
+    """False where it has characters that no token has."""
+    offline_by: str | None = None
+    """The variable that forbids the network."""
+    can_link: bool | None = None
+    """Whether the folder can hold symbolic links; None where it is not there yet."""
+    file_system: str | None = None
+    """Its kind, where other machines may write there too."""
+    leftovers: tuple[LeftoverFile, ...] = ()
+    leftovers_problem: str | None = None
+    """Why they could not be looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything that ``diagnose`` judges."""
 
@@ -72,6 +108,7 @@ class Facts:
     meters: SeenMeters = field(default_factory=SeenMeters)
     tools: tuple[Tool, ...] = ()
     folders: tuple[Folder, ...] = ()
+    hub: HubFacts
     packages: Mapping[str, str | None] = field(default_factory=dict)
     """Versions of what localllm stands on; None for what is not installed."""
     environment: Mapping[str, str] = field(default_factory=dict)

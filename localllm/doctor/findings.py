@@ -1,21 +1,16 @@
-"""The diagnosis: facts in, findings out, each with the line that mends it. Pure.
-
-``missing`` stops localllm from running models; ``warn`` costs speed, memory or comfort.
-"""
+"""The diagnosis: facts in, findings out, each with the line that mends it. Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from localllm.core.hardware import Device
 from localllm.doctor.facts import Facts, Folder
+from localllm.doctor.finding import Finding, Level
+from localllm.doctor.hub_findings import hub_findings
 from localllm.doctor.mend import backend_line, compiler_line, reinstall_line
 from localllm.units import GiB, MiB, format_bytes
-
-Level = Literal["ok", "warn", "missing"]
 
 LEAST_PYTHON = (3, 11)
 LEAST_COLUMNS = 78
@@ -23,17 +18,6 @@ LEAST_MODEL_SPACE_BYTES = 6 * GiB
 """An 8B model at Q4_K_M is 4.6 GiB."""
 
 LEAST_STATE_SPACE_BYTES = 64 * MiB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One judgement."""
-
-    level: Level
-    topic: str
-    text: str
-    fix: str | None = None
-    """A command to type, or what to do in words."""
 
 
 def diagnose(facts: Facts) -> tuple[Finding, ...]:
@@ -289,6 +273,7 @@ _CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     _notes,
     _compiler,
     _folders,
+    hub_findings,
     _demo,
     _terminal,
     _environment,

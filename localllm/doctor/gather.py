@@ -19,7 +19,16 @@ from localllm.core.text import printable
 from localllm.doctor.facts import Facts, Folder, Terminal, Tool
 from localllm.errors import LocalLLMError
 
-PACKAGES = ("click", "rich", "prompt_toolkit", "platformdirs", "psutil", "nvidia-ml-py", "jinja2")
+PACKAGES = (
+    "click",
+    "rich",
+    "prompt_toolkit",
+    "platformdirs",
+    "psutil",
+    "nvidia-ml-py",
+    "jinja2",
+    "huggingface-hub",
+)
 TOOLS = ("c++", "g++", "clang++", "cmake", "nvcc", "hipcc", "glslc", "nvidia-smi")
 _VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
@@ -28,6 +37,8 @@ _VARIABLES = (
     "HF_HOME",
     "HF_HUB_CACHE",
     "HF_HUB_OFFLINE",
+    "TRANSFORMERS_OFFLINE",
+    "HF_HUB_DISABLE_SYMLINKS",
     "HF_ENDPOINT",
     "HF_TOKEN",
 )
@@ -39,6 +50,7 @@ BUILD_RECORD = "localllm-build.json"
 
 def gather(environ: Mapping[str, str] = os.environ) -> Facts:
     """Return what there is to know. Asks llama.cpp in a child process, about half a second."""
+    from localllm.doctor.hub import gather_hub
     from localllm.engine.info import engine_info
     from localllm.lookups import power_meters
     from localllm.probes.machine import detect
@@ -66,6 +78,7 @@ def gather(environ: Mapping[str, str] = os.environ) -> Facts:
         meters=power_meters(hardware),
         tools=tuple(_tool(name) for name in TOOLS),
         folders=_folders(environ),
+        hub=gather_hub(environ),
         packages={name: _version(name) for name in PACKAGES},
         environment=chosen_variables(environ),
         terminal=_terminal(environ),
@@ -74,12 +87,22 @@ def gather(environ: Mapping[str, str] = os.environ) -> Facts:
 
 
 def chosen_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that change what localllm does; secrets as ``(set)``."""
+    """Return the variables that change what localllm does; secrets as ``(set)``.
+
+    An address is told without what may stand in it: a name, a password, a query.
+    """
     names = [name for name in _VARIABLES if name in environ]
     names += sorted(name for name in environ if name.startswith("LOCALLLM_"))
     return {
-        name: "(set)" if any(word in name for word in _SECRETS) else environ[name] for name in names
+        name: "(set)" if any(word in name for word in _SECRETS) else _safe(environ[name])
+        for name in names
     }
+
+
+def _safe(value: str) -> str:
+    from localllm.hub.remote_url import shown_url
+
+    return shown_url(value) if "://" in value else value
 
 
 def read_build_record(path: Path) -> dict[str, Any] | None:
@@ -89,17 +112,6 @@ def read_build_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) else None
-
-
-def hub_cache(environ: Mapping[str, str]) -> Path:
-    """Return the folder of the shared Hugging Face cache, as llama.cpp and the Hub's client do."""
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if environ.get(name):
-            return Path(environ[name]).expanduser()
-    if environ.get("HF_HOME"):
-        return Path(environ["HF_HOME"]).expanduser() / "hub"
-    base = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "huggingface" / "hub"
 
 
 def folder(purpose: str, path: Path) -> Folder:
@@ -116,11 +128,12 @@ def folder(purpose: str, path: Path) -> Folder:
 def _folders(environ: Mapping[str, str]) -> tuple[Folder, ...]:
     import platformdirs
 
+    from localllm.hub.cache_layout import cache_root
     from localllm.records.state import state_dir
 
     config = Path(platformdirs.user_config_dir("localllm", appauthor=False))
     return (
-        folder("models", hub_cache(environ)),
+        folder("models", cache_root(environ)),
         folder("state", state_dir(environ)),
         folder("config", config),
     )

@@ -17,9 +17,9 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
+from localllm.hub.background import Stopped
 from localllm.hub.cache_layout import check_path, check_repo, check_revision
 from localllm.hub.download.patience import FetchPatience
-from localllm.hub.http_range import Stopped
 from localllm.hub.http_refusals import NotReached, Transient
 from localllm.hub.hub_answers import body_start, listing_of, metadata_of, redirected
 from localllm.hub.hub_errors import (

@@ -13,7 +13,7 @@ from localllm.core.hardware import Device
 from localllm.core.metered.meters import Missing, SeenMeter, SeenMeters
 from localllm.core.metered.readings import Source
 from localllm.doctor import Facts, Finding, diagnose
-from localllm.doctor.facts import Folder, Terminal, Tool
+from localllm.doctor.facts import Folder, HubFacts, Terminal, Tool
 from localllm.units import GiB, MiB
 from tests.support.specs import gpu, host, machine
 
@@ -43,6 +43,7 @@ HEALTHY = Facts(
         Folder(purpose="models", path="/home/me/hub", writable=True, free_bytes=200 * GiB),
         Folder(purpose="state", path="/home/me/state", writable=True, free_bytes=200 * GiB),
     ),
+    hub=HubFacts(endpoint="https://huggingface.co", token_source="HF_TOKEN", can_link=True),
     packages={"click": "8.1", "rich": "13.9"},
     terminal=Terminal(is_terminal=True, columns=120, encoding="utf-8", term="xterm-256color"),
 )
@@ -71,7 +72,7 @@ def test_a_healthy_machine_has_no_faults() -> None:
 
 def test_what_is_fine_is_said_too() -> None:
     topics = [finding.topic for finding in diagnose(HEALTHY)]
-    expected = "localllm|llama.cpp|devices|GPU|CPU|RAM|compiler|models|state|demo|terminal"
+    expected = "localllm|llama.cpp|devices|GPU|CPU|RAM|compiler|models|state|Hub|demo|terminal"
     assert topics == expected.split("|")
     llama = next(f for f in diagnose(HEALTHY) if f.topic == "llama.cpp")
     assert llama.text == "llama-cpp-python 0.3.36, llama.cpp 0c1e570, with RPC"

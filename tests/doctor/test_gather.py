@@ -10,7 +10,6 @@ from localllm.doctor.gather import (
     chosen_variables,
     folder,
     gather,
-    hub_cache,
     read_build_record,
     tool_version,
 )
@@ -23,28 +22,17 @@ def test_secrets_are_left_out() -> None:
             "LOCALLLM_API_KEY": "hush",
             "LOCALLLM_CTX": "4096",
             "HF_HOME": "/models",
+            "HF_ENDPOINT": "http://me:hush@mirror.example/hub?key=hush",
             "HOME": "/home/me",
         }
     )
     assert found == {
         "HF_HOME": "/models",
+        "HF_ENDPOINT": "http://mirror.example/hub",
         "HF_TOKEN": "(set)",
         "LOCALLLM_API_KEY": "(set)",
         "LOCALLLM_CTX": "4096",
     }
-
-
-@pytest.mark.parametrize(
-    ("environ", "path"),
-    [
-        ({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}, "/a"),
-        ({"HUGGINGFACE_HUB_CACHE": "/c", "HF_HOME": "/b"}, "/c"),
-        ({"HF_HOME": "/b", "XDG_CACHE_HOME": "/x"}, "/b/hub"),
-        ({"XDG_CACHE_HOME": "/x"}, "/x/huggingface/hub"),
-    ],
-)
-def test_the_hub_cache_is_the_shared_one(environ: dict[str, str], path: str) -> None:
-    assert hub_cache(environ) == Path(path)
 
 
 def test_a_folder_that_does_not_exist_yet_is_judged_by_where_it_would_be_made(

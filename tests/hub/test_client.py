@@ -21,10 +21,10 @@ from localllm.errors import (
     NotFoundError,
     UsageError,
 )
+from localllm.hub.background import Stopped
 from localllm.hub.client import HubClient
 from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.wanted import ExpiredLink
-from localllm.hub.http_range import Stopped
 from localllm.hub.http_refusals import NotReached, Transient, UnreachableError
 from tests.support.loopback_hub import hub as hub_module
 from tests.support.loopback_hub.answers import Answer

@@ -21,6 +21,7 @@ from localllm.planning import Plannable, leaves_open, model_variants
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
     from localllm.core.choice import Choice, Option
+    from localllm.core.fetching import ToFetch
     from localllm.core.target import Reach, Target
 
 
@@ -63,6 +64,12 @@ class Decided:
 
     note: str | None = None
     """What became of the choice afterwards."""
+    runner_up: Option | None = None
+    """The best of the other quantisations on offer; None where there is none."""
+    name: str | None = None
+    """What finds exactly this again, where the person's own words may find something else."""
+    fetch: ToFetch | None = None
+    """What has to be downloaded before it can be run; None where its files are here."""
 
     def explained(self, plan: Plan) -> Plan:
         """Return its plan with the reason for the choice before the others."""
@@ -122,7 +129,7 @@ def decide(
             wished = choose(target.wished_of(policy))
             if wished.best.fits and wished.unmet is None:
                 choice = wished
-        chosen, definite = choice.best.model, _to_plan(policy, choice.best)
+        chosen, definite = choice.best.model, definite_policy(policy, choice.best)
     else:
         (chosen,) = variants
         definite = replace(policy, quant=chosen.quant)
@@ -195,9 +202,9 @@ def _machines() -> tuple[Hardware, ...]:
     return tuple(named_hardware((name,)) for name in profile_names() if "-mig-" not in name)
 
 
-def _to_plan(asked: Policy, best: Option) -> Policy:
-    """The policy to plan an option with. What the planner decides alike is left to its own words:
-    the batch, and a context by default or ``max``.
+def definite_policy(asked: Policy, best: Option) -> Policy:
+    """Return the policy to plan an option with. What the planner decides alike is left to its
+    words: the batch, and a context by default or ``max``.
     """
     kept = asked.n_ctx == "max" or (asked.n_ctx is None and asked.prefer != "context")
     n_ctx = asked.n_ctx if kept else best.policy.n_ctx

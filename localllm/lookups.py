@@ -32,6 +32,16 @@ def resolve_model(name: str) -> LocalModel:
     return resolve(name)
 
 
+def local_file(name: str) -> LocalModel | None:
+    """Return a model given by its path, or ``demo``; None for a name of another kind.
+
+    Raises what ``resolve_model`` does.
+    """
+    from localllm.hub.resolve import is_path
+
+    return resolve(name) if is_path(name) else None
+
+
 def resolve_for_plan(
     name: str, *, on_reading: Callable[[int, str | None], None] | None = None
 ) -> Plannable:

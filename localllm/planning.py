@@ -184,8 +184,7 @@ def leaves_open(name: str, model: Plannable, policy: Policy) -> bool:
     """
     from localllm.hub.known import known_name
 
-    wishes = (policy.min_tok_s, policy.max_j_per_token)
-    if policy.prefer != "balanced" or wishes != (None, None):
+    if policy.states_a_wish:
         return True
     return policy.quant is None and model.recorded and known_name(name) is not None
 

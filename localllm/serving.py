@@ -61,14 +61,21 @@ class Serving:
         self._asked: tuple[Policy, Policy] | None = None
 
     def load(
-        self, model: LocalModel, plan: Plan, policy: Policy | None = None, *, proves: bool = False
+        self,
+        model: LocalModel,
+        plan: Plan,
+        policy: Policy | None = None,
+        *,
+        asked: Policy | None = None,
+        proves: bool = False,
     ) -> Iterator[RunEvent]:
         """Load a model; yields progress and notes, then ``Loaded``, ``Failed`` or ``Died``.
 
         With the policy of the plan memory is looked at again first, and less is taken where it has
         gone or runs out (``running.py``); ``self.plan`` is then the plan that was loaded. With
         ``proves`` the context is filled once before ``Loaded``. Without a policy the plan is loaded
-        as it is, or not at all.
+        as it is, or not at all. ``asked``: the person's own policy, where a choice filled in what
+        it left open.
         """
         self.model, self.plan, self.loaded = model, plan, None
         self._planner.close()  # the memory of its child is the engine's now
@@ -76,10 +83,10 @@ class Serving:
             yield from self._load(plan)
             return
         learnt, _ = self.measuring.learnt(model.spec, self._hardware_now(), policy)
-        self._asked = learnt, policy
+        self._asked = learnt, asked or policy
         if self._runner is None:
             self._runner = self._new_runner()
-        yield from self._runner.load(plan, learnt, asked=policy, proves=proves)
+        yield from self._runner.load(plan, learnt, asked=asked or policy, proves=proves)
 
     def after_death(self, died: Died | Failed) -> str | None:
         """Learn from an answer that ran out of memory; return what the next load does about it.

@@ -1,4 +1,4 @@
-"""The composition root: detect -> resolve -> plan -> load -> generate -> measure -> reconcile.
+"""The composition root: detect, find, plan, fetch, load, generate, measure, reconcile.
 
 Shells (CLI, TUI, server) call this module and nothing below it. It joins adapters to the pure core
 and decides nothing itself: placement is decided in ``core/planner.py``.
@@ -6,7 +6,7 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,6 +25,7 @@ from localllm.lookups import (
     hardware_names,
     input_history_path,
     kept_files,
+    local_file,
     model_names,
     past_runs,
     read_conversation,
@@ -45,8 +46,11 @@ from localllm.serving import Serving
 from localllm.system.suspend import SuspendWatch
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
+    import threading
+
     from localllm.choosing import Decided
     from localllm.core.calibration import Calibration
+    from localllm.core.fetching import ToFetch
     from localllm.core.generation import (
         BenchTest,
         ChatRequest,
@@ -58,6 +62,8 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
         Sampling,
     )
     from localllm.core.target import Reach, Target
+    from localllm.fetching import FetchEvent
+    from localllm.finding import Finder, Watch
     from localllm.records.conversations import Conversation, ConversationStore, Summary
     from localllm.records.entries import Entry
 
@@ -86,6 +92,7 @@ __all__ = [
     "kept_files",
     "known_models",
     "leaves_open",
+    "local_file",
     "model_names",
     "model_variants",
     "own_measurements",
@@ -181,6 +188,56 @@ class Session(Serving):
             calibration=self.calibration,
         )
 
+    def find(
+        self, name: str, policy: Policy, *, fresh: bool = False, watch: Watch | None = None
+    ) -> Decided:
+        """Return what a name means to be run here; ``fetch`` of it says what must come first.
+
+        See ``finding.Finder.to_run``, also for the errors. ``fresh``: ask the Hub in any case.
+        """
+        return self._finder(watch).to_run(name, policy, fresh=fresh)
+
+    def find_for_plan(
+        self,
+        name: str,
+        policy: Policy,
+        *,
+        alternatives: bool = False,
+        target: Target | None = None,
+        watch: Watch | None = None,
+    ) -> Decided:
+        """Return what a name means to be planned: a file, a header, or a recorded shape.
+
+        See ``finding.Finder.to_plan``; for the rest ``decide``.
+        """
+
+        def decided(found: Plannable) -> Decided:
+            return self.decide(name, found, policy, alternatives=alternatives, target=target)
+
+        made = self._finder(watch).to_plan(name, policy, found=decided)
+        if alternatives and made.alternatives is None:
+            others = self.decide(name, made.model, policy, alternatives=True).alternatives
+            made = replace(made, alternatives=others)
+        return made
+
+    def plannable(self, name: str, policy: Policy, *, watch: Watch | None = None) -> Plannable:
+        """Return a model to be planned, what a known name leaves open not decided.
+
+        Raises what ``find_for_plan`` does.
+        """
+        return self._finder(watch).plannable(name, policy)
+
+    def fetch(
+        self, wanted: ToFetch, *, stop: threading.Event | None = None
+    ) -> Iterator[FetchEvent]:
+        """Download what was decided; yields progress, then ``Fetched`` with the model.
+
+        See ``fetching.fetch``, also for the errors; closing the iterator keeps what came.
+        """
+        from localllm.fetching import fetch
+
+        return fetch(wanted, stop=stop)
+
     def plan_decided(self, decided: Decided) -> Plan:
         """Plan what was decided, with the reason for the choice before the others.
 
@@ -215,6 +272,11 @@ class Session(Serving):
             calibration=self.calibration,
             on_machine=on_machine,
         )
+
+    def _finder(self, watch: Watch | None) -> Finder:
+        from localllm.finding import Finder
+
+        return Finder(lambda: self.hardware, calibration=lambda: self.calibration, watch=watch)
 
     @property
     def calibration(self) -> Calibration | None:

@@ -22,8 +22,14 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What the person has measured moves no test, and no test adds to it.
 os.environ["LOCALLLM_MEASUREMENTS"] = "off"
 
-# No test leaves a cache behind, or finds one.
-os.environ["LOCALLLM_CACHE_DIR"] = f"{os.devnull}/nowhere"
+# No test leaves a cache behind, or finds one, or models, or a person's settings.
+for _folder in ("LOCALLLM_CACHE_DIR", "LOCALLLM_CONFIG_DIR", "HF_HOME", "OLLAMA_MODELS"):
+    os.environ[_folder] = f"{os.devnull}/nowhere"
+for _stated in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"):
+    os.environ.pop(_stated, None)
+
+# A name that is looked for by mistake finds a closed port of this machine, and no network.
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 
 
 def pytest_collection_finish() -> None:

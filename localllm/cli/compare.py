@@ -29,6 +29,7 @@ from localllm.core.policy import Policy
 from localllm.errors import DoesNotFitError, UsageError
 
 if TYPE_CHECKING:
+    from localllm.planning import Plannable
     from localllm.core.comparison import Entry, Machine
 
 DEFAULT_MACHINES = (
@@ -115,12 +116,12 @@ def compare(
         )
     with LiveLine() as line:
         line.draw("reading the model's header")
-        found = session.resolve_for_plan(model)
+        machines = [*_machines(names)]
+        found = _found(model, replace(policy, quant=None if every else quant), machines[0], line)
         line.draw("planning each machine")
         models = session.model_variants(model, found, quant=quant)
         if not session.leaves_open(model, found, replace(policy, quant=quant)):
             policy = policy.with_usual_kv()
-        machines = [*_machines(names)]
         asked = Asked(
             title=models[0].name,
             n_params=models[0].n_params,
@@ -152,6 +153,15 @@ def compare(
             view.print_comparison(console, asked, grid[0])
     if not any(entry.fits for entries in grid for entry in entries):
         raise _fits_nowhere(model, grid)
+
+
+def _found(model: str, policy: Policy, machine: Machine, line: LiveLine) -> Plannable:
+    """The model; a repository's is in the quantisation that is best for the first machine."""
+    from localllm import session
+    from localllm.cli.obtaining import watch_on
+
+    with session.Session(hardware=machine.hardware) as first:
+        return first.plannable(model, policy, watch=watch_on(line))
 
 
 def _machines(names: Sequence[str]) -> Iterator[Machine]:

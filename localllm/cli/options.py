@@ -7,6 +7,7 @@ environment twin; ``chat``, ``plan`` and ``bench`` receive the result as ``polic
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,9 +52,11 @@ __all__ = [
     "json_option",
     "markdown_option",
     "model_argument",
+    "offline_option",
     "planning_options",
     "planning_options_without",
     "value_option",
+    "yes_option",
 ]
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -224,6 +227,34 @@ def _policy(wishes: Mapping[str, Any]) -> Policy:
         share = isinstance(headroom, float)
         given["vram_headroom_fraction" if share else "vram_headroom_bytes"] = headroom
     return Policy(**given)
+
+
+def yes_option(function: Function) -> Function:
+    """Add ``--yes``; the command receives ``yes``."""
+    return click.option(
+        "-y", "--yes", is_flag=True, cls=Option, envvar="LOCALLLM_YES", help="Ask nothing."
+    )(function)
+
+
+def offline_option(function: Function) -> Function:
+    """Add ``--offline``: no packet leaves, whoever would send it; the command receives nothing.
+
+    The environment is where huggingface_hub and every child process look.
+    """
+
+    def switch(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+        if value:
+            os.environ["HF_HUB_OFFLINE"] = "1"
+
+    return click.option(
+        "--offline",
+        is_flag=True,
+        cls=Option,
+        expose_value=False,
+        callback=switch,
+        envvar="LOCALLLM_OFFLINE",
+        help="Use no network: what is here still works.",
+    )(function)
 
 
 def json_option(function: Function) -> Function:

@@ -132,6 +132,23 @@ def does_not_fit(plan: Plan) -> DoesNotFitError:
     )
 
 
+def engine_refuses(plan: Plan) -> EngineError:
+    """Return the error (exit 6) of a plan that fits and that llama.cpp would not run."""
+    why = (plan.refusal or "it does not say why").rstrip(".")
+    return EngineError(
+        f"It fits, but the installed llama.cpp would not run it ({why}).",
+        hint="Try other cache types or --flash-attn; else it takes another build of llama.cpp.",
+    )
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break between words only, so that a path or a command can be copied in one piece."""
+    import textwrap
+
+    lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+    return lines or [""]
+
+
 class LiveLine:
     """One line on standard error that is redrawn in place; silent where nobody watches.
 
@@ -215,19 +232,11 @@ def _labelled(label: str, text: str, *, colour: str) -> None:
     indent = " " * len(f"{label}: ")
     lines = [re.sub(r"\s*[\n\t]\s*", " ", printable(text)).strip()]
     if sys.stderr.isatty():
-        lines = _wrapped(lines[0], _stderr_columns() - len(indent))
+        lines = wrapped(lines[0], _stderr_columns() - len(indent))
     with contextlib.suppress(OSError):  # standard error is full or gone: the exit code still tells
         click.echo(
             f"\n{indent}".join([f"{head} {lines[0]}", *lines[1:]]), err=True, color=not plain
         )
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Break between words only, so that a path or a command can be copied in one piece."""
-    import textwrap
-
-    lines = textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
-    return lines or [""]
 
 
 def _stderr_columns() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -13,6 +12,7 @@ from localllm.cli.options import (
     complete_plannable,
     hardware_option,
     json_option,
+    offline_option,
     planning_options,
     value_option,
 )
@@ -20,12 +20,12 @@ from localllm.cli.output import (
     LiveLine,
     does_not_fit,
     emit_json,
+    engine_refuses,
     stdout_console,
     unicode_output,
 )
 from localllm.core.policy import Policy
-from localllm.errors import DoesNotFitError, EngineError
-from localllm.units import format_bytes
+from localllm.errors import DoesNotFitError
 
 if TYPE_CHECKING:
     from localllm.choosing import Decided
@@ -80,6 +80,7 @@ would refuse to run it; the plan is printed all the same.
     help="Say what is missing for a decode speed (20tok/s) or an energy per token (0.5J/token), "
     "and the least change that reaches it.",
 )
+@offline_option
 @json_option
 @planning_options
 def plan(
@@ -95,10 +96,12 @@ def plan(
     """Show what fits where, and why.
 
     MODEL is a path to a .gguf file, its address (https://...), a known model's name (llama-3-70b,
-    llama-3-70b:Q5_K_M) or demo. A known model's bare name leaves the quantisation open: it is
-    chosen, with the KV cache, for --prefer. Nothing is loaded, and nothing but a header is fetched.
+    llama-3-70b:Q5_K_M), a repository on the Hub (user/repo, user/repo:Q4_K_M) or demo. A bare name
+    leaves the quantisation open: it is chosen, with the KV cache, for --prefer. Nothing is loaded,
+    and nothing but headers is fetched.
     """
     from localllm import session
+    from localllm.cli.obtaining import watch_on
     from localllm.cli.signals import ended_by_signals
 
     target = None
@@ -110,18 +113,15 @@ def plan(
     with ended_by_signals(), session.Session(hardware=machine, basis=basis) as open_session:
         open_session.prepare_plans()
         with LiveLine() as line:
-            found = session.resolve_for_plan(model, on_reading=_progress(line))
-            if alternatives:
-                line.draw("planning every quantisation and cache")
-            decided = open_session.decide(
-                model, found, policy, alternatives=alternatives, target=target
+            decided = open_session.find_for_plan(
+                model, policy, alternatives=alternatives, target=target, watch=watch_on(line)
             )
             made = open_session.plan_decided(decided)
             reach = None
             if target:
                 reach = open_session.reach(
                     model,
-                    found,
+                    decided.model,
                     decided,
                     target,
                     on_machine=lambda name: line.draw(f"looking for {want}: {name}"),
@@ -133,10 +133,7 @@ def plan(
     if made.verdict != "fits":
         raise _would_fit(made, reach) if reach and reach.steps else does_not_fit(made)
     if made.refusal is not None:
-        raise EngineError(
-            f"It fits, but the installed llama.cpp would not run it ({made.refusal.rstrip('.')}).",
-            hint="Try other cache types or --flash-attn; else it takes another build of llama.cpp.",
-        )
+        raise engine_refuses(made)
     if reach is not None and not reach.reached:
         raise _does_not_reach(made, reach)
 
@@ -195,11 +192,3 @@ def _does_not_reach(made: Plan, reach: Reach) -> DoesNotFitError:
         f"{made.model.name} does not reach {reach.target} here.",
         hint=f"This would reach it: {least}." if least else nearest(reach),
     )
-
-
-def _progress(line: LiveLine) -> Callable[[int, str | None], None]:
-    def draw(n_bytes: int, waiting_for: str | None) -> None:
-        waiting = f", waiting: {waiting_for}" if waiting_for else ""
-        line.draw(f"reading the model's header: {format_bytes(n_bytes)}{waiting}")
-
-    return draw

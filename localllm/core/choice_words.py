@@ -51,6 +51,15 @@ def reason(best: Option, policy: Policy, *, better: Other | None, only_quant: bo
     return f"{words}."
 
 
+def runner_up(other: Option) -> str:
+    """Return a sentence: what comes next to what was taken, by the estimate."""
+    size = format_bytes(other.model.file_bytes)
+    if not other.fits:
+        return f"Nothing else on offer fits: {label(other.policy)} ({size}) comes next."
+    rate = f"{format_rate(other.tok_s)} tok/s estimated"
+    return f"Next best: {label(other.policy)} ({size}, {rate})."
+
+
 def _why_this_cache(best: Option, policy: Policy) -> str:
     """The sentence where the quantisation is given and only the cache could be chosen."""
     quant, type_k, type_v = best.model.quant, best.policy.type_k, best.policy.type_v

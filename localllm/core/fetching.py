@@ -79,6 +79,58 @@ class FetchNote:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileToFetch:
+    """One file of a model on the Hub."""
+
+    path: str
+    """In its repository."""
+    n_bytes: int
+    sha256: str | None
+    """By the listing; None for a small file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToFetch:
+    """What a person is asked about before it is downloaded: a model, its source and its size."""
+
+    repo: str
+    """``user/repo``."""
+    revision: str
+    """The branch, tag or commit that was asked for."""
+    commit: str
+    quant: str
+    files: tuple[FileToFetch, ...]
+    """The parts, in order."""
+    here_bytes: int = 0
+    """Of earlier runs, or of another revision with the same content."""
+    free_bytes: int | None = None
+    """On the disk that it goes to, now; None where nobody tells."""
+    bytes_per_s: float | None = None
+    """What reading the header measured; None where nothing had to be read."""
+
+    @property
+    def name(self) -> str:
+        """The name that finds it again, here and on the Hub."""
+        return name_on_hub(self.repo, self.revision, self.quant)
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all files."""
+        return sum(file.n_bytes for file in self.files)
+
+    @property
+    def left_bytes(self) -> int:
+        """What has to come over the network."""
+        return max(self.n_bytes - self.here_bytes, 0)
+
+
+def name_on_hub(repo: str, revision: str, quant: str) -> str:
+    """Return ``user/repo@revision:QUANT``, without what is usual or not known."""
+    at = "" if revision == "main" else f"@{revision}"
+    return f"{repo}{at}" if quant == "?" else f"{repo}{at}:{quant}"
+
+
 class Rate:
     """Bytes a second over the last few seconds. Told the time, so that it needs no clock."""
 

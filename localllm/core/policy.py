@@ -78,6 +78,12 @@ class Policy:
     """Every GPU capped to this."""
     prices: Prices | None = None
 
+    @property
+    def states_a_wish(self) -> bool:
+        """Whether the person said what a choice is for: then the cache is chosen, too."""
+        wishes = (self.min_tok_s, self.max_j_per_token)
+        return self.prefer != "balanced" or wishes != (None, None)
+
     def with_usual_kv(self) -> Self:
         """Return the same with llama.cpp's own KV types, f16, where none was asked for."""
         return replace(self, type_k=self.type_k or "f16", type_v=self.type_v or "f16")

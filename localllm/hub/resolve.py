@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,13 +22,14 @@ from localllm.hub.spec import model_spec
 from localllm.hub.split import model_stem, read_model
 
 if TYPE_CHECKING:
+    from localllm.core.kept import KeptModel
     from localllm.hub.known import KnownModel
+    from localllm.hub.names import ModelName
     from localllm.hub.remote import OnReading, RemoteModel
 
 DEMO = "demo"
 _HUB_NAME = re.compile(r"(hf\.co/|https?://)?[\w.-]+(/[\w.-]+)+(:[\w.-]+)?")
 _FOREIGN_ADDRESS = re.compile(r"(?!https?://)[A-Za-z][A-Za-z0-9+.-]*://", re.IGNORECASE)
-_MAX_LISTED = 2000
 _EDGE_BYTES = 64 * 1024
 _SAMPLE_BYTES = 4096
 _N_SAMPLES = 16
@@ -75,23 +75,66 @@ class LocalModel:
         return write_bare(folder, bare)
 
 
-def resolve(name: str) -> LocalModel:
-    """Return the files and the header of a model: a path, a part of a split file, or ``demo``.
+def resolve(name: str, environ: Mapping[str, str] = os.environ) -> LocalModel:
+    """Return the files and the header of a model that is here: a path, ``demo``, a kept one's name.
 
     Raises NotFoundError (exit 5) for a name that is neither, UsageError (2) for a folder or a file
-    that is no model, LocalLLMError (1) for one that may not be read, GGUFError (7) for a bad one.
+    that is no model, or a name that several kept models have, LocalLLMError (1) for one that may
+    not be read, GGUFError (7) for a bad one.
     """
-    if _is_url(name):
-        from localllm.hub.remote_url import remote_file
+    if is_path(name):
+        return _resolve_local(name, _path(name))
+    from localllm.hub.here import kept_as
 
-        raise NotFoundError(
-            f"{remote_file(name).shown} is not downloaded, and this version does not download yet.",
-            hint="Download it and pass its path. `localllm plan` needs its address only.",
+    kept = kept_as(meaning_of(name, environ), environ=environ)
+    if len(kept) == 1:
+        return kept_model(kept[0])
+    if kept:
+        from localllm.hub.name_errors import listed
+
+        raise UsageError(
+            f"{printable(name)} is here in {len(kept)} quantisations.",
+            hint=f"Name one: {listed([each.name for each in kept])}.",
         )
-    path = _path(name)
-    if not _is_here(name, path):
-        raise _only_known(name) or _unknown(name)
-    return _resolve_local(name, path)
+    from localllm.hub.name_errors import not_here
+
+    raise not_here(name, meaning_of(name, environ), environ)
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is ``demo`` or a file to be looked for here, be it there or not.
+
+    Raises UsageError for an empty name, and for an address of another kind than the web's.
+    """
+    return not _is_url(name) and _is_here(name, _path(name))
+
+
+def meaning_of(name: str, environ: Mapping[str, str] = os.environ) -> ModelName:
+    """Return what a name means, with the person's own aliases replaced by what they stand for.
+
+    Raises UsageError for what can be no name, and for aliases that make no sense.
+    """
+    if is_path(name):
+        from localllm.hub.names import PathName
+
+        return PathName(path=name)
+    from localllm.hub.aliases import meaning_of as meaning_of_text
+
+    return meaning_of_text(name, environ)
+
+
+def local_model(path: Path, *, name: str | None = None) -> LocalModel:
+    """Return the model of a file that is here, or of a split one's first part.
+
+    ``name``: what to call it where the file's own name says nothing. Raises what ``resolve`` does.
+    """
+    return _load(path, name=name or model_stem(path))
+
+
+def kept_model(kept: KeptModel) -> LocalModel:
+    """Return a kept model, read. Raises what ``resolve`` does."""
+    says_nothing = kept.keeper == "ollama"
+    return local_model(kept.files[0].path, name=kept.name if says_nothing else None)
 
 
 def resolve_for_plan(
@@ -116,7 +159,9 @@ def resolve_for_plan(
 
     known = known_model(name)
     if known is None:
-        raise _unknown(name)
+        from localllm.hub.name_errors import unknown
+
+        raise unknown(name)
     return known
 
 
@@ -161,7 +206,9 @@ def _resolve_local(name: str, path: Path) -> LocalModel:
     except NotFoundError as error:
         if os.path.exists(path):
             raise  # a missing part
-        raise NotFoundError(error.message, hint=_near_files(path) or error.hint) from None
+        from localllm.hub.name_errors import near_files
+
+        raise NotFoundError(error.message, hint=near_files(path) or error.hint) from None
 
 
 def _demo() -> LocalModel:
@@ -218,73 +265,3 @@ def _is_path(name: str, path: Path) -> bool:
     if name.startswith((".", "~", os.sep)):
         return True
     return os.path.isdir(path.parent) or _HUB_NAME.fullmatch(name) is None
-
-
-def _only_known(name: str) -> NotFoundError | None:
-    """The error for a model of which only the shape is recorded; None for any other name."""
-    from localllm.hub.known import known_model
-
-    if known_model(name) is None:
-        return None
-    return NotFoundError(
-        f"{printable(name)} is known, but its files are not here, and this version does not"
-        " download yet.",
-        hint=f"Download it and pass its path. `localllm plan {name}` needs no file.",
-    )
-
-
-def _unknown(name: str) -> NotFoundError:
-    from localllm.hub.known import nearest_names
-
-    shown = printable(name[:200])
-    near = _nearest(name.lower(), [DEMO], cutoff=0.5)
-    others = _similar(name, ".") or nearest_names(shown) or nearest_names(_last_part(shown))
-    if near:
-        hint = f"Did you mean `{DEMO}`?"
-    elif others:
-        hint = f"Did you mean {_listed(others)}?"
-    else:
-        hint = f"Pass the path of a .gguf file, its address to plan it only, or `{DEMO}`."
-    return NotFoundError(
-        f'"{shown}" is neither a file nor a known name, and this version does not look for names'
-        " on the Hub yet.",
-        hint=hint,
-    )
-
-
-def _last_part(name: str) -> str:
-    """Of ``user/Some-Model-GGUF:Q4_K_M`` the model."""
-    return name.rpartition("/")[2].partition(":")[0].lower().removesuffix("-gguf")
-
-
-def _near_files(path: Path) -> str | None:
-    """A hint with the names in the folder that are most like a path that does not exist."""
-    folder = path.parent
-    if not os.path.isdir(folder):
-        return f"There is no folder {printable(str(folder))}."
-    files = _similar(path.name, str(folder))
-    if not files:
-        return None
-    return f"Did you mean {_listed([str(folder / file) for file in files])}?"
-
-
-def _similar(name: str, folder: str) -> list[str]:
-    """Up to three ``.gguf`` files of the folder whose names are most like ``name``."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in islice(entries, _MAX_LISTED) if e.name.endswith(".gguf")]
-    except OSError:
-        return []
-    by_key = {each.lower().removesuffix(".gguf"): each for each in sorted(names)}
-    wanted = name.lower().removesuffix(".gguf")
-    return [by_key[key] for key in _nearest(wanted, list(by_key), cutoff=0.6)]
-
-
-def _nearest(wanted: str, names: list[str], *, cutoff: float) -> list[str]:
-    import difflib
-
-    return difflib.get_close_matches(wanted, names, n=3, cutoff=cutoff)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " or ".join(printable(name) for name in names)

@@ -19,10 +19,12 @@ from localllm.cli.options import (
     CHOICE_FLAGS,
     Command,
     Option,
-    complete_model,
+    complete_plannable,
     json_option,
+    offline_option,
     planning_options_without,
     value_option,
+    yes_option,
 )
 from localllm.cli.output import emit_json, result
 from localllm.cli.parse import parse_count, parse_whole
@@ -49,7 +51,7 @@ the exit code is 3.
 
 
 @click.command(cls=Command, epilog=EXAMPLES)
-@click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=complete_model)
+@click.argument("models", metavar="[MODEL]...", nargs=-1, shell_complete=complete_plannable)
 @list_option(
     "-p",
     "--n-prompt",
@@ -155,6 +157,8 @@ the exit code is 3.
     "own JSON is taken too.",
 )
 @click.option("-ot", "--override-tensor", "overrides", cls=Option, hidden=True, multiple=True)
+@yes_option
+@offline_option
 @planning_options_without("depth", *SWEPT_FLAGS, *CHOICE_FLAGS)
 @axes_options
 def bench(
@@ -174,6 +178,7 @@ def bench(
     picture: Path | None,
     compared: tuple[Path, Path] | None,
     overrides: tuple[str, ...],
+    yes: bool,
     policy: Policy,
     axes: Axes,
 ) -> None:
@@ -214,7 +219,7 @@ def bench(
     from localllm.cli.bench.measure import Output, measure
 
     output = Output(form="json" if as_json else form, saved=saved, picture=picture)
-    measure(models, policy, axes, tests, rules, output)
+    measure(models, policy, axes, tests, rules, output, yes=yes)
 
 
 def _compare(a: Path, b: Path, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from localllm.cli.bench.rules import Rules
 from localllm.cli.bench.run import Run
 from localllm.cli.bench.saving import bench_document
 from localllm.cli.bench.table import Column, columns
+from localllm.cli.obtaining import obtain
 from localllm.cli.output import LiveLine, note
 from localllm.cli.signals import ended_by_signals
 from localllm.cli.svg import write_whole
@@ -44,14 +45,18 @@ def measure(
     tests: tuple[BenchTest, ...],
     rules: Rules,
     output: Output,
+    *,
+    yes: bool,
 ) -> None:
     """Measure every configuration of every model.
 
     Raises what could not be loaded after all others have been measured, DoesNotFitError first; and
     whatever ends the run, after what was measured has been printed and saved.
     """
-    found = [session.resolve_model(name) for name in models]
     with ended_by_signals(), session.Session() as whole, LiveLine() as live:
+        taken = [obtain(whole, name, policy, yes=yes, command="bench") for name in models]
+        found = [each.model for each in taken]
+        policy = replace(policy, quant=None)  # it has been found, under its publisher's name
         planned = plan_all(
             whole, found, policy, axes, tests, chat=rules.chat_answers > 0, live=live
         )

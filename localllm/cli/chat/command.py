@@ -9,19 +9,21 @@ import click
 
 from localllm.cli.chat.settings import SETTINGS, Settings, changed
 from localllm.cli.options import (
-    CHOICE_FLAGS,
     Command,
     Option,
-    complete_model,
+    complete_plannable,
     json_option,
-    planning_options_without,
+    offline_option,
+    planning_options,
     value_option,
+    yes_option,
 )
 from localllm.core.policy import Policy
 from localllm.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from localllm.session import Conversation, ConversationStore, LocalModel
+    from localllm.cli.obtaining import Obtained
+    from localllm.session import Conversation, ConversationStore
 
 _LAST = "last"
 _SAMPLING = "Answer options"
@@ -66,7 +68,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(cls=Command)
-@click.argument("model", required=False, metavar="MODEL", shell_complete=complete_model)
+@click.argument("model", required=False, metavar="MODEL", shell_complete=complete_plannable)
 @click.option("-p", "--prompt", cls=Option, metavar="TEXT", help="Answer once; then leave.")
 @click.option("--system", cls=Option, metavar="TEXT", help="System prompt.")
 @click.option(
@@ -85,6 +87,8 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
     cls=Option,
     help="Fill the context once before the first question: what fits then holds.",
 )
+@yes_option
+@offline_option
 @json_option
 @_setting_options
 @click.option(
@@ -113,7 +117,7 @@ def _setting_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--stop", multiple=True, cls=Option, group=_SAMPLING, metavar="TEXT", help="Stop at this text."
 )
-@planning_options_without(*CHOICE_FLAGS)
+@planning_options
 def chat(
     model: str | None,
     policy: Policy,
@@ -123,6 +127,7 @@ def chat(
     raw: bool,
     plain: bool,
     prove: bool,
+    yes: bool,
     as_json: bool,
     greedy: bool,
     think: bool | None,
@@ -132,6 +137,10 @@ def chat(
 ) -> None:
     """Talk to MODEL at the terminal, or answer once.
 
+    MODEL is a path to a .gguf file, demo, or a name: llama-3-70b, llama-3-70b:Q5_K_M, user/repo or
+    user/repo:Q4_K_M on the Hub. What is not here is downloaded first, in the quantisation that is
+    best for this machine where the name leaves it open; more than 10 GB is asked about.
+
     With -p, or with a text piped in, the answer alone goes to standard output and nothing said is
     kept unless --resume is given. Otherwise it is a conversation, kept as JSON Lines in the state
     folder; --resume goes on with it, with its own model unless another is named.
@@ -140,6 +149,8 @@ def chat(
     Examples:
       localllm chat demo
       localllm chat demo -p "Which command shows the plan?"
+      localllm chat llama-3-70b
+      localllm chat bartowski/Llama-3.3-70B-Instruct-GGUF:IQ4_XS
       git diff | localllm chat model.gguf -p "Describe this change." --greedy
       localllm chat --resume
     """
@@ -169,6 +180,7 @@ def chat(
         once=once,
         raw=raw,
         proves=prove,
+        yes=yes,
         as_json=as_json,
     )
 
@@ -184,6 +196,7 @@ def _run(
     once: bool,
     raw: bool,
     proves: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     from localllm.cli.signals import ended_by_signals
@@ -196,31 +209,33 @@ def _run(
         )
     # Its process gets ready while everything else is imported and the plan is made.
     with ended_by_signals(), start_engine() as engine:
-        from localllm.cli.chat.names import reference
         from localllm.cli.chat.oneshot import answer_once, question
         from localllm.cli.chat.state import Chat
-        from localllm.session import Session, conversation_store, resolve_model
+        from localllm.cli.obtaining import obtain
+        from localllm.session import Session, conversation_store
 
         text = question(prompt) if once else None
-        local = resolve_model(model) if model is not None else None
         store = conversation_store()
-        keep = not once or resume is not None
+        conversation = None if resume is None else _resumed(store, model, resume, system)
         with Session(engine=engine) as session:
-            conversation = _conversation(store, model, local, resume, system, keep=keep)
+            name = model if model is not None else _model_of(conversation)
+            obtained = obtain(session, name, policy, yes=yes)
+            if conversation is None:
+                conversation = _begun(store, obtained, system, keep=not once)
             chat_ = Chat(
                 session=session,
                 store=store,
                 conversation=conversation,
-                model_name=reference(model) if model is not None else conversation.header.model,
-                policy=policy,
+                obtained=obtained,
+                obtain=lambda other: obtain(session, other, policy, yes=yes),
                 settings=settings,
                 proves=proves,
             )
             try:
                 if text is not None:
-                    answer_once(chat_, text, local, as_json=as_json, raw=raw)
+                    answer_once(chat_, text, as_json=as_json, raw=raw)
                     return
-                chat_.load(local)
+                chat_.load()
                 from localllm.cli.chat.repl import Repl
 
                 Repl(chat_).run()
@@ -228,35 +243,41 @@ def _run(
                 chat_.close()
 
 
-def _conversation(
-    store: ConversationStore,
-    model: str | None,
-    local: LocalModel | None,
-    resume: str | None,
-    system: str | None,
-    *,
-    keep: bool,
+def _begun(
+    store: ConversationStore, obtained: Obtained, system: str | None, *, keep: bool
 ) -> Conversation:
-    """Return the conversation to go on with, or a new one."""
+    """Return a new conversation."""
     from datetime import datetime
 
-    from localllm.cli.chat.names import now_text, reference
+    conversation = store.start(
+        model=obtained.name,
+        content_id=obtained.model.content_id,
+        system=system,
+        now=datetime.now(),
+    )
+    if not keep:
+        conversation.forget_file()
+    return conversation
 
-    if resume is None:
-        assert model is not None and local is not None
-        conversation = store.start(
-            model=reference(model), content_id=local.content_id, system=system, now=datetime.now()
-        )
-        if not keep:
-            conversation.forget_file()
-        return conversation
+
+def _resumed(
+    store: ConversationStore, model: str | None, resume: str, system: str | None
+) -> Conversation:
+    """Return the conversation to go on with."""
+    from localllm.cli.chat.names import now_text
+
     try:
         conversation = store.open(None if resume == _LAST else resume)
     except NotFoundError as error:
-        if local is None and resume != _LAST:
+        if model is None and resume != _LAST:
             hint = f"To name a model, write it before: localllm chat {resume} --resume."
             raise NotFoundError(error.message, hint=hint) from error
         raise
     if system is not None:
         conversation.set_system(system, time=now_text())
     return conversation
+
+
+def _model_of(conversation: Conversation | None) -> str:
+    assert conversation is not None, "without a conversation a model was named"
+    return conversation.header.model

@@ -11,7 +11,6 @@ from localllm.cli.chat.turn import Answer
 from localllm.cli.output import LiveLine, emit_json, failure, note
 from localllm.core.generation import CompletionRequest, Event, PromptProgress, TextDelta
 from localllm.errors import EngineError, UsageError
-from localllm.session import LocalModel
 
 SCHEMA = "localllm.answer/1"
 
@@ -63,15 +62,13 @@ class OnceView:
             raise
 
 
-def answer_once(
-    chat: Chat, text: str, model: LocalModel | None, *, as_json: bool, raw: bool
-) -> None:
+def answer_once(chat: Chat, text: str, *, as_json: bool, raw: bool) -> None:
     """Answer ``text`` within the conversation, or continue it if ``raw``, and print the answer.
 
     Raises what the engine failed with (EngineError keeps the partial answer), KeyboardInterrupt
     after Ctrl-C, BrokenPipeError when the reader has left.
     """
-    loaded = chat.load(model)
+    loaded = chat.load()
     watched = sys.stderr.isatty()
     for warning in loaded.warnings if watched else ():
         note(warning)

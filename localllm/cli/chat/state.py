@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from localllm.cli.chat.names import now_text, progress_text, reference
+from localllm.cli.chat.names import now_text, progress_text
 from localllm.cli.chat.pump import Pump
 from localllm.cli.chat.settings import Settings, recommended_sampling
 from localllm.cli.chat.terminal import Interrupts, quiet_keyboard
 from localllm.cli.chat.turn import Answer, run
+from localllm.cli.obtaining import Obtained, reread
 from localllm.cli.output import LiveLine, does_not_fit, failure, note
 from localllm.core.generation import (
     ChatRequest,
@@ -26,10 +27,9 @@ from localllm.core.generation import (
     Message,
     PromptProgress,
 )
-from localllm.core.policy import Policy
 from localllm.errors import EngineError
 from localllm.records.entries import Entry
-from localllm.session import LocalModel, Session, resolve_model
+from localllm.session import Session
 
 if TYPE_CHECKING:
     from localllm.cli.chat.view import View
@@ -60,14 +60,17 @@ class Chat:
         session: Session,
         store: ConversationStore,
         conversation: Conversation,
-        model_name: str,
-        policy: Policy,
+        obtained: Obtained,
+        obtain: Callable[[str], Obtained],
         settings: Settings,
         proves: bool = False,
     ) -> None:
-        """Join the parts; nothing is loaded yet. ``proves``: every load fills its context once."""
+        """Join the parts; nothing is loaded yet. ``proves``: every load fills its context once.
+
+        ``obtain`` finds another model by its name, and downloads it where it must.
+        """
         self.session, self.store, self.conversation = session, store, conversation
-        self.model_name, self.policy, self.settings = model_name, policy, settings
+        self._obtained, self._obtain, self.settings = obtained, obtain, settings
         self._proves = proves
         self.interrupts = Interrupts(session.cancel)
         self.totals = Totals()
@@ -76,6 +79,7 @@ class Chat:
         """What the next load will do otherwise, after an answer that died of memory."""
         self._pump = Pump()
         self._needs_load = True
+        self._was_loaded = False
         self._write_error: str | None = None
 
     # -- the model -----------------------------------------------------------------------------
@@ -85,21 +89,31 @@ class Chat:
         """Whether no engine holds the model at the moment."""
         return self._needs_load
 
-    def load(self, model: LocalModel | None = None) -> Loaded:
+    @property
+    def model_name(self) -> str:
+        """What finds the model again."""
+        return self._obtained.name
+
+    def load(self) -> Loaded:
         """Plan and load the model, with progress on standard error.
 
         Raises DoesNotFitError (exit 3), EngineError (6) or what the engine refused with;
         KeyboardInterrupt when Ctrl-C stopped it.
         """
-        model = model or resolve_model(self.model_name)
-        plan = self.session.make_plan(model, self.policy, to_run=True)
+        if self._was_loaded:  # the file may be another one by now
+            self._obtained = reread(self._obtained)
+        self._was_loaded = True
+        model, policy = self._obtained.model, self._obtained.policy
+        plan = self.session.make_plan(model, policy, to_run=True)
         if plan.verdict != "fits":
             raise does_not_fit(plan)
         self._needs_load = True
         began_s = time.monotonic()
         with self.interrupts.handled(), quiet_keyboard(), LiveLine() as line:
             for event in self._pump.events(
-                lambda: self.session.load(model, plan, self.policy, proves=self._proves)
+                lambda: self.session.load(
+                    model, plan, policy, asked=self._obtained.asked, proves=self._proves
+                )
             ):
                 if isinstance(event, LoadProgress):
                     if time.monotonic() - began_s > _SHOW_LOAD_AFTER_S:
@@ -122,12 +136,12 @@ class Chat:
 
     def switch(self, name: str) -> Loaded:
         """Load another model and go on with it; the old one stays the choice when that fails."""
-        model = resolve_model(name)
-        before, self.model_name = self.model_name, reference(name)
+        before, self._obtained = self._obtained, self._obtain(name)
+        self._was_loaded = False
         try:
-            return self.load(model)
+            return self.load()
         except BaseException:
-            self.model_name = before
+            self._obtained = before
             raise
 
     # -- the conversation ----------------------------------------------------------------------

@@ -18,6 +18,7 @@ from localllm.cli.chat.settings import (
     value_text,
 )
 from localllm.cli.chat.state import Chat
+from localllm.cli.obtaining import Obtained, obtain
 from localllm.core.generation import Sampling
 from localllm.core.policy import Policy
 from localllm.errors import IntegrityError, NotFoundError, UsageError
@@ -30,12 +31,17 @@ from localllm.session import Session
 def chat(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Chat:
     monkeypatch.chdir(state_dir)
     store = ConversationStore(state_dir / "conversations")
+    session = Session()
+
+    def obtained(name: str) -> Obtained:
+        return obtain(session, name, Policy(), yes=True)
+
     return Chat(
-        session=Session(),
+        session=session,
         store=store,
         conversation=store.start(model="demo", now=datetime(2026, 11, 21)),
-        model_name="demo",
-        policy=Policy(),
+        obtained=obtained("demo"),
+        obtain=obtained,
         settings=Settings(),
     )
 

@@ -1,0 +1,162 @@
+"""From a name on a command line to a model whose files are here: found, chosen, fetched.
+
+The person sees what is looked at, one line of what was chosen and why, and what it costs before it
+is downloaded. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from localllm.core.policy import Policy
+
+if TYPE_CHECKING:
+    from localllm.choosing import Decided
+    from localllm.cli.output import LiveLine
+    from localllm.core.fetching import ToFetch
+    from localllm.finding import Watch
+    from localllm.session import LocalModel, Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obtained:
+    """A model that can be loaded."""
+
+    model: LocalModel
+    name: str
+    """What finds it again from anywhere."""
+    policy: Policy
+    """To plan it with: what was chosen is fixed in it."""
+    asked: Policy
+
+
+def obtain(
+    session: Session, name: str, policy: Policy, *, yes: bool, command: str = "chat"
+) -> Obtained:
+    """Return a model by its name, downloaded first where it is not here.
+
+    ``yes``: ask nothing; ``command``: what continues a download that was stopped. Raises what
+    ``Session.find`` and ``Session.fetch`` do, DoesNotFitError (exit 3) before anything is
+    downloaded that would not fit, and KeyboardInterrupt.
+    """
+    from localllm.cli.chat.names import reference
+    from localllm.session import local_file
+
+    model = local_file(name)
+    if model is not None and not policy.states_a_wish and policy.quant is None:
+        return Obtained(model=model, name=reference(name), policy=policy, asked=policy)
+    decided = look(session, name, policy)
+    tell_choice(decided)
+    if decided.fetch is not None:
+        check_plan(session, decided)
+        model = download(session, decided.fetch, yes=yes, command=f"localllm {command} {name}")
+    else:
+        from localllm.session import LocalModel
+
+        assert isinstance(decided.model, LocalModel), "what needs no download is here"
+        model = decided.model
+    return Obtained(
+        model=model,
+        name=decided.name or reference(name),
+        policy=decided.policy,
+        asked=decided.asked,
+    )
+
+
+def reread(obtained: Obtained) -> Obtained:
+    """Return the same with what its files say now. Raises what ``resolve_model`` does."""
+    from localllm.session import local_file, resolve_model
+
+    model = local_file(obtained.name) or resolve_model(str(obtained.model.paths[0]))
+    return replace(obtained, model=model)
+
+
+def look(session: Session, name: str, policy: Policy, *, fresh: bool = False) -> Decided:
+    """Find what a name means to be run, with progress on standard error."""
+    from localllm.cli.output import LiveLine
+
+    with LiveLine() as line:
+        return session.find(name, policy, fresh=fresh, watch=watch_on(line))
+
+
+def watch_on(line: LiveLine) -> Watch:
+    """Return what draws a search on a live line, and says its notes."""
+    from localllm.cli.output import note
+    from localllm.finding import Watch
+    from localllm.units import format_bytes
+
+    def on_reading(n_bytes: int, waiting_for: str | None) -> None:
+        waiting = f", waiting: {waiting_for}" if waiting_for else ""
+        line.draw(f"reading the model's header: {format_bytes(n_bytes)}{waiting}")
+
+    def on_note(text: str) -> None:
+        line.wipe()
+        note(text)
+
+    return Watch(on_reading=on_reading, on_step=line.draw, on_note=on_note)
+
+
+def tell_choice(decided: Decided) -> None:
+    """Say in one line what was chosen, why, and what comes next to it."""
+    words = choice_line(decided)
+    if words is not None:
+        from localllm.cli.output import note
+
+        note(words)
+
+
+def choice_line(decided: Decided) -> str | None:
+    """Return that line; None where there was nothing to choose between."""
+    if decided.choice is None or decided.runner_up is None:
+        return None
+    from localllm.core.choice_words import runner_up
+
+    words = [decided.choice.reason, decided.choice.unmet, runner_up(decided.runner_up)]
+    return " ".join(each for each in words if each)
+
+
+def check_plan(session: Session, decided: Decided) -> None:
+    """Raise DoesNotFitError or EngineError for what would be downloaded in vain."""
+    from localllm.cli.output import LiveLine, does_not_fit, engine_refuses
+
+    with LiveLine() as line:
+        line.draw("planning")
+        plan = session.plan_decided(decided)
+    if plan.verdict != "fits":
+        raise does_not_fit(plan)
+    if plan.refusal is not None:
+        raise engine_refuses(plan)
+
+
+def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> LocalModel:
+    """Ask first where it is much, then download and verify.
+
+    Raises what ``Session.fetch`` does, LocalLLMError (exit 1) where the person said no, and
+    KeyboardInterrupt where they stopped it: what came is kept, and ``command`` continues.
+    """
+    from localllm.cli.fetch_question import ask_to_fetch
+    from localllm.cli.fetch_view import FetchView
+    from localllm.errors import LocalLLMError
+    from localllm.fetching import Fetched
+
+    agreed = ask_to_fetch(
+        wanted.name,
+        wanted.left_bytes,
+        free_bytes=wanted.free_bytes,
+        bytes_per_s=wanted.bytes_per_s,
+        sure=yes,
+    )
+    if not agreed:
+        raise LocalLLMError("Nothing was downloaded.", hint=f"Another time: {command}.")
+    with FetchView(wanted.name) as view:
+        try:
+            for event in session.fetch(wanted):
+                if isinstance(event, Fetched):
+                    view.end()
+                    return event.model
+                view.show(event)
+        except KeyboardInterrupt:
+            view.interrupted(command)
+            raise
+    raise AssertionError("a download ends with its model, or with an error")

@@ -1,0 +1,288 @@
+"""From a name to what is planned and run: files here, or a repository that has the model on offer.
+
+Composition only. In this order: a path, what earlier fetches and other tools left here, for a plan
+the recorded shape of a known model, then the Hub: the first of a known name's repositories that can
+be read and has what was asked for. What is here is never looked up again, unless ``fresh``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from localllm.choosing import Decided, decide
+from localllm.core.hardware import THIS_MACHINE, Hardware
+from localllm.core.policy import Policy
+from localllm.core.text import printable
+from localllm.errors import AccessError, LocalLLMError, NotFoundError, UsageError
+from localllm.hub.names import AddressName, ModelName, PathName, PlainName, RepoName, ToolName
+from localllm.hub.remote_url import is_offline
+from localllm.planning import Plannable
+
+if TYPE_CHECKING:
+    from localllm.core.calibration import Calibration
+    from localllm.core.fetching import ToFetch
+    from localllm.core.kept import KeptModel
+    from localllm.hub.offers import Offer
+    from localllm.hub.remote import Reading
+    from localllm.hub.repo_files import RepoListing
+    from localllm.offering import OnOffer
+    from localllm.repositories import Repositories
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Who hears how the search goes; all from the thread that searches."""
+
+    on_reading: Callable[[int, str | None], None] = field(default=lambda n_bytes, waiting: None)
+    """Bytes of headers so far and, while nothing comes, why."""
+    on_step: Callable[[str], None] = field(default=lambda text: None)
+    """What is being asked for, as ``looking at user/repo``."""
+    on_note: Callable[[str], None] = field(default=lambda text: None)
+    """What a person should know, once: a sentence."""
+
+
+class Finder:
+    """Looks names up for one machine."""
+
+    def __init__(
+        self,
+        hardware: Callable[[], Hardware],
+        *,
+        calibration: Callable[[], Calibration | None] = lambda: None,
+        watch: Watch | None = None,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Ask nothing yet."""
+        self._hardware, self._calibration = hardware, calibration
+        self._watch = watch or Watch()
+        self._environ = environ
+
+    def to_run(self, name: str, policy: Policy, *, fresh: bool = False) -> Decided:
+        """Return what a name means to be run; ``Decided.fetch`` says what has to come first.
+
+        ``fresh``: ask the Hub even where something is here. Raises NotFoundError (exit 5) for a
+        name that is nothing, or not here and there is to be no network; AccessError (4), UsageError
+        (2) for wishes that contradict each other, and what reading headers does.
+        """
+        meant = self._meant(name)
+        wished = self._wished(name, meant, policy)
+        if isinstance(meant, PathName | AddressName):
+            from localllm.hub.resolve import resolve
+
+            return self._as_it_is(name, resolve(_text(meant), self._environ), policy)
+        if not fresh and (decided := self._kept(meant, wished)) is not None:
+            return decided
+        return self._on_hub(name, meant, wished, to_run=True)
+
+    def to_plan(
+        self, name: str, policy: Policy, *, found: Callable[[Plannable], Decided] | None = None
+    ) -> Decided:
+        """Return what a name means to be planned: a file, a header, or a recorded shape.
+
+        ``found``: decides what is left open of a file, an address or a recorded shape; the kept
+        and the offered models are chosen between here. Raises what ``to_run`` does.
+        """
+        decide_alone = found or (lambda each: self._as_it_is(name, each, policy))
+        meant = self._meant(name)
+        if isinstance(meant, PathName | AddressName):
+            return decide_alone(self._plannable(_text(meant)))
+        from localllm.hub.known import known_model
+
+        wished = self._wished(name, meant, policy)
+        is_file = isinstance(meant, RepoName) and meant.path is not None
+        is_known = isinstance(meant, PlainName) and known_model(_text(meant)) is not None
+        runs_here = not is_known or self._hardware().source == THIS_MACHINE
+        if runs_here and (decided := self._kept(meant, wished)) is not None:
+            return decided
+        if is_known or is_file:
+            return decide_alone(self._plannable(name if is_file else _text(meant)))
+        return self._on_hub(name, meant, wished, to_run=False)
+
+    def plannable(self, name: str, policy: Policy) -> Plannable:
+        """Return what a name means to be planned; what a known one leaves open stays so."""
+        meant = self._meant(name)
+        if isinstance(meant, PathName | AddressName):
+            return self._plannable(_text(meant))
+        from localllm.hub.known import known_model
+
+        if isinstance(meant, PlainName) and known_model(_text(meant)) is not None:
+            return self._plannable(_text(meant))
+        return self.to_plan(name, policy).model
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def _meant(self, name: str) -> ModelName:
+        """A name without the person's own aliases: they stand for another name."""
+        from localllm.hub.resolve import meaning_of
+
+        return meaning_of(name, self._environ)
+
+    def _wished(self, name: str, meant: ModelName, policy: Policy) -> Policy:
+        """The policy with the quantisation that the name asks for. Raises UsageError for two."""
+        quant = getattr(meant, "quant", None)
+        if quant is None:
+            return policy
+        from localllm.hub.offers import same_quant
+
+        if policy.quant is not None and not same_quant(policy.quant, quant):
+            raise UsageError(
+                f"{printable(name)} names {quant} already, and --quant {policy.quant} another"
+                " quantisation.",
+                hint="Leave out one of them.",
+            )
+        return replace(policy, quant=quant)
+
+    def _plannable(self, name: str) -> Plannable:
+        from localllm.hub.resolve import resolve_for_plan
+
+        return resolve_for_plan(name, on_reading=self._on_reading)
+
+    def _on_reading(self, reading: Reading) -> None:
+        self._watch.on_reading(reading.n_bytes, reading.waiting_for)
+
+    def _as_it_is(self, name: str, found: Plannable, policy: Policy) -> Decided:
+        return decide(name, found, self._hardware(), policy, calibration=self._calibration())
+
+    # -- here ------------------------------------------------------------------------------------
+
+    def _kept(self, meant: ModelName, policy: Policy) -> Decided | None:
+        """What is here of a model, chosen between where there are several quantisations."""
+        from localllm.hub.here import kept_as
+
+        kept = kept_as(meant, quant=policy.quant, environ=self._environ)
+        if not kept:
+            return None
+        current_first = sorted(kept, key=lambda each: not each.is_current)
+        by_quant = {each.quant: each for each in reversed(current_first)}
+        on_offer = [_kept_offer(each) for each in by_quant.values()]
+        decided, taken = self._pick(on_offer, policy)
+        if len(on_offer) > 1:
+            others = ", ".join(each.quant for each in on_offer if each is not taken)
+            self._watch.on_note(f"Of what is here {taken.quant} is taken; {others} is here, too.")
+        return decided
+
+    def _pick(
+        self, on_offer: Sequence[OnOffer], policy: Policy, *, name: PlainName | None = None
+    ) -> tuple[Decided, OnOffer]:
+        from localllm.hub.known import known_model
+        from localllm.offering import pick
+
+        known = None if name is None or len(on_offer) < 2 else known_model(name.name)
+        return pick(
+            on_offer,
+            self._hardware(),
+            policy,
+            guess=None if known is None else known.spec,
+            calibration=self._calibration(),
+        )
+
+    # -- the Hub ---------------------------------------------------------------------------------
+
+    def _on_hub(self, name: str, meant: ModelName, policy: Policy, *, to_run: bool) -> Decided:
+        """The first repository that can be read and has what was asked for."""
+        if isinstance(meant, ToolName):
+            raise NotFoundError(
+                f"There is no complete {printable(name)} in the folder of {meant.tool}.",
+                hint="`localllm list` shows what is here.",
+            )
+        assert isinstance(meant, RepoName | PlainName)
+        from localllm.hub.sources import repo_candidates
+
+        candidates = repo_candidates(meant, self._environ)
+        if not candidates:
+            from localllm.hub.name_errors import unknown
+
+            raise unknown(name)
+        if to_run and is_offline(self._environ):
+            raise NotFoundError(
+                f"{printable(name)} is not here, and there is to be no network (--offline or"
+                " HF_HUB_OFFLINE).",
+                hint=f"`localllm list` shows what is here; with a network, localllm pull {name}.",
+            )
+        from localllm.repositories import Repositories
+
+        repositories = Repositories(
+            on_reading=self._watch.on_reading,
+            on_note=self._watch.on_note,
+            environ=self._environ,
+        )
+        refusals: list[LocalLLMError] = []
+        for candidate in candidates:
+            self._watch.on_step(f"looking at {candidate.repo}")
+            try:
+                return self._offered(repositories, candidate, meant, policy, to_run=to_run)
+            except (AccessError, NotFoundError) as refused:
+                from localllm.hub.http_refusals import UnreachableError
+
+                if isinstance(refused, UnreachableError) or len(candidates) == 1:
+                    raise
+                refusals.append(refused)
+        # what can be mended by a click says more than that another repository lacks the model
+        raise next((each for each in refusals if isinstance(each, AccessError)), refusals[0])
+
+    def _offered(
+        self,
+        repositories: Repositories,
+        repo: RepoName,
+        meant: RepoName | PlainName,
+        policy: Policy,
+        *,
+        to_run: bool,
+    ) -> Decided:
+        from localllm.repositories import meant_offers, on_offer
+
+        listing = repositories.listing(repo, to_run=to_run)
+        wanted = meant_offers(listing, repo, policy.quant)
+        reader = repositories.headers(listing)
+        decided, taken = self._pick(
+            [on_offer(listing, offer, reader) for offer in wanted],
+            policy,
+            name=meant if isinstance(meant, PlainName) else None,
+        )
+        offer = next(each for each in wanted if each.quant == taken.quant)
+        decided = replace(decided, fetch=self._to_fetch(listing, offer, reader.bytes_per_s))
+        # a name with a quantisation would not find a file that was named by its path
+        return decided if repo.path is None else replace(decided, name=None)
+
+    def _to_fetch(self, listing: RepoListing, offer: Offer, bytes_per_s: float | None) -> ToFetch:
+        from localllm.core.fetching import FileToFetch, ToFetch
+        from localllm.fetching import room_for
+
+        wanted = ToFetch(
+            repo=listing.repo,
+            revision=listing.revision,
+            commit=listing.commit,
+            quant=offer.quant,
+            files=tuple(
+                FileToFetch(path=file.path, n_bytes=file.n_bytes, sha256=file.sha256)
+                for file in offer.files
+            ),
+            bytes_per_s=bytes_per_s,
+        )
+        return room_for(wanted, environ=self._environ)
+
+
+def _kept_offer(kept: KeptModel) -> OnOffer:
+    from localllm.hub.resolve import kept_model
+    from localllm.offering import OnOffer
+
+    return OnOffer(
+        name=kept.name, quant=kept.quant, n_bytes=kept.n_bytes, read=lambda: kept_model(kept)
+    )
+
+
+def _text(meant: ModelName) -> str:
+    """What of a name the older doors read: a path, an address, a known name."""
+    match meant:
+        case PathName(path=path):
+            return path
+        case AddressName(address=address):
+            return address
+        case PlainName(name=name, quant=None):
+            return name
+        case PlainName(name=name, quant=quant):
+            return f"{name}:{quant}"
+    raise AssertionError(meant)

@@ -1,0 +1,135 @@
+"""What a repository on the Hub has for a name: which of its files are meant, and their headers.
+
+Composition only: files become offers in ``hub/offers.py``, headers are read by ``hub/remote.py``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from urllib.parse import quote
+
+from localllm.core.fetching import name_on_hub
+from localllm.core.text import printable
+from localllm.errors import NotFoundError
+from localllm.hub.client import HubClient
+from localllm.hub.http_refusals import UnreachableError
+from localllm.hub.listing_cache import remember, remembered
+from localllm.hub.names import RepoName
+from localllm.hub.offers import Offer, find_offer, no_such_offer, offer_at, offers_of
+from localllm.hub.remote import Reading, remote_model
+from localllm.hub.repo_files import RepoListing
+from localllm.offering import OnOffer
+from localllm.planning import Plannable
+
+_TELLING_BYTES = 1 << 20
+"""Less is over before a connection has come up to speed."""
+
+
+def meant_offers(listing: RepoListing, repo: RepoName, quant: str | None) -> tuple[Offer, ...]:
+    """Return what of a repository can be meant. Raises NotFoundError where there is nothing."""
+    offers = offers_of(listing.files, repo=listing.repo)
+    if repo.path is not None:
+        found = offer_at(offers, repo.path)
+        if found is None:
+            raise NotFoundError(
+                f"{listing.repo} has no model in a file {printable(repo.path[:100])}.",
+                hint="Its page lists the files under Files and versions.",
+            )
+        return (found,)
+    if quant is not None:
+        found = find_offer(offers.models, quant)
+        if found is None:
+            raise no_such_offer(offers, quant, listing.repo)
+        return (found,)
+    if not offers.models:
+        raise NotFoundError(
+            f"{listing.repo} has no model in GGUF files.",
+            hint="Repositories with them usually end in -GGUF.",
+        )
+    return offers.models
+
+
+class Repositories:
+    """The Hub, or the mirror that ``HF_ENDPOINT`` names."""
+
+    def __init__(
+        self,
+        *,
+        on_reading: Callable[[int, str | None], None],
+        on_note: Callable[[str], None],
+        environ: Mapping[str, str],
+    ) -> None:
+        """Ask nothing yet. ``on_reading`` hears of bytes of headers, and why nothing comes."""
+        self._client = HubClient(environ=environ)
+        self._on_reading, self._on_note, self._environ = on_reading, on_note, environ
+
+    def listing(self, repo: RepoName, *, to_run: bool) -> RepoListing:
+        """Return what a repository has; for a plan what it had, where the Hub cannot be asked.
+
+        Raises what ``HubClient.listing`` does.
+        """
+        endpoint = self._client.endpoint
+        try:
+            listing = self._client.listing(
+                repo.repo, repo.revision, on_wait=lambda reason: self._on_reading(0, reason)
+            )
+        except NotFoundError as refused:
+            cannot_ask = self._client.is_offline or isinstance(refused, UnreachableError)
+            kept = remembered(endpoint, repo.repo, repo.revision, self._environ)
+            if to_run or not cannot_ask or kept is None:
+                raise
+            self._on_note(f"What {repo.repo} has is as it was when it was last looked at.")
+            return kept
+        remember(endpoint, listing, self._environ)
+        return listing
+
+    def headers(self, listing: RepoListing) -> Headers:
+        """Return what reads the headers of a listing's models."""
+
+        def on_reading(reading: Reading) -> None:
+            self._on_reading(reading.n_bytes, reading.waiting_for)
+
+        return Headers(listing, self._client.endpoint, on_reading, self._environ)
+
+
+class Headers:
+    """The headers of one listing's models, by the address of the first part, and how fast they
+    came."""
+
+    def __init__(
+        self,
+        listing: RepoListing,
+        endpoint: str,
+        on_reading: Callable[[Reading], None],
+        environ: Mapping[str, str],
+    ) -> None:
+        """Read nothing yet. ``on_reading`` hears how each reading goes."""
+        self._listing, self._endpoint, self._on_reading = listing, endpoint, on_reading
+        self._environ = environ
+        self._n_bytes, self._seconds = 0, 0.0
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        """None where too little had to be read to tell."""
+        return self._n_bytes / self._seconds if self._n_bytes >= _TELLING_BYTES else None
+
+    def read(self, offer: Offer) -> Plannable:
+        """Return a model by its header. Raises what ``remote_model`` does."""
+        path = quote(offer.files[0].path)
+        address = f"{self._endpoint}/{self._listing.repo}/resolve/{self._listing.commit}/{path}"
+        began_s = time.monotonic()
+        model = remote_model(address, on_reading=self._on_reading, environ=self._environ)
+        self._n_bytes += model.n_fetched_bytes
+        self._seconds += time.monotonic() - began_s
+        return model
+
+
+def on_offer(listing: RepoListing, offer: Offer, headers: Headers) -> OnOffer:
+    """Return one model of a repository as something to choose from."""
+    return OnOffer(
+        name=name_on_hub(listing.repo, listing.revision, offer.quant),
+        quant=offer.quant,
+        n_bytes=offer.n_bytes,
+        read=lambda: headers.read(offer),
+    )

@@ -82,14 +82,12 @@ def _leftovers(hub: HubFacts) -> Iterator[Finding]:
         for kind, words in _WORDS.items()
         if any(file.kind == kind for file in idle)
     ]
-    resumes = any(file.kind == "partial" for file in idle)
-    more = "; the same download again goes on where it was" if resumes else ""
-    yield Finding(
-        level="warn",
-        topic="leftovers",
-        text=f"{'; '.join(told)}{more}",
-        fix="localllm prune",
-    )
+    text = "; ".join(told)
+    if all(file.kind == "partial" for file in idle):
+        more = "the same download again goes on where it was, localllm prune deletes it"
+        yield Finding(level="ok", topic="leftovers", text=f"{text}; {more}")
+    else:
+        yield Finding(level="warn", topic="leftovers", text=text, fix="localllm prune")
 
 
 def _told(words: tuple[str, str], files: Sequence[LeftoverFile]) -> str:

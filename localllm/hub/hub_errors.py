@@ -88,11 +88,11 @@ def refused_bytes(host: str, status: int, headers: Headers) -> Exception:
 
 def leads_elsewhere(wanted: Wanted, location: str) -> LocalLLMError:
     """Return the error for an endpoint that sends its questions on to a host that nobody named."""
-    origin = origin_of(location)
+    address = origin_of(location).address
     return LocalLLMError(
-        f"{wanted.endpoint} does not answer for {wanted.shown} and leads to {origin.host} instead.",
+        f"{wanted.endpoint} does not answer for {wanted.shown} and leads to {address} instead.",
         hint="localllm asks nobody but the endpoint: if you trust that server, set HF_ENDPOINT to"
-        f" {origin.scheme}://{origin.host}.",
+        f" {address}.",
     )
 
 

@@ -33,6 +33,13 @@ class Origin(NamedTuple):
     host: str
     port: int
 
+    @property
+    def address(self) -> str:
+        """``https://host``, with the port where it is not the usual one."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = 443 if self.scheme == "https" else 80
+        return f"{self.scheme}://{host}" + ("" if self.port == usual else f":{self.port}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:

@@ -69,9 +69,12 @@ def test_leftovers_are_told_with_their_sizes_and_what_removes_them() -> None:
     )
     assert finding.text == (
         "2 unfinished downloads, 3.00 GiB (u/r, v/s); 1 damaged file, 1.00 GiB (u/r);"
-        " 1 link to nothing; the same download again goes on where it was"
+        " 1 link to nothing"
     )
-    assert finding.fix == "localllm prune"
+    assert (finding.level, finding.fix) == ("warn", "localllm prune")
+    _, finding = found(leftovers=(left("partial", GiB),))
+    assert (finding.level, finding.fix) == ("ok", None)
+    assert "goes on where it was, localllm prune deletes it" in finding.text
     assert len(found(leftovers=(left("partial", GiB, in_use=True),))) == 1
 
 

@@ -99,6 +99,8 @@ class Removal:
     """What removing models deletes, and what stays because something else needs it."""
 
     models: tuple[KeptModel, ...]
+    root: Path
+    """Of the cache."""
     delete: tuple[Path, ...]
     """In the order of deletion: links, blobs, references, then folders that are empty by then."""
     freed_bytes: int

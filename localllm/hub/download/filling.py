@@ -22,7 +22,7 @@ def fill(
     n_resumed = None
 
     def check() -> None:
-        told.soon(phase="checking", n_done=part.n_hashed, waiting_for=None)
+        told.now(phase="checking", n_done=part.n_hashed, waiting_for=None)
 
     while True:
         part.catch_up(stop, check)
@@ -56,7 +56,7 @@ def _receive(part: Part, file: FileAtServer, tries: Tries, told: Told) -> None:
             for data in receiver.batches():
                 n_received += len(data)
                 part.write(data)
-                told.soon(n_done=part.n_hashed, n_received=n_received)
+                told.now(n_done=part.n_hashed, n_received=n_received)
         finally:
             tries.here(part.n_hashed)
             told.now(n_done=part.n_hashed, n_received=n_received)

@@ -52,9 +52,10 @@ def fetch_file(
 ) -> Path:
     """Fetch one file into the cache at ``root``; return where its revision has it.
 
-    Asks nobody where the file is here. ``tell`` hears how far it is, about 20 times a second;
-    ``note`` a sentence that a person should know, once. ``stop`` ends it within 0.2 s by Stopped.
-    Everything that came stays, and the next call goes on there.
+    Asks nobody where the file is here. ``tell`` hears how far it is, each time that something has
+    come, some thousand times a second at most; ``note`` a sentence that a person should know.
+    ``stop`` ends it within 0.2 s by Stopped. Everything that came stays, and the next call goes on
+    there.
 
     Raises what the client does for a file that may not be had, UnreachableError (exit 5) after too
     many tries, IntegrityError (7) for a file that is another than the listing said or whose bytes

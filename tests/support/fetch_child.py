@@ -31,6 +31,7 @@ from localllm.hub.client import HubClient
 from localllm.hub.download.many import fetch_files
 from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.wanted import WantedFile
+from localllm.hub.http_refusals import Transient
 
 CALLS = ("pwrite", "fsync", "rename", "replace", "chmod", "fchmod", "symlink", "link", "unlink")
 """Of ``os``: those that change what is on the disk. What ``open`` writes, ``strace`` sees."""
@@ -265,12 +266,13 @@ def _attend(text: str, control: int, output: int) -> None:
 
 
 def warm_up() -> None:
-    """Import what a download imports, so that the forks need not."""
-    import httpx2  # noqa: F401  # imported for those that are forked
-    import huggingface_hub
+    """Import what a download imports, so that the forks need not: nobody answers at this port."""
+    from huggingface_hub import hf_hub_download
 
-    assert huggingface_hub.hf_hub_download
-    HubClient(environ={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    assert callable(hf_hub_download)
+    client = HubClient(environ={"HF_ENDPOINT": "http://127.0.0.1:9"})
+    with contextlib.suppress(Transient, LocalLLMError):
+        client.metadata("user/model", "0" * 40, "model.gguf")
 
 
 if __name__ == "__main__":

@@ -235,8 +235,9 @@ def test_a_signal_at_any_moment(
     nursery: Nursery, hub: LoopbackHub, tmp_path: Path, number: signal.Signals, exit_code: int
 ) -> None:
     point = Point(hub, tmp_path)
-    moment = random.random() * 0.4 * len(BODY)
+    moment = random.random() * 0.9 * len(BODY)
     hub.rate = 2e6
+    hub.fault(Fault(where=point.name, cut="stall", after=len(BODY) - 1))  # it never ends by itself
     with nursery.begin(point.errand) as download:
         download.until(lambda told: told["files"][0]["n_done"] > moment)
         assert download.kill(number) == exit_code

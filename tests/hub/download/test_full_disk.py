@@ -16,7 +16,7 @@ from localllm.units import MiB
 from tests.support.fetch_child import Errand
 from tests.support.fetch_nursery import Download, Nursery, wanted_files
 from tests.support.inside import needs_namespaces
-from tests.support.loopback_hub import LoopbackHub, Zeros
+from tests.support.loopback_hub import Fault, LoopbackHub, Zeros
 
 REPO = "user/m"
 BODY = random.Random(7).randbytes(8 * MiB)
@@ -86,17 +86,19 @@ def test_a_disk_that_fills_up_half_way(
 ) -> None:
     root = disk.place / "b"
     errand = Errand(endpoint=hub.endpoint, root=str(root), files=(wanted,))
-    hub.rate = 20e6
+    hub.rate = 10e6
+    held = hub.fault(Fault(cut="stall", after=2 * MiB))
     with disk.nursery.begin(errand) as download:
-        download.until(lambda told: told["files"][0]["n_done"] > MiB)
+        download.until(lambda told: told["files"][0]["n_done"] > MiB // 2)
         filler = disk.fill()
         hub.rate = None
+        held.released.set()
         assert download.wait() == 1
     assert "No space left on device" in download.last["message"]
     assert download.last["hint"]
     folder = RepoFolder(root=disk.seen / "b", repo=REPO)
     n_kept = folder.part(SHA256).stat().st_size
-    assert MiB < n_kept < len(BODY)
+    assert MiB // 2 < n_kept < len(BODY)
     assert not folder.blob(SHA256).exists()
 
     still = disk.nursery.run(errand)

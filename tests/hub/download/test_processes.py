@@ -21,8 +21,8 @@ from tests.support.loopback_hub import Fault, LoopbackHub
 REPO = "user/m"
 BODY = random.Random(8).randbytes(2_000_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
-RATE = 6e6
-"""A third of a second for all of it."""
+SLOW = 1e6
+"""Two seconds for all of it: enough to see what each of them does."""
 
 
 @pytest.fixture(scope="module")
@@ -56,75 +56,61 @@ def assert_one_right_file(folder: RepoFolder, errand: Errand) -> None:
     assert [blob.name for blob in folder.blobs.iterdir()] == [SHA256]
 
 
-def is_fetching(told: dict[str, Any]) -> bool:
-    (file,) = told["files"]
-    return bool(file["phase"] == "fetching" and file["n_done"] > 200_000)
+def n_done_in(download: Download, *phases: str, above: int = 0) -> tuple[str, int]:
+    """Wait until a process tells of more bytes in one of these phases; which, and how many."""
 
+    def is_there(told: dict[str, Any]) -> bool:
+        (file,) = told["files"]
+        return bool(file["phase"] in phases and file["n_done"] > above)
 
-def is_elsewhere(told: dict[str, Any]) -> bool:
-    (file,) = told["files"]
-    return bool(file["phase"] == "elsewhere" and file["n_done"] > 200_000)
-
-
-def one_and_waiters(
-    stack: ExitStack, nursery: Nursery, errand: Errand, n_waiters: int
-) -> tuple[Download, list[Download]]:
-    """One that downloads already, and others that have seen it."""
-    downloader = stack.enter_context(nursery.begin(errand))
-    downloader.until(is_fetching)
-    waiters = [stack.enter_context(nursery.begin(errand)) for _ in range(n_waiters)]
-    for waiter in waiters:
-        waiter.until(is_elsewhere)
-    return downloader, waiters
-
-
-def seen_done(download: Download, phase: str) -> list[int]:
-    """What a process told as done while it was in a phase."""
-    files = [told["files"][0] for told in download.told if "files" in told]
-    return [file["n_done"] for file in files if file["phase"] == phase]
+    (file,) = download.until(is_there)["files"]
+    return file["phase"], file["n_done"]
 
 
 def test_one_downloads_and_the_others_see_how_far_it_is(
     nursery: Nursery, hub: LoopbackHub, errand: Errand, folder: RepoFolder
 ) -> None:
-    hub.rate = RATE / 2
+    hub.rate = SLOW
     with ExitStack() as stack:
         together = [stack.enter_context(nursery.begin(errand)) for _ in range(3)]
+        seen = [n_done_in(download, "fetching", "elsewhere") for download in together]
+        assert sorted(phase for phase, _ in seen) == ["elsewhere", "elsewhere", "fetching"]
+        for download, (phase, n_done) in zip(together, seen, strict=True):
+            n_done_in(download, phase, above=n_done + 100_000)
+        hub.rate = None
         assert [download.wait() for download in together] == [0, 0, 0]
     assert hub.ranges() == ["0-"]
-    waited = [done for download in together if (done := seen_done(download, "elsewhere"))]
-    assert len(waited) == 2
-    for done in waited:
-        assert done == sorted(done)
-        assert len(set(done)) >= 3
-        assert done[-1] > len(BODY) // 2
     assert_one_right_file(folder, errand)
 
 
 def test_when_the_downloader_is_killed_a_waiter_goes_on_at_its_last_byte(
     nursery: Nursery, hub: LoopbackHub, errand: Errand, folder: RepoFolder
 ) -> None:
-    hub.rate = RATE / 3  # slow enough that waiters see it
+    hub.rate = SLOW
     with ExitStack() as stack:
-        downloader, waiters = one_and_waiters(stack, nursery, errand, 2)
+        downloader = stack.enter_context(nursery.begin(errand))
+        n_done_in(downloader, "fetching")
+        waiters = [stack.enter_context(nursery.begin(errand)) for _ in range(2)]
+        n_seen = max(n_done_in(waiter, "elsewhere")[1] for waiter in waiters)
         downloader.kill()
         hub.rate = None
         assert [waiter.wait() for waiter in waiters] == [0, 0]
     first, second = hub.ranges()
+    n_kept = int(second.removesuffix("-"))
     assert first == "0-"
-    n_before = max(seen_done(downloader, "fetching"))
-    assert n_before <= int(second.removesuffix("-")) < len(BODY)
-    resumed = [waiter.told[-2]["files"][0]["n_resumed"] for waiter in waiters]
-    assert int(second.removesuffix("-")) in resumed
+    assert n_seen <= n_kept < len(BODY)
+    assert n_kept in [waiter.told[-2]["files"][0]["n_resumed"] for waiter in waiters]
     assert_one_right_file(folder, errand)
 
 
 def test_a_waiter_that_is_killed_is_not_missed(
     nursery: Nursery, hub: LoopbackHub, errand: Errand, folder: RepoFolder
 ) -> None:
-    hub.rate = RATE / 3  # slow enough that waiters see it
-    with ExitStack() as stack:
-        downloader, (waiter,) = one_and_waiters(stack, nursery, errand, 1)
+    hub.rate = SLOW
+    with nursery.begin(errand) as downloader, nursery.begin(errand) as waiter:
+        seen = [n_done_in(one, "fetching", "elsewhere")[0] for one in (downloader, waiter)]
+        if seen == ["elsewhere", "fetching"]:
+            downloader, waiter = waiter, downloader
         waiter.kill()
         hub.rate = None
         assert downloader.wait() == 0
@@ -137,7 +123,7 @@ def test_beside_huggingface_hub(
     nursery: Nursery, hub: LoopbackHub, errand: Errand, folder: RepoFolder, we_begin: bool
 ) -> None:
     theirs = replace(errand, by="huggingface_hub")
-    hub.rate = RATE
+    hub.rate = 6 * SLOW
     begun = threading.Event()
     hub.fault(Fault(then=begun.set))
     with ExitStack() as stack:
@@ -158,10 +144,13 @@ def test_where_locks_mean_nothing_no_file_is_wrong(
     folder: RepoFolder,
     locks: Literal["none", "own"],
 ) -> None:
-    hub.rate = 2 * RATE
+    hub.rate = SLOW
     with ExitStack() as stack:
         unlocked = replace(errand, locks=locks)
         together = [stack.enter_context(nursery.begin(unlocked)) for _ in range(3)]
+        for download in together:
+            n_done_in(download, "fetching")
+        hub.rate = None
         assert [download.wait() for download in together] == [0, 0, 0]
-    assert len(hub.gets()) > 1
+    assert len(hub.gets()) == 3
     assert_one_right_file(folder, errand)

@@ -197,10 +197,13 @@ def test_another_file_behind_the_new_link_is_refused(one: OneFetch) -> None:
 
 def test_a_branch_that_moves_half_way_moves_nothing(one: OneFetch) -> None:
     wanted = one.wanted()
+
+    def move() -> None:
+        one.hub.update_repo(REPO, {NAME: b"new"})
+        one.hub.expire_links()
+
     one.hub.fault(Fault(cut="fin", after=HALF))
-    one.hub.fault(
-        Fault(then=lambda: (one.hub.update_repo(REPO, {NAME: b"new"}), one.hub.expire_links()))
-    )
+    one.hub.fault(Fault(then=move))
     assert one.fetch(wanted).read_bytes() == BODY
     assert one.hub.sha256(REPO, NAME) != ETAG
 

@@ -19,7 +19,7 @@ from localllm.core.text import printable
 from localllm.errors import AccessError, LocalLLMError, NotFoundError, UsageError
 from localllm.hub.names import AddressName, ModelName, PathName, PlainName, RepoName, ToolName
 from localllm.hub.remote_url import is_offline
-from localllm.planning import Plannable
+from localllm.planning import Plannable, check_quant
 
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
@@ -72,7 +72,9 @@ class Finder:
         if isinstance(meant, PathName | AddressName):
             from localllm.hub.resolve import resolve
 
-            return self._as_it_is(name, resolve(_text(meant), self._environ), policy)
+            model = resolve(_text(meant), self._environ)
+            check_quant(model.spec, policy)
+            return self._as_it_is(name, model, policy)
         if not fresh and (decided := self._kept(meant, wished)) is not None:
             return decided
         return self._on_hub(name, meant, wished, to_run=True)
@@ -193,9 +195,9 @@ class Finder:
 
         candidates = repo_candidates(meant, self._environ)
         if not candidates:
-            from localllm.hub.name_errors import unknown
+            from localllm.hub.name_errors import not_here
 
-            raise unknown(name)
+            raise not_here(name, meant, self._environ)
         if to_run and is_offline(self._environ):
             raise NotFoundError(
                 f"{printable(name)} is not here, and there is to be no network (--offline or"

@@ -109,7 +109,7 @@ class Planner:
         the formulas'. Raises UsageError for wishes that contradict each other, EngineError (exit 6)
         where the exact basis was insisted on and llama.cpp cannot be asked.
         """
-        _check_quant(model.spec, policy)
+        check_quant(model.spec, policy)
         make = functools.partial(make_plan, calibration=calibration)
         made = self._certain(model, hardware, policy, make) if to_run else None
         made = made or self._plan(model, hardware, policy, make)
@@ -255,7 +255,7 @@ def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
     )
 
 
-def _check_quant(model: ModelSpec, policy: Policy) -> None:
+def check_quant(model: ModelSpec, policy: Policy) -> None:
     """Raise UsageError where a quantisation was asked for and the model at hand is in another."""
     if policy.quant is None:
         return

@@ -13,14 +13,19 @@ from localllm.core.fetching import name_on_hub
 from localllm.core.text import printable
 from localllm.errors import NotFoundError
 from localllm.hub.client import HubClient
+from localllm.hub.download.patience import FetchPatience
 from localllm.hub.http_refusals import UnreachableError
 from localllm.hub.listing_cache import remember, remembered
+from localllm.hub.name_errors import known_instead
 from localllm.hub.names import RepoName
 from localllm.hub.offers import Offer, find_offer, no_such_offer, offer_at, offers_of
 from localllm.hub.remote import Reading, remote_model
 from localllm.hub.repo_files import RepoListing
 from localllm.offering import OnOffer
 from localllm.planning import Plannable
+
+_PATIENCE = FetchPatience(n_tries=4)
+"""A person waits for the answer before anything is downloaded."""
 
 _TELLING_BYTES = 1 << 20
 """Less is over before a connection has come up to speed."""
@@ -45,7 +50,7 @@ def meant_offers(listing: RepoListing, repo: RepoName, quant: str | None) -> tup
     if not offers.models:
         raise NotFoundError(
             f"{listing.repo} has no model in GGUF files.",
-            hint="Repositories with them usually end in -GGUF.",
+            hint=known_instead(listing.repo) or "Repositories with them usually end in -GGUF.",
         )
     return offers.models
 
@@ -72,7 +77,10 @@ class Repositories:
         endpoint = self._client.endpoint
         try:
             listing = self._client.listing(
-                repo.repo, repo.revision, on_wait=lambda reason: self._on_reading(0, reason)
+                repo.repo,
+                repo.revision,
+                patience=_PATIENCE,
+                on_wait=lambda reason: self._on_reading(0, reason),
             )
         except NotFoundError as refused:
             cannot_ask = self._client.is_offline or isinstance(refused, UnreachableError)

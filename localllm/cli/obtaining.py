@@ -44,7 +44,7 @@ def obtain(
     from localllm.session import local_file
 
     model = local_file(name)
-    if model is not None and not policy.states_a_wish and policy.quant is None:
+    if model is not None and not policy.states_a_wish:
         return Obtained(model=model, name=reference(name), policy=policy, asked=policy)
     decided = look(session, name, policy)
     tell_choice(decided)

@@ -29,8 +29,28 @@ def not_here(name: str, meant: ModelName, environ: Mapping[str, str]) -> NotFoun
             hint="Download it and pass its path. `localllm plan` needs its address only.",
         )
     if isinstance(meant, PlainName) and not repo_candidates(meant, environ):
-        return unknown(name)
+        return _without_repository(shown, meant) or unknown(name)
     return NotFoundError(f"{shown} is not here.", hint=f"`localllm pull {shown}` downloads it.")
+
+
+def known_instead(repo: str) -> str | None:
+    """Return a hint with the known models that a repository without GGUF files may be of."""
+    from localllm.hub.sources import names_like
+
+    near = names_like(_last_part(repo))
+    return f"Did you mean {listed(near)}?" if near else None
+
+
+def _without_repository(shown: str, meant: PlainName) -> NotFoundError | None:
+    """The error for a model whose shape is known, and no repository; None for any other name."""
+    from localllm.hub.sources import repositories_of
+
+    if repositories_of(meant.name) is None:
+        return None
+    return NotFoundError(
+        f"{shown} is known, but no repository with its GGUF files is.",
+        hint="Name one, as user/repo:Q4_K_M. `localllm plan` needs no file.",
+    )
 
 
 def unknown(name: str) -> NotFoundError:

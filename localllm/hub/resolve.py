@@ -159,9 +159,9 @@ def resolve_for_plan(
 
     known = known_model(name)
     if known is None:
-        from localllm.hub.name_errors import unknown
+        from localllm.hub.name_errors import not_here
 
-        raise unknown(name)
+        raise not_here(name, meaning_of(name), os.environ)
     return known
 
 

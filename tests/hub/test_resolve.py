@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from localllm.errors import GGUFError, LocalLLMError, NotFoundError, UsageError
 from localllm.hub.remote import Reading
+from localllm.hub.name_errors import known_instead
 from localllm.hub.resolve import content_id, resolve, resolve_for_plan
 from tests.support.gguf_maker import make_model
 from tests.support.gguf_writer import string
@@ -70,30 +72,27 @@ def test_nearly_demo_offers_demo(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["bartowski/Some-Model-9B-GGUF", "hf.co/user/repo:Q4_K_M", "user/repo"]
 )
-def test_a_name_of_the_hub_says_that_it_is_not_supported_yet(
+def test_a_name_of_the_hub_is_looked_for_here_and_says_what_downloads_it(
     name: str, ask: Callable[[str], object]
 ) -> None:
-    with pytest.raises(NotFoundError, match="does not look for names on the Hub yet") as caught:
+    with pytest.raises(NotFoundError, match=re.escape(f"{name} is not here")) as caught:
         ask(name)
     assert caught.value.exit_code == 5
-    assert name in caught.value.message
+    assert f"`localllm pull {name}`" in str(caught.value.hint)
 
 
-def test_a_known_name_can_be_planned_and_not_run() -> None:
+def test_a_known_name_can_be_planned_and_says_what_downloads_it() -> None:
     model = resolve_for_plan("llama-3-8b:Q5_K_M")
     assert model.recorded and model.spec.quant == "Q5_K_M"
     assert resolve_for_plan("Meta-Llama-3-8B-Instruct").spec.n_layer == 32
-    with pytest.raises(NotFoundError, match="its files are not here") as caught:
+    with pytest.raises(NotFoundError, match="is not here") as caught:
         resolve("llama-3-8b:Q5_K_M")
-    assert "`localllm plan llama-3-8b:Q5_K_M`" in str(caught.value.hint)
+    assert "`localllm pull llama-3-8b:Q5_K_M`" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("ask", [resolve, resolve_for_plan])
-def test_a_known_name_in_an_unknown_quantisation_offers_those_there_are(
-    ask: Callable[[str], object],
-) -> None:
+def test_a_shape_in_an_unknown_quantisation_offers_those_there_are() -> None:
     with pytest.raises(UsageError) as caught:
-        ask("llama-3-8b:Q9_Z")
+        resolve_for_plan("llama-3-8b:Q9_Z")
     assert "Q4_K_M" in str(caught.value.hint)
 
 
@@ -128,7 +127,7 @@ def test_an_address_can_be_planned_and_not_run(
     assert model.spec.layers == resolve_for_plan(str(toy_model)).spec.layers
     assert told and not model.recorded
     assert resolve_for_plan(url).spec == model.spec
-    with pytest.raises(NotFoundError, match=r"toy\.gguf is not downloaded") as caught:
+    with pytest.raises(NotFoundError, match=r"toy\.gguf is not on the Hub") as caught:
         resolve(url + "?sig=secret")
     assert caught.value.exit_code == 5 and "secret" not in caught.value.message
 
@@ -211,11 +210,11 @@ def test_a_closed_folder_is_a_typed_error(tmp_path: Path) -> None:
         resolve(str(closed / "model.gguf"))
 
 
-@pytest.mark.parametrize("name", ["meta-llama/Meta-Llama-3-8B", "bartowski/Llama-3-8B-GGUF:Q4_K_M"])
-def test_a_name_on_the_hub_is_answered_with_a_known_one_that_is_like_it(name: str) -> None:
-    with pytest.raises(NotFoundError) as caught:
-        resolve_for_plan(name)
-    assert "llama-3-8b" in (caught.value.hint or "")
+@pytest.mark.parametrize("repo", ["meta-llama/Meta-Llama-3-8B", "bartowski/Llama-3-8B-GGUF"])
+def test_a_repository_without_models_is_answered_with_a_known_name_that_is_like_it(
+    repo: str,
+) -> None:
+    assert "llama-3-8b" in (known_instead(repo) or "")
 
 
 @pytest.mark.parametrize("name", ["ftp://x/y.gguf", "s3://bucket/model.gguf"])

@@ -29,8 +29,8 @@ from localllm.core.policy import Policy
 from localllm.errors import DoesNotFitError, UsageError
 
 if TYPE_CHECKING:
-    from localllm.planning import Plannable
     from localllm.core.comparison import Entry, Machine
+    from localllm.planning import Plannable
 
 DEFAULT_MACHINES = (
     "desktop-ddr5",

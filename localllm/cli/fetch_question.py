@@ -7,9 +7,7 @@ import sys
 import click
 
 from localllm.cli.fetch_words import left_words
-from localllm.cli.output import note
 from localllm.core.fetching import time_left_s
-from localllm.core.text import printable
 from localllm.units import format_bytes, format_transfer
 
 ASKED_ABOVE_BYTES = 10 * 10**9
@@ -30,14 +28,7 @@ def cost_words(n_bytes: int, *, free_bytes: int | None, bytes_per_s: float | Non
     return ", ".join(words)
 
 
-def ask_to_fetch(
-    name: str,
-    n_bytes: int,
-    *,
-    free_bytes: int | None,
-    bytes_per_s: float | None = None,
-    sure: bool = False,
-) -> bool:
+def agrees_to_fetch(n_bytes: int, *, sure: bool = False) -> bool:
     """Ask once whether to download ``n_bytes``, without what is here; return the answer.
 
     Without a question the answer is yes: for less than 10 GB, with ``sure`` (``--yes``), and where
@@ -45,6 +36,4 @@ def ask_to_fetch(
     """
     if n_bytes <= ASKED_ABOVE_BYTES or sure or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return True
-    cost = cost_words(n_bytes, free_bytes=free_bytes, bytes_per_s=bytes_per_s)
-    note(f"{printable(name)}: {cost}.")
     return click.confirm("Download?", default=False, err=True)

@@ -110,10 +110,11 @@ def choice_line(decided: Decided) -> str | None:
     """Return that line; None where there was nothing to choose between."""
     if decided.choice is None or decided.runner_up is None:
         return None
-    from localllm.core.choice_words import runner_up
+    from localllm.core.choice_words import taken
 
-    words = [decided.choice.reason, decided.choice.unmet, runner_up(decided.runner_up)]
-    return " ".join(each for each in words if each)
+    choice = decided.choice
+    words = taken(choice.best, decided.runner_up) if choice.best.fits else choice.reason
+    return words if choice.unmet is None else f"{words} {choice.unmet}"
 
 
 def check_plan(session: Session, decided: Decided) -> None:
@@ -135,19 +136,18 @@ def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> L
     Raises what ``Session.fetch`` does, LocalLLMError (exit 1) where the person said no, and
     KeyboardInterrupt where they stopped it: what came is kept, and ``command`` continues.
     """
-    from localllm.cli.fetch_question import ask_to_fetch
+    from localllm.cli.fetch_question import agrees_to_fetch, cost_words
     from localllm.cli.fetch_view import FetchView
+    from localllm.cli.output import note
+    from localllm.core.text import printable
     from localllm.errors import LocalLLMError
     from localllm.fetching import Fetched
 
-    agreed = ask_to_fetch(
-        wanted.name,
-        wanted.left_bytes,
-        free_bytes=wanted.free_bytes,
-        bytes_per_s=wanted.bytes_per_s,
-        sure=yes,
+    cost = cost_words(
+        wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
     )
-    if not agreed:
+    note(f"{printable(wanted.name)}: {cost}.")
+    if not agrees_to_fetch(wanted.left_bytes, sure=yes):
         raise LocalLLMError("Nothing was downloaded.", hint=f"Another time: {command}.")
     with FetchView(wanted.name) as view:
         try:

@@ -51,13 +51,16 @@ def reason(best: Option, policy: Policy, *, better: Other | None, only_quant: bo
     return f"{words}."
 
 
-def runner_up(other: Option) -> str:
-    """Return a sentence: what comes next to what was taken, by the estimate."""
-    size = format_bytes(other.model.file_bytes)
-    if not other.fits:
-        return f"Nothing else on offer fits: {label(other.policy)} ({size}) comes next."
-    rate = f"{format_rate(other.tok_s)} tok/s estimated"
-    return f"Next best: {label(other.policy)} ({size}, {rate})."
+def taken(best: Option, other: Option) -> str:
+    """Return one line: what was taken, and what comes next to it, by the estimates."""
+    return f"{_with_figures(best)} is taken; next best is {_with_figures(other)}."
+
+
+def _with_figures(option: Option) -> str:
+    size = format_bytes(option.model.file_bytes)
+    if not option.fits:
+        return f"{label(option.policy)} ({size}, does not fit)"
+    return f"{label(option.policy)} ({size}, {format_rate(option.tok_s)} tok/s est.)"
 
 
 def _why_this_cache(best: Option, policy: Policy) -> str:

@@ -22,7 +22,7 @@ _VENDOR = re.compile(
 )
 """Whose model it is, as some write it before the name; the second row is bartowski's habit."""
 _FORM = re.compile(r"[-_. ](hf|gguf)$")
-_TUNED = re.compile(r"[-_. ](instruct|it|chat)$")
+_TUNED = re.compile(r"[-_. ](instruct|it|chat)(?=[-_. ]|$)")
 _BASE = re.compile(r"[-_. ]base$")
 _SEPARATORS = re.compile(r"(?<!\d)[-_:. /]+|[-_:. /]+(?!\d)")
 """What may be left out: all but what stands between two digits, or a 34b would be a 3-4b."""

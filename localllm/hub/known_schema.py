@@ -19,8 +19,9 @@ architecture. Keys that nobody knows are refused, so that a slip does not become
     title = "Llama 3 8B"
     source = "https://..."                the published configuration
     aliases = ["llama3"]                  other names of the same weights
-    gguf = ["user/repo"]                  repositories with its GGUF files, the first one first
+    gguf = ["user/repo"]                  repositories with its GGUF files, in the order to try
     variants."llama-3-8b-base" = []       other weights of the same shape, and their repositories
+    variants."base" = "llama-3-8b-base"   another name of a variant
     tuned = false                         the weights are a base model's: not to be talked to
     like = "llama-3-70b"                  figures of another model of this file, where not given
     n_layer = 32                          hyperparameters, by llama.cpp's names
@@ -154,9 +155,7 @@ def read_recorded(folder: Path, file_name: str, name: str) -> Recorded:
         read_in=facts["read_in"],
         repo=given.get("repo"),
         gguf=_repos(where, given.get("gguf", [])),
-        variants={
-            variant: _repos(where, repos) for variant, repos in given.get("variants", {}).items()
-        },
+        variants=_variants(where, given.get("variants", {})),
         is_tuned=given.get("tuned", True),
         arch=table["arch"],
         hparams=hparams,
@@ -169,6 +168,14 @@ def read_recorded(folder: Path, file_name: str, name: str) -> Recorded:
         vocabulary_bytes=facts["vocabulary_bytes"],
         default_quant=facts["default_quant"] or "Q4_K_M",
     )
+
+
+def _variants(where: str, given: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Other weights and their repositories, those under a second name as well."""
+    return {
+        name: _repos(where, given.get(value) if isinstance(value, str) else value)
+        for name, value in given.items()
+    }
 
 
 def _repos(where: str, repos: Any) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Where the files of a model are on the Hub: a name -> the repositories to try, in order.
 
-A name is never led to other weights than its own: a base model, a thinking one or a later release
-has repositories of its own in its family's file, or none that are known.
+A plain name means the model that answers (``llama-3-8b`` is the instruct model). No name is led to
+other weights than its own: a base model, a thinking one or a later release has repositories of its
+own in its family's file, or none that are known.
 """
 
 from __future__ import annotations
@@ -98,9 +99,8 @@ def names_like(
 
 def _weights(name: str, found: Known, facts: Recorded) -> tuple[str, tuple[str, ...]]:
     """Whose weights a name means, and where they are."""
-    if found.variant is not None:
-        if not found.words:
-            return found.variant, facts.variants[found.variant]
-    elif found.words <= {"tuned" if facts.is_tuned else "base"}:
-        return facts.name, facts.gguf
+    own = found.variant or facts.name
+    is_tuned = facts.is_tuned if found.variant is None else not own.endswith("-base")
+    if found.words <= {"tuned" if is_tuned else "base"}:
+        return own, facts.gguf if found.variant is None else facts.variants[own]
     return name.strip(), ()

@@ -167,6 +167,8 @@ def write_family(folder: Path, model: str, table: str = "") -> None:
         ('n_layer = 4\npattern = { text = "MM-M", M = "a" }', "4 blocks of 4"),
         ('like = "n"', "must be like a model"),
         ('n_layer = 4\naliases = "x"', "aliases must be a list"),
+        ("n_layer = 4\ngguf = [1]", "repositories must be a list"),
+        ('n_layer = 4\nvariants."a" = "b"', "repositories must be a list"),
     ],
 )
 def test_a_slip_in_a_family_is_refused(tmp_path: Path, model: str, complaint: str) -> None:

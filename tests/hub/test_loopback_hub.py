@@ -339,3 +339,27 @@ def test_raw_entries_are_listed_as_they_stand(hub: LoopbackHub) -> None:
     hub.add_repo("user/bad", {"m.gguf": b"x"}, raw_entries=[{"rfilename": "../../x", "size": -1}])
     listed = json.loads(ask(f"{hub.endpoint}/api/models/user/bad?blobs=true").body)
     assert listed["siblings"][-1] == {"rfilename": "../../x", "size": -1}
+
+
+def test_a_xet_file_says_so_and_has_its_ordinary_bytes(hub: LoopbackHub) -> None:
+    hub.add_repo("user/repo", {"m.gguf": BODY}, xet=True)
+    got = ask(f"{hub.endpoint}/user/repo/resolve/main/m.gguf", method="HEAD")
+    assert len(got.headers["x-xet-hash"]) == 64
+    assert got.headers["link"].endswith('>; rel="xet-auth"')
+    assert ask(got.headers["location"]).body == BODY
+
+
+def test_the_cdn_names_a_file_unless_told_not_to(hub: LoopbackHub) -> None:
+    assert 'filename="m.gguf"' in ask(link(hub)).headers["content-disposition"]
+    hub.names_files = False
+    assert "content-disposition" not in ask(link(hub)).headers
+
+
+def test_all_is_well_again_after_healing(hub: LoopbackHub) -> None:
+    hub.rate = 1.0
+    hub.fault(Fault(status=503, times=-1))
+    assert ask(link(hub)).status == 503
+    hub.heal()
+    hub.forget()
+    assert ask(link(hub)).body == BODY
+    assert [(one.origin, one.method) for one in hub.requests] == [("hub", "HEAD"), ("cdn", "GET")]

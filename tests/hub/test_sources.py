@@ -30,7 +30,7 @@ def source(name: str) -> KnownSource:
 
 def variants() -> dict[str, str]:
     """All other weights, and the model whose shape they have."""
-    found = {}
+    found: dict[str, str] = {}
     for name in known_names():
         known = find_known(name)
         assert known is not None

@@ -1,10 +1,10 @@
 """The growing file of one content: what is in it, what is added, and whether it is right.
 
 Bytes are put at their own place and never behind the size that the file will have, so whatever an
-earlier run left, and whoever left it, the file is what its hash says or it is set aside. Nothing is
-flushed on the way: ext4, XFS and btrfs give a file no length that its data has not reached, so a
-power cut takes what the kernel had not written yet (half a minute, as Linux is set up) and the rest
-goes on. Where a file system does otherwise, the hash finds it out, and all is fetched again.
+earlier run left, and whoever left it, the file is what its hash says or it is set aside. The disk
+begins to write while the rest comes: the wait at the end is short, and a power cut takes little.
+ext4, XFS and btrfs give a file no length that its data has not reached; where another does, the
+hash finds it out, and all is fetched again.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from typing import Self
 from localllm.hub.background import Stopped
 from localllm.hub.download.disk_errors import disk_error
 from localllm.hub.download.threads import awaited
+from localllm.hub.download.writeback import begin_writing
 from localllm.units import MiB
 
 KEPT = "What came is kept."
+BEGIN_BYTES = 32 * MiB
+"""Written between two hints to the disk: 1 GiB from loopback then waits 0.01 s at its end, without
+them 0.5 s (five in turns, virtual disk, ext4); a slow disk far longer."""
 _READ_BYTES = MiB
 _SHA256_DIGITS = 64
 _NO_FSYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
@@ -91,7 +95,7 @@ class Part:
 
     def restart(self) -> None:
         """Begin to write and to hash at the first byte; what is there stays until written over."""
-        self._n_hashed = 0
+        self._n_hashed = self._n_begun = 0
         if len(self._etag) == _SHA256_DIGITS:
             self._hash = hashlib.sha256()
         else:  # git hashes a header along: kind and size of the object
@@ -136,6 +140,10 @@ class Part:
             left = left[n_written:]
         self._hash.update(data)
         self._n_hashed += len(data)
+        n_new = self._n_hashed - self._n_begun
+        if n_new >= BEGIN_BYTES:
+            begin_writing(self._descriptor, self._n_begun, n_new)
+            self._n_begun = self._n_hashed
 
     def sync(self, stop: threading.Event) -> None:
         """Wait until the disk has it. Raises Stopped, and LocalLLMError where the disk fails.

@@ -22,11 +22,19 @@ def complete_model(
 def complete_plannable(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer what ``complete_model`` does, and the models whose shapes are recorded."""
+    """Offer what ``complete_model`` does, the models that are here, and those that are known."""
     return [
         *complete_model(ctx, parameter, incomplete),
+        *complete_kept(ctx, parameter, incomplete),
         *complete_known(ctx, parameter, incomplete),
     ]
+
+
+def complete_kept(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the models that were fetched here."""
+    return items(name for name in _kept() if name.startswith(incomplete))
 
 
 def complete_known(
@@ -53,6 +61,17 @@ def items(names: Iterable[str]) -> list[CompletionItem]:
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(name) for name in names]
+
+
+def _kept() -> tuple[str, ...]:
+    """What the shared cache holds; nothing where it cannot be read."""
+    from localllm.errors import LocalLLMError
+    from localllm.keeping import kept_names
+
+    try:
+        return kept_names()
+    except (LocalLLMError, OSError):
+        return ()
 
 
 def _paths(incomplete: str, suffix: str) -> list[str]:

@@ -11,6 +11,7 @@ from typing import ClassVar
 import click
 from click.shell_completion import (
     BashComplete,
+    CompletionItem,
     FishComplete,
     ShellComplete,
     ZshComplete,
@@ -27,6 +28,31 @@ VARIABLE = "_LOCALLLM_COMPLETE"
 
 
 class _Bash(BashComplete):
+    """bash takes the colon of ``user/repo:Q4_K_M`` for a word of its own, and puts an answer behind
+    it: so words are joined again, and what stands before the colon is left out of the answer.
+    """
+
+    _typed = ""
+    """What of the last word bash keeps as it is."""
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words before the last one, and that one, with their colons."""
+        args, incomplete = super().get_completion_args()
+        words: list[str] = []
+        for word in (*args, incomplete):
+            if words and (word == ":" or words[-1].endswith(":")) and ":" in (*args, incomplete):
+                words[-1] += word
+            else:
+                words.append(word)
+        *args, last = words
+        if ":" in last and last != incomplete:
+            self._typed = last[: last.rindex(":") + 1]
+        return args, last
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return one answer, without what bash keeps."""
+        return f"{item.type},{item.value.removeprefix(self._typed)}"
+
     source_template: ClassVar[str] = BashComplete.source_template.replace(
         "            COMPREPLY+=($value)\n",
         '            COMPREPLY+=("$value")\n            [[ $value == */ ]] && compopt -o nospace\n',

@@ -94,12 +94,12 @@ class FetchView:
         if not n_received and not self._checked:
             self._say(f"{self._name} was here: {whole}")
             return
-        words = f"{whole} in {format_duration(seconds)}"
+        text = f"{whole} in {format_duration(seconds)}"
         if n_received and seconds > 0:
-            words += f" ({format_transfer(n_received / seconds)})"
-        if last.n_resumed and n_received:
-            words += f", {format_bytes(last.n_resumed)} of it were here"
-        self._say(f"{'fetched' if n_received else 'checked'} {self._name}: {words}, {how}")
+            text += f" ({format_transfer(n_received / seconds)})"
+        if n_received and (n_here := words.here_bytes(last)):
+            text += f", {format_bytes(n_here)} of it were here"
+        self._say(f"{'fetched' if n_received else 'checked'} {self._name}: {text}, {how}")
 
     def interrupted(self, command: str) -> None:
         """Say what is kept and which command continues."""

@@ -33,6 +33,14 @@ def mode_of(progress: FetchProgress) -> Mode:
     return "waiting" if progress.waiting_for else "fetching"
 
 
+def here_bytes(progress: FetchProgress) -> int:
+    """Return what this run did not have to fetch: parts of files, and whole ones."""
+    return sum(
+        file.n_bytes if file.phase == "done" and not file.n_received else file.n_resumed
+        for file in progress.files
+    )
+
+
 def live_line(
     name: str,
     progress: FetchProgress,
@@ -106,8 +114,8 @@ def extras(progress: FetchProgress) -> list[str]:
     if len(progress.files) > 1:
         n_done = sum(file.phase == "done" for file in progress.files)
         words.append(f"{n_done} of {len(progress.files)} files")
-    if progress.n_resumed:
-        words.append(f"{format_bytes(progress.n_resumed)} were here")
+    if n_here := here_bytes(progress):
+        words.append(f"{format_bytes(n_here)} were here")
     return words
 
 
@@ -130,7 +138,7 @@ def bar(progress: FetchProgress, width: int, *, unicode: bool) -> str:
     """
     n_bytes = max(progress.n_bytes, 1)
     done = min(progress.n_done, n_bytes) * width // n_bytes
-    here = min(progress.n_resumed * width // n_bytes, done)
+    here = min(here_bytes(progress) * width // n_bytes, done)
     old, new, missing = ("▓", "█", "░") if unicode else ("=", "#", ".")
     return old * here + new * (done - here) + missing * (width - done)
 

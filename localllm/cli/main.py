@@ -70,6 +70,36 @@ COMMANDS = {
         attribute="bench",
         summary="Measure a model's speed as llama-bench does.",
     ),
+    "pull": LazyCommand(
+        module="localllm.cli.pull",
+        attribute="pull",
+        summary="Fetch a model and verify it, without running it.",
+    ),
+    "list": LazyCommand(
+        module="localllm.cli.kept.list",
+        attribute="list_command",
+        summary="List the models that are here, and how each would run.",
+    ),
+    "show": LazyCommand(
+        module="localllm.cli.kept.show",
+        attribute="show",
+        summary="Show what a model is: shape, licence, tensor types, template.",
+    ),
+    "rm": LazyCommand(
+        module="localllm.cli.kept.remove",
+        attribute="remove",
+        summary="Delete models that were fetched here.",
+    ),
+    "verify": LazyCommand(
+        module="localllm.cli.kept.verify",
+        attribute="verify",
+        summary="Check that files are what they should be, by their hashes.",
+    ),
+    "prune": LazyCommand(
+        module="localllm.cli.kept.prune",
+        attribute="prune",
+        summary="Delete what downloads left over in the cache.",
+    ),
     "history": LazyCommand(
         module="localllm.cli.history",
         attribute="history",
@@ -93,6 +123,10 @@ COMMANDS = {
 }
 
 
+ALIASES = {"ls": "list", "remove": "rm"}
+"""Other names that work, and that no list shows."""
+
+
 class LazyGroup(click.Group):
     """A group that lists its commands from a table and imports the one that is called."""
 
@@ -102,7 +136,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command, or return None for an unknown name."""
-        lazy = COMMANDS.get(cmd_name)
+        lazy = COMMANDS.get(ALIASES.get(cmd_name, cmd_name))
         if lazy is None:
             return None
         command = getattr(importlib.import_module(lazy.module), lazy.attribute)
@@ -135,11 +169,13 @@ class LazyGroup(click.Group):
 Examples:
   localllm chat demo
   localllm chat demo -p "Which command shows the plan?"
+  localllm chat llama-3-8b
   localllm plan model.gguf --ctx 32k --kv q8_0
   localllm plan model.gguf --hardware rtx-4090
   localllm bench model.gguf --json
 
-A model is a path to a .gguf file (of a split file, its first part), or demo, a small
+A model is a known name (llama-3-8b, llama-3-8b:Q5_K_M), a repository on the Hub
+(user/repo:Q4_K_M), a path to a .gguf file (of a split file, its first part), or demo, a small
 model that comes with localllm. With --json a command prints a document for scripts.
 """,
 )

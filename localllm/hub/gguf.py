@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 _O_BINARY = getattr(os, "O_BINARY", 0)
+_O_NOATIME = getattr(os, "O_NOATIME", 0)
+"""Linux: to look at a model is not to use it, and its last use is told by when it was read."""
 
 
 def read_header(path: Path) -> GGUFHeader:
@@ -87,7 +89,7 @@ def open_file(path: Path) -> BinaryIO:
     name = printable(str(path))
     try:
         # a named pipe without a writer would wait for ever; on a plain file the flag does nothing
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _O_BINARY)
+        descriptor = _open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _O_BINARY)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(
             f"There is no file {name}.", hint="Check the path; `demo` is always there to try."
@@ -111,6 +113,13 @@ def open_file(path: Path) -> BinaryIO:
             raise directory_error(path)
         raise UsageError(f"{name} is not a file but a device or a pipe.", hint="Pass a .gguf file.")
     return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def _open(path: Path, flags: int) -> int:
+    if _O_NOATIME:
+        with suppress(PermissionError):  # the file of somebody else
+            return os.open(path, flags | _O_NOATIME)
+    return os.open(path, flags)
 
 
 def directory_error(path: Path) -> UsageError:

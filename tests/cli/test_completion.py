@@ -23,7 +23,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 
 
-def offered(folder: Path, *words: str) -> list[str]:
+def offered(folder: Path, *words: str, **variables: str) -> list[str]:
     """What bash would offer for the last word, and the options that it is told to set."""
     scripts = folder / "bin"
     scripts.mkdir(exist_ok=True)
@@ -38,7 +38,7 @@ def offered(folder: Path, *words: str) -> list[str]:
         text=True,
         check=True,
         cwd=folder,
-        env=os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}"},
+        env=os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}"} | variables,
     )
     assert done.stderr == ""
     return [line for line in done.stdout.splitlines() if line]
@@ -61,13 +61,32 @@ def test_bash_walks_into_folders_without_a_space(tmp_path: Path) -> None:
     (tmp_path / "models" / "a model.gguf").touch()
     assert offered(tmp_path, "plan", "mo") == ["OPTION -o nospace", "models/"]
     assert offered(tmp_path, "plan", "models/") == ["models/a model.gguf"]
-    assert offered(tmp_path, "chat", "de") == ["demo"]
+    assert offered(tmp_path, "chat", "dem") == ["demo"]
 
 
 @needs_bash
 def test_bash_offers_known_models_where_they_can_be_planned(tmp_path: Path) -> None:
     assert "llama-3-70b" in offered(tmp_path, "plan", "llama-3")
-    assert "llama-3-70b" not in offered(tmp_path, "chat", "llama-3")
+    assert "llama-3-70b" in offered(tmp_path, "chat", "llama-3")
+
+
+@needs_bash
+def test_bash_offers_what_is_here_and_goes_on_behind_its_colon(tmp_path: Path) -> None:
+    """bash itself splits at a colon, and replaces what stands behind it; where it does not, all."""
+    folder = tmp_path / "hf" / "hub" / "models--maker--Toy-GGUF"
+    snapshot = folder / "snapshots" / ("1" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(snapshot.name)
+    for quant in ("Q4_K_M", "Q8_0"):
+        (snapshot / f"Toy-{quant}.gguf").write_bytes(b"x")
+    home = str(tmp_path / "hf")
+    both = ["maker/Toy-GGUF:Q4_K_M", "maker/Toy-GGUF:Q8_0"]
+    for command in ("chat", "show", "rm", "verify"):
+        assert offered(tmp_path, command, "maker/", HF_HOME=home) == both
+    assert offered(tmp_path, "chat", "maker/Toy-GGUF", ":", HF_HOME=home) == ["Q4_K_M", "Q8_0"]
+    assert offered(tmp_path, "chat", "maker/Toy-GGUF", ":", "Q8", HF_HOME=home) == ["Q8_0"]
+    assert offered(tmp_path, "chat", "maker/Toy-GGUF:Q8", HF_HOME=home) == both[1:]
 
 
 @needs_bash

@@ -89,10 +89,10 @@ def test_wrong_usage_is_exit_2_with_a_hint(
 
 
 def raising(error: BaseException) -> object:
-    def resolve(name: str, **options: object) -> NoReturn:
+    def find(*arguments: object, **options: object) -> NoReturn:
         raise error
 
-    return resolve
+    return find
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_every_error_has_its_exit_code_and_leaves_stdout_empty(
     code: int,
     form: list[str],
 ) -> None:
-    monkeypatch.setattr(session, "resolve_for_plan", raising(error))
+    monkeypatch.setattr(session.Session, "find_for_plan", raising(error))
     outcome = localllm("plan", "demo", *form)
     assert (outcome.code, outcome.out, outcome.err) == (code, "", "error: m\nhint: h\n")
 
@@ -124,7 +124,7 @@ def test_every_error_has_its_exit_code_and_leaves_stdout_empty(
 def test_an_error_without_a_hint_is_one_line(
     localllm: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "resolve_for_plan", raising(errors.NotFoundError("gone")))
+    monkeypatch.setattr(session.Session, "find_for_plan", raising(errors.NotFoundError("gone")))
     assert localllm("plan", "demo").err == "error: gone\n"
 
 
@@ -135,7 +135,7 @@ def test_errors_cannot_write_escapes(localllm: Command) -> None:
 
 
 def test_a_bug_stays_a_traceback(localllm: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "resolve_for_plan", raising(ZeroDivisionError()))
+    monkeypatch.setattr(session.Session, "find_for_plan", raising(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         localllm("plan", "demo")
 
@@ -143,7 +143,7 @@ def test_a_bug_stays_a_traceback(localllm: Command, monkeypatch: pytest.MonkeyPa
 def test_an_interruption_is_exit_130_and_one_line(
     localllm: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "resolve_for_plan", raising(KeyboardInterrupt()))
+    monkeypatch.setattr(session.Session, "find_for_plan", raising(KeyboardInterrupt()))
     outcome = localllm("plan", "demo")
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")
 
@@ -152,7 +152,7 @@ def test_a_broken_pipe_of_something_else_is_a_bug(
     localllm: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only a reader of standard output that left is nobody's fault."""
-    monkeypatch.setattr(session, "resolve_for_plan", raising(BrokenPipeError()))
+    monkeypatch.setattr(session.Session, "find_for_plan", raising(BrokenPipeError()))
     with pytest.raises(BrokenPipeError):
         localllm("plan", "demo")
 

@@ -1,0 +1,1 @@
+"""The commands for models that are here: list, show, rm, verify, prune."""

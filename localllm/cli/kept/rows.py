@@ -1,0 +1,98 @@
+"""One kept model and what a plan says of it on this machine: the words and the order of a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from localllm.core.kept import Keeper, KeptModel
+from localllm.units import format_rate
+
+if TYPE_CHECKING:
+    from localllm.core.plan import Plan
+
+Sort = Literal["name", "size", "used"]
+
+KEEPERS: dict[Keeper, str] = {
+    "hugging-face": "Hugging Face",
+    "lm-studio": "LM Studio",
+    "ollama": "Ollama",
+    "llama.cpp": "llama.cpp",
+}
+"""Whose folder it is, for people."""
+
+FOLDERS: dict[Keeper, str] = {
+    "hugging-face": "the shared Hugging Face cache",
+    "lm-studio": "LM Studio's folder",
+    "ollama": "Ollama's folder",
+    "llama.cpp": "llama.cpp's cache",
+}
+
+_SPANS = ((365.25 * 86400, "year"), (30.44 * 86400, "month"), (7 * 86400, "week"), (86400, "day"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A model that is here."""
+
+    model: KeptModel
+    plan: Plan | None = None
+    """None where none was asked for, or none could be made."""
+    problem: str | None = None
+    """Why there is no plan, as a clause."""
+
+
+def ordered(rows: Sequence[Row], sort: Sort) -> list[Row]:
+    """Return the rows by name, the largest first, or the one used last first."""
+    by_name = sorted(rows, key=lambda row: row.model.name.lower())
+    if sort == "size":
+        return sorted(by_name, key=lambda row: -row.model.n_bytes)
+    if sort == "used":
+        return sorted(by_name, key=lambda row: -row.model.last_used_s)
+    return by_name
+
+
+def holds(model: KeptModel, words: Sequence[str]) -> bool:
+    """Whether a model's name, quantisation and keeper hold every word, in any case, no dashes."""
+    text = _plain(f"{model.name} {model.quant} {KEEPERS[model.keeper]}")
+    return all(_plain(word) in text for each in words for word in each.split())
+
+
+def ago(seconds: float) -> str:
+    """Return how long ago something was: ``just now``, ``3 hours ago``, ``2 days ago``."""
+    for step, name in (*_SPANS, (3600, "hour"), (60, "minute")):
+        n = int(seconds / step)
+        if n:
+            return f"{n} {name}{'s' * (n > 1)} ago"
+    return "just now"
+
+
+def verdict(row: Row) -> str:
+    """Return what a plan says in a few words: ``fits, 12 tok/s, 33/33 layers on GPU``."""
+    model = row.model
+    if not model.is_complete:
+        return f"incomplete: {len(model.files)} of {model.n_parts} files"
+    if row.plan is None:
+        return "see below" if row.problem else ""
+    return plan_words(row.plan)
+
+
+def plan_words(plan: Plan) -> str:
+    """Return a plan's verdict, speed and place in a few words."""
+    if plan.verdict != "fits":
+        from localllm.core.shrunk import short_of
+
+        return f"short of {short_of(plan)}"
+    words = ["fits"]
+    if plan.speed is not None:
+        words.append(f"{format_rate(plan.speed.tg_tok_s, digits=2)} tok/s")
+    n, total = plan.n_gpu_layers, plan.n_layer_total
+    words.append(f"{n}/{total} layers on GPU" if n else "CPU")
+    if n and plan.tensor_overrides:
+        words.append("experts in RAM")
+    return ", ".join(words)
+
+
+def _plain(text: str) -> str:
+    return "".join(character for character in text.lower() if character.isalnum())

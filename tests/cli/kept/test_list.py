@@ -1,0 +1,170 @@
+"""``localllm list``: what is here, what it would need, and what could be done about the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from localllm.cli.kept.rows import Row, ago, holds, ordered, plan_words
+from localllm.core.kept import KeptFile, KeptModel
+from localllm.core.planner import make_plan
+from localllm.core.policy import Policy
+from localllm.units import GiB
+from tests.cli.conftest import Command
+from tests.cli.kept.conftest import OLDER, Cache
+from tests.support.specs import gpu, llama_3_8b, llama_3_70b, machine
+
+
+def kept(name: str, *, n_bytes: int = GiB, used: float = 0.0) -> KeptModel:
+    file = KeptFile(path=Path("/m.gguf"), n_bytes=n_bytes)
+    return KeptModel(
+        name=name,
+        keeper="ollama",
+        repo=None,
+        commit=None,
+        quant="Q4_K_M",
+        files=(file,),
+        n_parts=1,
+        last_used_s=used,
+    )
+
+
+def test_what_is_here_is_listed_with_its_plan(localllm: Command, toy: Cache) -> None:
+    done = localllm("list")
+    assert done.code == 0 and done.err == ""
+    lines = done.out.splitlines()
+    assert lines[0].split() == ["name", "size", "used", "plan"]
+    assert lines[1].startswith("maker/Toy-GGUF:F16  671.3 KiB  just now  fits, ")
+    assert " tok/s, CPU" in lines[1] or "layers on GPU" in lines[1]
+    assert "1 model, 671.3 KiB, all in the shared Hugging Face cache" in done.out
+    assert "speeds are estimates" in " ".join(done.out.split())
+    assert localllm("ls").out == done.out
+
+
+def test_without_plans_no_header_is_read(localllm: Command, cache: Cache) -> None:
+    cache.put("maker/Toy-GGUF", "Toy-Q4_0.gguf", b"not a model at all", ref="main")
+    done = localllm("list", "--no-plan")
+    assert "maker/Toy-GGUF:Q4_0  18 B  just now\n" in done.out and "estimates" not in done.out
+
+
+def test_a_file_that_cannot_be_planned_is_listed_all_the_same(
+    localllm: Command, toy: Cache
+) -> None:
+    toy.put("maker/Bad-GGUF", "Bad-Q4_0.gguf", b"<!DOCTYPE html>" * 9, ref="main")
+    done = localllm("list")
+    assert done.code == 0
+    assert "maker/Bad-GGUF:Q4_0 cannot be planned: Bad-Q4_0.gguf: this is not a GGUF file" in (
+        " ".join(done.out.split())
+    )
+    assert "see below" in done.out and "fits, " in done.out
+
+
+def test_what_is_incomplete_says_how_to_go_on_and_leftovers_where_they_go(
+    localllm: Command, cache: Cache
+) -> None:
+    blob = cache.put("u/Big-GGUF", "Big-Q4_0-00001-of-00002.gguf", b"GGUF" * 9, ref="main")
+    (blob.parent / f"{'a' * 64}.part").write_bytes(b"x" * 1000)
+    page = " ".join(localllm("list").out.split())
+    assert "incomplete: 1 of 2 files" in page
+    assert "localllm pull u/Big-GGUF:Q4_0 gets what is missing of it." in page
+    assert "1 file is left over (1000 B): localllm prune lists and deletes it." in page
+
+
+def test_long_names_stand_on_a_line_of_their_own(localllm: Command, cache: Cache) -> None:
+    repo = "some-publisher/A-Model-With-A-Rather-Long-Name-70B-Instruct-v0.1-GGUF"
+    cache.put(repo, "A-Model-Q4_K_M.gguf", b"x", ref="main")
+    lines = localllm("list", "--no-plan").out.splitlines()
+    assert lines[0] == f"{repo}:Q4_K_M" and lines[1].split() == ["1", "B", "just", "now"]
+
+
+def test_words_narrow_it_down_and_nothing_says_what_to_do(localllm: Command, toy: Cache) -> None:
+    assert "maker/Toy-GGUF" in localllm("list", "toy", "f16", "--no-plan").out
+    assert localllm("list", "qwen").out.startswith("None of the 1 models here is like that.")
+
+
+def test_an_empty_machine_says_what_to_do(localllm: Command, cache: Cache) -> None:
+    done = localllm("list")
+    assert done.code == 0 and "localllm chat NAME fetches one and runs it" in done.out
+    assert json.loads(localllm("list", "--json").out)["models"] == []
+
+
+def test_the_document_has_every_model_its_files_and_its_plan(localllm: Command, toy: Cache) -> None:
+    toy.put("maker/Bad-GGUF", "Bad-Q4_0.gguf", b"<html>" * 9, ref="main")
+    document = json.loads(localllm("list", "--json").out)
+    assert document["schema"] == "localllm.list/1" and document["estimate"] is True
+    bad, good = document["models"]
+    assert bad["plan"] is None and "not a GGUF file" in bad["no_plan"]
+    assert good["name"] == "maker/Toy-GGUF:F16" and good["complete"] and good["removable"]
+    assert good["files"][0]["sha256"] == os.path.basename(
+        os.path.realpath(good["files"][0]["path"])
+    )
+    assert good["plan"]["verdict"] == "fits" and good["plan"]["tg_tok_s"] > 0
+    assert document["n_bytes"] == good["n_bytes"] + bad["n_bytes"]
+
+
+def test_looking_is_not_using(localllm: Command, toy: Cache) -> None:
+    """``relatime`` would note a reading of what was last read before it was written."""
+    blob = next(toy.folder("maker/Toy-GGUF").glob("blobs/*"))
+    day_ago = time.time() - 90_000
+    os.utime(blob, (day_ago - 9, day_ago))
+    assert "1 day ago  fits" in localllm("list").out
+    assert "1 day ago  fits" in localllm("list").out
+
+
+def test_a_revision_that_was_replaced_says_so(localllm: Command, toy: Cache) -> None:
+    toy.put("maker/Toy-GGUF", "Toy-F16.gguf", b"older", commit=OLDER)
+    assert f"maker/Toy-GGUF@{OLDER[:12]}:F16 (replaced)" in localllm("list", "--no-plan").out
+
+
+def test_a_name_that_holds_escapes_does_not_reach_the_terminal(
+    localllm: Command, cache: Cache
+) -> None:
+    cache.put("maker/Toy-GGUF", "Toy\x1b[2J.gguf", b"x", ref="main")
+    done = localllm("list", "--no-plan")
+    assert "\x1b" not in done.out + done.err
+
+
+def test_models_are_ordered_by_name_size_or_use() -> None:
+    rows = [
+        Row(model=kept("b", n_bytes=1, used=3)),
+        Row(model=kept("A", n_bytes=2, used=1)),
+        Row(model=kept("c", n_bytes=3, used=2)),
+    ]
+    assert [row.model.name for row in ordered(rows, "name")] == ["A", "b", "c"]
+    assert [row.model.name for row in ordered(rows, "size")] == ["c", "A", "b"]
+    assert [row.model.name for row in ordered(rows, "used")] == ["b", "c", "A"]
+    assert holds(kept("ollama:Llama-3.1:8b"), ["llama3.1", "OLLAMA q4km"])
+    assert not holds(kept("ollama:llama3:8b"), ["qwen"])
+
+
+def test_a_plan_in_a_few_words() -> None:
+    card = machine(gpu(free=23 * GiB))
+    assert plan_words(make_plan(llama_3_8b(), card, Policy())).endswith(
+        " tok/s, 33/33 layers on GPU"
+    )
+    short = plan_words(make_plan(llama_3_70b(), machine(ram=8 * GiB), Policy()))
+    assert short.startswith("short of ") and short.endswith(" in RAM")
+    plan = replace(make_plan(llama_3_8b(), machine(), Policy()), speed=None)
+    assert plan_words(plan) == "fits, CPU"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "just now"),
+        (59, "just now"),
+        (60, "1 minute ago"),
+        (7200, "2 hours ago"),
+        (2 * 86400 + 1, "2 days ago"),
+        (8 * 86400, "1 week ago"),
+        (65 * 86400, "2 months ago"),
+        (800 * 86400, "2 years ago"),
+    ],
+)
+def test_how_long_ago(seconds: float, words: str) -> None:
+    assert ago(seconds) == words

@@ -19,6 +19,13 @@ from localllm.core.text import printable
 from localllm.errors import AccessError, LocalLLMError, NotFoundError, UsageError
 from localllm.hub.names import AddressName, ModelName, PathName, PlainName, RepoName, ToolName
 from localllm.hub.remote_url import is_offline
+from localllm.hub.resolve import (
+    kept_model,
+    meaning_of,
+    plain_text,
+    resolve,
+    resolve_for_plan,
+)
 from localllm.planning import Plannable, check_quant
 
 if TYPE_CHECKING:
@@ -70,8 +77,6 @@ class Finder:
         meant = self._meant(name)
         wished = self._wished(name, meant, policy)
         if isinstance(meant, PathName | AddressName):
-            from localllm.hub.resolve import resolve
-
             model = resolve(_text(meant), self._environ)
             check_quant(model.spec, policy)
             return self._as_it_is(name, model, policy)
@@ -118,8 +123,6 @@ class Finder:
 
     def _meant(self, name: str) -> ModelName:
         """A name without the person's own aliases: they stand for another name."""
-        from localllm.hub.resolve import meaning_of
-
         return meaning_of(name, self._environ)
 
     def _wished(self, name: str, meant: ModelName, policy: Policy) -> Policy:
@@ -138,9 +141,7 @@ class Finder:
         return replace(policy, quant=quant)
 
     def _plannable(self, name: str) -> Plannable:
-        from localllm.hub.resolve import resolve_for_plan
-
-        return resolve_for_plan(name, on_reading=self._on_reading)
+        return resolve_for_plan(name, on_reading=self._on_reading, environ=self._environ)
 
     def _on_reading(self, reading: Reading) -> None:
         self._watch.on_reading(reading.n_bytes, reading.waiting_for)
@@ -268,7 +269,6 @@ class Finder:
 
 
 def _kept_offer(kept: KeptModel) -> OnOffer:
-    from localllm.hub.resolve import kept_model
     from localllm.offering import OnOffer
 
     return OnOffer(
@@ -283,8 +283,6 @@ def _text(meant: ModelName) -> str:
             return path
         case AddressName(address=address):
             return address
-        case PlainName(name=name, quant=None):
-            return name
-        case PlainName(name=name, quant=quant):
-            return f"{name}:{quant}"
+        case PlainName():
+            return plain_text(meant)
     raise AssertionError(meant)

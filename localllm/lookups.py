@@ -58,10 +58,11 @@ def resolve_for_plan(
 
 
 def model_names() -> tuple[str, ...]:
-    """Return the names of the models whose shapes are recorded, sorted."""
-    from localllm.hub.known import known_names
+    """Return the names of the known models, then the person's own, each sorted."""
+    from localllm.hub.aliases import read_aliases
+    from localllm.hub.known_names import known_names
 
-    return known_names()
+    return (*known_names(), *sorted(read_aliases().names))
 
 
 def engine_info() -> EngineInfo:

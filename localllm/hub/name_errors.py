@@ -29,7 +29,7 @@ def not_here(name: str, meant: ModelName, environ: Mapping[str, str]) -> NotFoun
             hint="Download it and pass its path. `localllm plan` needs its address only.",
         )
     if isinstance(meant, PlainName) and not repo_candidates(meant, environ):
-        return _without_repository(shown, meant) or unknown(name)
+        return _without_repository(shown, meant) or unknown(name, environ)
     return NotFoundError(f"{shown} is not here.", hint=f"`localllm pull {shown}` downloads it.")
 
 
@@ -53,13 +53,17 @@ def _without_repository(shown: str, meant: PlainName) -> NotFoundError | None:
     )
 
 
-def unknown(name: str) -> NotFoundError:
+def unknown(name: str, environ: Mapping[str, str] = os.environ) -> NotFoundError:
     """Return the error for a name that nothing has, with the nearest ones that something has."""
     from localllm.hub.sources import names_like
 
     shown = printable(name[:200])
     near = _nearest(name.lower(), [_DEMO], cutoff=0.5)
-    others = _similar(name, ".") or names_like(shown) or names_like(_last_part(shown))
+    others = (
+        _similar(name, ".")
+        or names_like(shown, environ=environ)
+        or names_like(_last_part(shown), environ=environ)
+    )
     if near:
         hint = f"Did you mean `{_DEMO}`?"
     elif others:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,18 +17,23 @@ from localllm.core.model import ModelSpec
 from localllm.core.text import printable
 from localllm.errors import GGUFError, NotFoundError, UsageError
 from localllm.hub.gguf import GGUFHeader, directory_error, open_file
+from localllm.hub.names import (
+    DEMO,
+    AddressName,
+    ModelName,
+    PathName,
+    PlainName,
+    RepoName,
+    read_name,
+)
 from localllm.hub.spec import model_spec
 from localllm.hub.split import model_stem, read_model
 
 if TYPE_CHECKING:
     from localllm.core.kept import KeptModel
     from localllm.hub.known import KnownModel
-    from localllm.hub.names import ModelName
     from localllm.hub.remote import OnReading, RemoteModel
 
-DEMO = "demo"
-_HUB_NAME = re.compile(r"(hf\.co/|https?://)?[\w.-]+(/[\w.-]+)+(:[\w.-]+)?")
-_FOREIGN_ADDRESS = re.compile(r"(?!https?://)[A-Za-z][A-Za-z0-9+.-]*://", re.IGNORECASE)
 _EDGE_BYTES = 64 * 1024
 _SAMPLE_BYTES = 4096
 _N_SAMPLES = 16
@@ -82,31 +86,30 @@ def resolve(name: str, environ: Mapping[str, str] = os.environ) -> LocalModel:
     that is no model, or a name that several kept models have, LocalLLMError (1) for one that may
     not be read, GGUFError (7) for a bad one.
     """
-    if is_path(name):
-        return _resolve_local(name, _path(name))
+    meant = meaning_of(name, environ)
+    if isinstance(meant, PathName):
+        return at_path(meant.path)
     from localllm.hub.here import kept_as
 
-    kept = kept_as(meaning_of(name, environ), environ=environ)
+    kept = kept_as(meant, environ=environ)
     if len(kept) == 1:
         return kept_model(kept[0])
-    if kept:
-        from localllm.hub.name_errors import listed
+    from localllm.hub.name_errors import listed, not_here
 
+    if kept:
         raise UsageError(
             f"{printable(name)} is here in {len(kept)} quantisations.",
             hint=f"Name one: {listed([each.name for each in kept])}.",
         )
-    from localllm.hub.name_errors import not_here
-
-    raise not_here(name, meaning_of(name, environ), environ)
+    raise not_here(name, meant, environ)
 
 
 def is_path(name: str) -> bool:
     """Whether a name is ``demo`` or a file to be looked for here, be it there or not.
 
-    Raises UsageError for an empty name, and for an address of another kind than the web's.
+    Raises UsageError for what can be no name.
     """
-    return not _is_url(name) and _is_here(name, _path(name))
+    return isinstance(read_name(name), PathName)
 
 
 def meaning_of(name: str, environ: Mapping[str, str] = os.environ) -> ModelName:
@@ -114,13 +117,12 @@ def meaning_of(name: str, environ: Mapping[str, str] = os.environ) -> ModelName:
 
     Raises UsageError for what can be no name, and for aliases that make no sense.
     """
-    if is_path(name):
-        from localllm.hub.names import PathName
+    meant = read_name(name, environ)
+    if not isinstance(meant, PlainName):
+        return meant
+    from localllm.hub.aliases import read_aliases
 
-        return PathName(path=name)
-    from localllm.hub.aliases import meaning_of as meaning_of_text
-
-    return meaning_of_text(name, environ)
+    return read_aliases(environ).meaning(meant, environ)
 
 
 def local_model(path: Path, *, name: str | None = None) -> LocalModel:
@@ -138,7 +140,10 @@ def kept_model(kept: KeptModel) -> LocalModel:
 
 
 def resolve_for_plan(
-    name: str, *, on_reading: OnReading | None = None
+    name: str,
+    *,
+    on_reading: OnReading | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> LocalModel | RemoteModel | KnownModel:
     """Return what a plan needs of a model: of its files, its address, or a name that is known.
 
@@ -146,57 +151,47 @@ def resolve_for_plan(
     ``llama-3-70b:Q5_K_M``). ``on_reading`` hears how the reading of a remote header goes. Raises
     what ``resolve`` and ``remote_model`` do.
     """
-    if _is_url(name):
+    meant = meaning_of(name, environ)
+    if isinstance(meant, PathName):
+        return at_path(meant.path)
+    address = _address(meant, environ)
+    if address is not None:
         from localllm.hub.remote import remote_model
 
-        return (
-            remote_model(name) if on_reading is None else remote_model(name, on_reading=on_reading)
-        )
-    path = _path(name)
-    if _is_here(name, path):
-        return _resolve_local(name, path)
+        tell = on_reading or (lambda reading: None)
+        return remote_model(address, on_reading=tell, environ=environ)
     from localllm.hub.known import known_model
 
-    known = known_model(name)
+    known = known_model(plain_text(meant)) if isinstance(meant, PlainName) else None
     if known is None:
         from localllm.hub.name_errors import not_here
 
-        raise not_here(name, meaning_of(name), os.environ)
+        raise not_here(name, meant, environ)
     return known
 
 
-def _is_url(name: str) -> bool:
-    """Whether a name is an address; a plain one is known without importing what reads those."""
-    if "://" not in name and ".co/" not in name.lower():
-        return False
-    from localllm.hub.remote_url import is_url
-
-    return is_url(name)
+def plain_text(name: PlainName) -> str:
+    """Return a name with its quantisation behind it, as a person writes it."""
+    return name.name if name.quant is None else f"{name.name}:{name.quant}"
 
 
-def _path(name: str) -> Path:
-    if not name.strip():
-        raise UsageError("The name of the model is empty.", hint=f"Try `{DEMO}`.")
-    if _FOREIGN_ADDRESS.match(name):
-        raise UsageError(
-            f"{printable(name[:200])} is no address that can be read.",
-            hint="Addresses begin with https:// or http://.",
-        )
-    return Path(name).expanduser() if name.startswith("~") else Path(name)
+def _address(meant: ModelName, environ: Mapping[str, str]) -> str | None:
+    """Where a file is whose address is known without asking anybody."""
+    if isinstance(meant, AddressName):
+        return meant.address
+    if not isinstance(meant, RepoName) or meant.path is None:
+        return None
+    from urllib.parse import quote
+
+    from localllm.hub.remote_url import hub_endpoint
+
+    at = f"{meant.repo}/resolve/{quote(meant.revision, safe='')}/{quote(meant.path)}"
+    return f"{hub_endpoint(environ).url}/{at}"
 
 
-def _is_here(name: str, path: Path) -> bool:
-    """Whether a name is to be looked for on this machine, be it there or not."""
-    if name == DEMO:
-        return True
-    if os.path.isdir(path) and path.name == name:
-        from localllm.hub.known import known_model
-
-        return known_model(name) is None  # a folder is no model, so the name is not meant for it
-    return _is_path(name, path)
-
-
-def _resolve_local(name: str, path: Path) -> LocalModel:
+def at_path(name: str) -> LocalModel:
+    """Return the model of a file that is here, or ``demo``. Raises what ``resolve`` does."""
+    path = Path(name).expanduser() if name.startswith("~") else Path(name)
     if name == DEMO:
         return _demo()
     if os.path.isdir(path):
@@ -254,14 +249,3 @@ def content_id(paths: Sequence[Path], *, header_bytes: int) -> str:
                 file.seek(offset)
                 digest.update(file.read(n))
     return digest.hexdigest()
-
-
-def _is_path(name: str, path: Path) -> bool:
-    """Whether a name that may be a path or a name on the Hub is to be read as a path."""
-    if name.endswith(".gguf") or os.path.exists(path):
-        return True
-    if os.sep not in name and "/" not in name:
-        return False
-    if name.startswith((".", "~", os.sep)):
-        return True
-    return os.path.isdir(path.parent) or _HUB_NAME.fullmatch(name) is None

@@ -1,0 +1,128 @@
+"""``localllm pull``: what is fetched, what is said of it, and what a stopped one leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.cli.conftest import Command
+from tests.support.loopback_hub import Fault, LoopbackHub
+
+REPO = "maker/Toy-GGUF"
+NAME = f"{REPO}:F16"
+
+
+@pytest.fixture
+def hub(
+    plain_environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_model: Path
+) -> Iterator[LoopbackHub]:
+    """A Hub with one model, and an empty cache."""
+    with LoopbackHub() as served:
+        served.add_repo(REPO, {"Toy-F16.gguf": toy_model})
+        for name in list(os.environ):
+            if name.startswith("HF_"):
+                monkeypatch.delenv(name)
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        yield served
+
+
+def test_a_model_is_fetched_once_and_its_path_printed(
+    localllm: Command, hub: LoopbackHub, toy_model: Path
+) -> None:
+    done = localllm("pull", REPO)
+    assert done.code == 0
+    path = Path(done.out.strip())
+    digest = hashlib.sha256(toy_model.read_bytes()).hexdigest()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    *before, last = done.err.splitlines()
+    assert f"fetching {NAME}: 671.3 KiB" in before
+    assert last.startswith(f"fetched {NAME}: 671.3 KiB in ") and "verified (SHA-256)" in last
+    n_asked = len(hub.asked("cdn"))
+    again = localllm("pull", NAME)
+    assert again.out == done.out and again.err == f"note: {NAME} is here (671.3 KiB).\n"
+    assert len(hub.asked("cdn")) == n_asked
+
+
+def test_the_document_says_what_came(localllm: Command, hub: LoopbackHub, toy_model: Path) -> None:
+    document = json.loads(localllm("pull", REPO, "--json").out)
+    assert document["schema"] == "localllm.pull/1" and document["was_here"] is False
+    assert document["name"] == NAME and document["quant"] == "F16"
+    assert document["fetched_bytes"] == document["n_bytes"] == toy_model.stat().st_size
+    assert Path(document["files"][0]).name == "Toy-F16.gguf"
+    again = json.loads(localllm("pull", REPO, "--json").out)
+    assert again["was_here"] is True and again["fetched_bytes"] == 0
+
+
+def test_a_fresh_one_asks_for_what_is_new(localllm: Command, hub: LoopbackHub) -> None:
+    old = localllm("pull", REPO).out
+    hub.update_repo(REPO, {"README.md": b"# New"})
+    assert localllm("pull", REPO).out == old
+    new = localllm("pull", REPO, "--fresh").out
+    assert new != old and Path(new.strip()).exists()
+
+
+def test_a_quantisation_that_is_not_there_names_those_that_are(
+    localllm: Command, hub: LoopbackHub
+) -> None:
+    failed = localllm("pull", f"{REPO}:Q4_K_M")
+    assert (failed.code, failed.out) == (5, "") and "F16" in failed.err
+    failed = localllm("pull", "maker/Nothing-GGUF")
+    assert (failed.code, failed.out) == (5, "")
+
+
+def test_offline_nothing_is_asked(localllm: Command, hub: LoopbackHub) -> None:
+    os.environ.pop("HF_HUB_OFFLINE", None)
+    try:
+        failed = localllm("pull", REPO, "--offline")
+    finally:
+        os.environ.pop("HF_HUB_OFFLINE", None)  # what the option sets
+    assert failed.code == 5 and "no network" in failed.err
+    assert hub.asked("hub") == []
+
+
+def test_wrong_bytes_make_exit_code_7(localllm: Command, hub: LoopbackHub) -> None:
+    hub.fault(Fault(corrupt_at=-1, times=-1))
+    failed = localllm("pull", REPO)
+    assert (failed.code, failed.out) == (7, "")
+
+
+def test_stopped_it_says_how_to_go_on_and_goes_on_there(hub: LoopbackHub, tmp_path: Path) -> None:
+    fault = hub.fault(Fault(origin="cdn", where="Toy-F16.gguf", cut="stall", after=300_000, skip=1))
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "localllm", "pull", NAME],
+        env={**os.environ, "LANG": "C.UTF-8"},
+        dimensions=(24, 80),
+        encoding="utf-8",
+        timeout=30,
+    )
+    assert fault.reached.wait(20)
+    child.expect(r"[1-9]\d% · ")
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 130
+    assert f"are kept: `localllm pull {NAME}`" in child.before
+    fault.released.set()
+    hub.forget()
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "localllm", "pull", NAME],
+        env={**os.environ, "LANG": "C.UTF-8"},
+        dimensions=(24, 80),
+        encoding="utf-8",
+        timeout=30,
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0 and "of it were here" in child.before
+    assert any(start != "0" for start in (each.split("-")[0] for each in hub.ranges()))

@@ -11,6 +11,7 @@ from localllm.hub.download.threads import Receiver, awaited
 from localllm.hub.download.tries import Tries
 from localllm.hub.download.wanted import Source, WantedFile
 from localllm.hub.http_refusals import Transient
+from localllm.hub.repo_files import FileMetadata
 
 
 class FileAtServer:
@@ -28,8 +29,8 @@ class FileAtServer:
         self.etag = None if wanted.sha256 is None else check_etag(wanted.sha256)
         """The hash that names its content, by the listing or by the server; None: not known yet."""
 
-    def ask(self) -> str:
-        """Ask for its hash and its address until there is an answer; return the hash.
+    def ask(self) -> FileMetadata:
+        """Ask for its hash and its address until there is an answer, and check that.
 
         Raises IntegrityError where it is another file than was listed or was here before, GaveUp,
         Stopped, and what the client raises.
@@ -56,11 +57,10 @@ class FileAtServer:
             )
         self.etag = check_etag(metadata.etag)
         self._location = metadata.location
-        return self.etag
+        return metadata
 
     def receiver(self, start: int) -> Receiver:
-        """Ask for its bytes from ``start`` on; ``ask`` comes first."""
-        assert self._location is not None, "nobody asked for the address"
-        body = self._client.body
-        ask = partial(body, self._location, start=start, n_bytes=self._wanted.n_bytes)
+        """Ask for its bytes from ``start`` on. Raises what ``ask`` does."""
+        location = self._location or self.ask().location
+        ask = partial(self._client.body, location, start=start, n_bytes=self._wanted.n_bytes)
         return Receiver(ask, self._stop)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -98,12 +98,10 @@ class _Fetch:
         if not is_linked(self._snapshot, etag, self._wanted.n_bytes):
             try:
                 if etag is None or not self._is_whole(etag):
-                    etag = self._file.ask()
-                if not self._is_whole(etag):
-                    self._fetch(etag)
+                    etag = self._file.ask().etag
+                self._with_lock(etag)
             except GaveUp as error:
                 raise self._gave_up(error.reason) from None
-            self._link(etag)
         self._told.now(phase="done", n_done=self._wanted.n_bytes, waiting_for=None)
         return self._snapshot
 
@@ -115,31 +113,44 @@ class _Fetch:
         except OSError:
             return False
 
-    def _fetch(self, etag: str) -> None:
-        """Get the content under its final name, unless another process does."""
+    def _with_lock(self, etag: str) -> None:
+        """Get the content unless another process has got it, and make it found.
+
+        Under the lock to the end: a content that no revision has is one that may be pruned.
+        """
         for folder in (self._folder.blobs, self._folder.snapshots):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise disk_error(error, folder) from None
         busy = partial(self._elsewhere, etag)
-        with ExitStack() as stack:
-            keeps_out = stack.enter_context(locked(self._folder.lock(etag), busy=busy))
-            if self._is_whole(etag):
-                return
-            kind = kind_of(self._folder.blobs)
-            self._check_room(etag, kind)
-            blob = self._folder.blob(etag)
-            if blob.exists() and not blob.is_symlink():  # a link goes when the file is there
-                set_aside(blob, self._folder.corrupt(etag))
-            path = self._folder.part(etag)
-            if not keeps_out or is_networked(kind):
-                self._note(
-                    f"Locks cannot be relied on in {self._root}: a download there that is killed"
-                    " starts again from its beginning."
-                )
-                path = stack.enter_context(own_part(path))
-            self._get(etag, path)
+        with locked(self._folder.lock(etag), busy=busy) as keeps_out:
+            if not self._is_whole(etag):
+                self._fetch(etag, keeps_out=keeps_out)
+            place(
+                self._folder.blob(etag),
+                self._snapshot,
+                snapshots=self._folder.snapshots,
+                environ=self._environ,
+            )
+
+    def _fetch(self, etag: str, *, keeps_out: bool) -> None:
+        """Get the content into a part that nobody else writes to."""
+        kind = kind_of(self._folder.blobs)
+        self._check_room(etag, kind)
+        blob = self._folder.blob(etag)
+        if blob.exists() and not blob.is_symlink():  # a link goes when the file is there
+            set_aside(blob, self._folder.corrupt(etag))
+        shared = self._folder.part(etag)
+        if keeps_out and not is_networked(kind):
+            self._get(etag, shared)
+            return
+        self._note(
+            f"Locks cannot be relied on in {self._root}: a download there that is killed starts"
+            " again from its beginning."
+        )
+        with own_part(shared) as own:
+            self._get(etag, own)
 
     def _elsewhere(self, etag: str, pid: int | None) -> None:
         """Another process has the lock: tell how far it is, and wait a moment."""
@@ -168,13 +179,13 @@ class _Fetch:
         for _ in range(N_ROUNDS):
             with Part(path, aside=aside, n_bytes=wanted.n_bytes, etag=etag) as part:
                 fill(part, self._file, tries=self._tries, told=self._told, stop=self._stop)
-                part.sync(self._stop)
                 if not part.is_right:
                     found = f"has the hash {part.digest[:12]}… where the Hub states {etag[:12]}…"
                     part.set_aside()
-                elif part.finish(self._folder.blob(etag)) or self._is_whole(etag):
-                    return
                 else:
+                    part.sync(self._stop)
+                    if part.finish(self._folder.blob(etag)) or self._is_whole(etag):
+                        return
                     found = "was taken away before it had its name"
             self._tries.start_over()
         raise IntegrityError(
@@ -183,22 +194,18 @@ class _Fetch:
             f" What came is kept as {aside.name}; `localllm prune` removes it.",
         )
 
-    def _link(self, etag: str) -> None:
-        place(
-            self._folder.blob(etag),
-            self._snapshot,
-            snapshots=self._folder.snapshots,
-            environ=self._environ,
-        )
-
     def _gave_up(self, reason: str) -> UnreachableError:
-        wanted, n_here = self._wanted, self._told.state.n_done
-        kept = "Nothing of it came."
+        wanted, n_here, etag = self._wanted, self._told.state.n_done, self._file.etag
+        if not n_here and etag is not None:  # of an earlier run, and nobody has looked at it yet
+            with suppress(OSError):
+                n_here = self._folder.part(etag).stat().st_size
+        kept, then = "Nothing of it came.", ""
         if n_here:
             kept = f"What came is kept: {format_bytes(n_here)} of {format_bytes(wanted.n_bytes)}."
+            then = ": it goes on where this one stopped"
         return UnreachableError(
             f"{wanted.path} of {wanted.repo} cannot be fetched: {reason}. {kept}",
-            hint="Run the same command again: it goes on where this one stopped.",
+            hint=f"Check the connection and run the same command again{then}.",
         )
 
 

@@ -18,7 +18,7 @@ from localllm.hub.cache_layout import RepoFolder
 from localllm.hub.client import HubClient
 from localllm.hub.download.many import fetch_files
 from localllm.hub.download.patience import FetchPatience
-from localllm.hub.download.space import free_bytes, margin_bytes, missing_bytes
+from localllm.hub.download.space import free_bytes
 from localllm.hub.download.wanted import WantedFile
 from localllm.units import GiB, MiB
 from tests.support.fetch_nursery import wanted_files
@@ -206,9 +206,6 @@ def test_two_commits_are_no_model(hub: LoopbackHub, begin: Begin) -> None:
             next(begin(wanted))
 
 
-# ------------------------------------------------------------------------------- space
-
-
 def test_what_has_no_room_is_refused_before_its_first_byte(
     hub: LoopbackHub, begin: Begin, tmp_path: Path
 ) -> None:
@@ -223,37 +220,3 @@ def test_what_has_no_room_is_refused_before_its_first_byte(
     assert f"needs {n_needed / GiB:,.1f}" in refused.value.message
     assert f"({n_needed:,} bytes)" in refused.value.message
     assert hub.requests == []
-
-
-def test_what_is_here_needs_no_room(hub: LoopbackHub, begin: Begin, tmp_path: Path) -> None:
-    wanted = wanted_files(hub, REPO)
-    assert missing_bytes(wanted, tmp_path) == 900_000
-    finish(begin(wanted[:1]))
-    assert missing_bytes(wanted, tmp_path) == 600_000
-    folder = RepoFolder(root=tmp_path, repo=REPO)
-    folder.part(str(wanted[1].sha256)).write_bytes(BODIES[NAMES[1]][:200_000])
-    assert missing_bytes(wanted, tmp_path) == 400_000
-    assert missing_bytes([*wanted, replace(wanted[2], path="again.gguf")], tmp_path) == 400_000
-    folder.blob(str(wanted[2].sha256)).write_bytes(b"of another size")
-    assert missing_bytes(wanted, tmp_path) == 400_000
-
-
-def test_a_hole_in_a_part_still_takes_room(hub: LoopbackHub, tmp_path: Path) -> None:
-    wanted = wanted_files(hub, REPO, NAMES[0])
-    part = RepoFolder(root=tmp_path, repo=REPO).part(str(wanted[0].sha256))
-    part.parent.mkdir(parents=True)
-    with part.open("wb") as file:
-        file.truncate(200_000)
-    assert missing_bytes(wanted, tmp_path) == 300_000
-
-
-def test_some_room_stays_for_others() -> None:
-    assert margin_bytes(1000) == 1 * MiB
-    assert margin_bytes(GiB) == 16 * MiB
-    assert margin_bytes(400 * GiB) == 256 * MiB
-
-
-def test_room_is_asked_of_the_folder_that_is_there(tmp_path: Path) -> None:
-    here, deeper = free_bytes(tmp_path), free_bytes(tmp_path / "a" / "b")
-    assert here is not None
-    assert deeper == pytest.approx(here, rel=0.05)  # others write meanwhile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -197,6 +198,15 @@ def test_it_can_be_stopped_from_another_thread(hub: LoopbackHub, begin: Begin) -
     with pytest.raises(Stopped):
         finish(work)
     assert fetching() == []
+
+
+def test_what_a_person_should_know_is_said_once(
+    hub: LoopbackHub, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, operation: None)
+    notes = [told for told in begin(wanted_files(hub, REPO)) if isinstance(told, FetchNote)]
+    assert len(notes) == 1
+    assert "Locks cannot be relied on" in notes[0].text
 
 
 def test_two_commits_are_no_model(hub: LoopbackHub, begin: Begin) -> None:

@@ -8,7 +8,7 @@
 
 as ``manifest/manifest.go`` and ``manifest/paths.go`` of ollama/ollama have it (0018813, c73feaf). A
 manifest lists layers by media type, digest and size; it may also be a list of manifests, one for
-each kind of runner, whole or by digest. ``<models>`` is ``OLLAMAMODELS``, else
+each kind of runner, whole or by digest. ``<models>`` is ``OLLAMA_MODELS``, else
 ``~/.ollama/models``; installed as a service, Ollama has a home of its own.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,14 @@ class _Tag:
         return f"{namespace}{self.model}:{self.tag}"
 
     @property
+    def full(self) -> str:
+        """With its host, by which every program finds it."""
+        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+
+    @property
     def spellings(self) -> tuple[str, str, str]:
         """What it may be asked for as."""
-        full = f"{self.namespace}/{self.model}:{self.tag}"
-        return self.short, full, f"{self.host}/{full}"
+        return self.short, self.full.partition("/")[2], self.full
 
 
 def kept_by_ollama(
@@ -102,7 +107,7 @@ def find_ollama(
 def _tags(
     environ: Mapping[str, str], services: Sequence[Path], notes: list[str]
 ) -> tuple[_Tag, ...]:
-    stated = environ.get("OLLAMAMODELS", "").strip("\"' ")
+    stated = environ.get("OLLAMA_MODELS", "").strip("\"' ")
     folders = [Path(stated)] if stated else []
     folders += [home(environ) / ".ollama" / "models", *services]
     found: dict[tuple[str, str, str, str, str], _Tag] = {}
@@ -136,17 +141,18 @@ def _folders(folder: Path, notes: list[str]) -> list[str]:
 
 
 def _names(tags: Sequence[_Tag]) -> dict[Path, str]:
-    """A name for each: short for the hosts that have Ollama's library, the others by their host, as
-    Ollama itself shows them; and where two would be called the same, both by their host."""
-    hosts = {tag.host for tag in tags if tag.namespace == _LIBRARY}
-    shown = {tag.manifest: tag.short if tag.host in hosts else tag.spellings[2] for tag in tags}
-    n_called = [name.lower() for name in shown.values()]
+    """A name for each, by its manifest: short for the hosts that have Ollama's library, the others
+    with their host, as Ollama shows them; and with it where two hosts' would be called the same."""
+    libraries = {tag.host for tag in tags if tag.namespace == _LIBRARY}
+    hosts: defaultdict[str, set[str]] = defaultdict(set)
+    for tag in tags:
+        hosts[tag.short.lower()].add(tag.host)
     return {
         tag.manifest: PREFIX
         + (
-            shown[tag.manifest]
-            if n_called.count(shown[tag.manifest].lower()) == 1
-            else tag.spellings[2]
+            tag.short
+            if tag.host in libraries and len(hosts[tag.short.lower()] & libraries) == 1
+            else tag.full
         )
         for tag in tags
     }

@@ -264,6 +264,8 @@ class Finder:
                 for file in offer.files
             ),
             bytes_per_s=bytes_per_s,
+            licence=listing.licence,
+            is_gated=listing.is_gated,
         )
         return room_for(wanted, environ=self._environ)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the shell asks for names while a line is typed
     from localllm.core.described import Described, DescribedFile
+    from localllm.core.fetching import ToFetch
     from localllm.core.kept import Inventory, KeptModel, Leftover, Pruning, Removal, Verdict
     from localllm.hub.gguf_parser import GGUFHeader
     from localllm.hub.resolve import LocalModel
@@ -122,8 +123,11 @@ def set_aside(verdict: Verdict, environ: Mapping[str, str] = os.environ) -> Path
     return move(verdict, cache_root(environ))
 
 
-def described(name: str, found: Plannable) -> Described:
-    """Return what is known of a model that was found by its name, for a person to read."""
+def described(name: str, found: Plannable, *, listed: ToFetch | None = None) -> Described:
+    """Return what is known of a model that was found by its name, for a person to read.
+
+    ``listed``: what the Hub's listing says of one that is not here.
+    """
     from localllm.core.described import Described, DescribedFile
     from localllm.hub.known import KnownModel
     from localllm.hub.remote import RemoteModel
@@ -144,6 +148,11 @@ def described(name: str, found: Plannable) -> Described:
     assert isinstance(found, LocalModel | RemoteModel)
     if isinstance(found, LocalModel):
         files = tuple(_described_file(path) for path in found.paths)
+    elif listed is not None:
+        files = tuple(
+            DescribedFile(place=file.path, n_bytes=file.n_bytes, sha256=file.sha256)
+            for file in listed.files
+        )
     else:
         files = (DescribedFile(place=found.url, n_bytes=found.spec.file_bytes),)
     template = found.header.template
@@ -154,6 +163,8 @@ def described(name: str, found: Plannable) -> Described:
         template=template,
         arrays=_long_arrays(found.header),
         files=files,
+        licence=listed.licence if listed else None,
+        is_gated=listed.is_gated if listed else None,
         reasoning_markers=_reasoning_markers(template or ""),
         notes=found.notes,
     )

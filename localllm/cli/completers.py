@@ -41,7 +41,7 @@ def complete_known(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the models whose shapes are recorded."""
-    from localllm.session import model_names
+    from localllm.lookups import model_names
 
     return items(name for name in model_names() if name.startswith(incomplete))
 

@@ -23,7 +23,7 @@ class DescribedFile:
     """One file of a model."""
 
     place: str
-    """Its path here, or its address."""
+    """Its path here or in its repository, or its address."""
     n_bytes: int
     sha256: str | None = None
     """What its keeper says that it hashes to; None where nobody says."""

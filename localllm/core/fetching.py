@@ -108,6 +108,10 @@ class ToFetch:
     """On the disk that it goes to, now; None where nobody tells."""
     bytes_per_s: float | None = None
     """What reading the header measured; None where nothing had to be read."""
+    licence: str | None = None
+    """As the repository's page names it; None where it does not."""
+    is_gated: bool = False
+    """The licence must be accepted on the page before the files can be read."""
 
     @property
     def name(self) -> str:

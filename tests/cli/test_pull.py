@@ -79,6 +79,40 @@ def test_a_quantisation_that_is_not_there_names_those_that_are(
     assert (failed.code, failed.out) == (5, "")
 
 
+def test_what_is_not_here_is_shown_by_its_header_and_its_listing(
+    localllm: Command, hub: LoopbackHub, toy_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_repo("maker/Gated-GGUF", {"Toy-F16.gguf": toy_model}, gated="manual", licence="llama3")
+    document = json.loads(localllm("show", REPO, "--json").out)
+    assert document["known_by"] == "its header on a server" and document["gated"] is False
+    assert document["files"] == [
+        {
+            "place": "Toy-F16.gguf",
+            "n_bytes": toy_model.stat().st_size,
+            "sha256": hashlib.sha256(toy_model.read_bytes()).hexdigest(),
+        }
+    ]
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    page = " ".join(localllm("show", "maker/Gated-GGUF").out.split())
+    assert "Licence llama3, gated: to be accepted before a download" in page
+    monkeypatch.delenv("HF_TOKEN")
+    gated = localllm("pull", "maker/Gated-GGUF")
+    assert (gated.code, gated.out) == (4, "")
+
+
+def test_what_was_set_aside_is_fetched_anew(
+    localllm: Command, hub: LoopbackHub, toy_model: Path
+) -> None:
+    path = Path(localllm("pull", NAME).out.strip())
+    blob = path.resolve()
+    blob.chmod(0o644)
+    blob.write_bytes(toy_model.read_bytes()[:-1] + b"\xff")
+    assert localllm("verify", "--repair").code == 7
+    assert localllm("pull", NAME).code == 0
+    assert localllm("verify").code == 0
+    assert path.read_bytes() == toy_model.read_bytes()
+
+
 def test_offline_nothing_is_asked(localllm: Command, hub: LoopbackHub) -> None:
     os.environ.pop("HF_HUB_OFFLINE", None)
     try:

@@ -49,7 +49,7 @@ def list_command(words: tuple[str, ...], sort: Sort, no_plan: bool, as_json: boo
     WORDs narrow it down: words of a name, a quantisation or a keeper. Plans are by formula, from
     the headers alone.
     """
-    from localllm import keeping, session
+    from localllm import keeping
     from localllm.cli.kept import list_view as view
     from localllm.cli.kept.rows import Row, holds, ordered
 
@@ -59,6 +59,8 @@ def list_command(words: tuple[str, ...], sort: Sort, no_plan: bool, as_json: boo
     if no_plan:
         rows = [Row(model=model) for model in found]
     else:
+        from localllm import session
+
         with session.Session(basis="formula") as open_session:
             rows = _planned(open_session, found)
             hardware = open_session.hardware if found else None

@@ -5,6 +5,7 @@ Names are never cut: they are what the next command is given.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -67,10 +68,21 @@ def summary(rows: Sequence[Row], leftovers: Sequence[Leftover]) -> Iterator[str]
 
 
 def left_over(leftovers: Sequence[Leftover]) -> Iterator[str]:
-    """Yield what of the cache no model needs, in a line."""
-    if leftovers:
-        n_bytes = sum(each.n_bytes for each in leftovers)
-        n = len(leftovers)
+    """Yield which downloads can be continued, and what else of the cache no model needs."""
+    partial: Counter[str] = Counter()
+    others = []
+    for each in leftovers:
+        if each.kind == "partial" and each.repo is not None and each.path.suffix == ".part":
+            partial[each.repo] += each.n_bytes
+        else:
+            others.append(each)
+    for repo, n_bytes in sorted(partial.items()):
+        yield (
+            f"{repo}: {format_bytes(n_bytes)} of a download that was stopped are here, and"
+            " localllm pull goes on there."
+        )
+    if others:
+        n_bytes, n = sum(each.n_bytes for each in others), len(others)
         what = "files are" if n > 1 else "file is"
         yield (
             f"{n:,} {what} left over ({format_bytes(n_bytes)}): localllm prune lists and deletes"

@@ -48,7 +48,7 @@ def show(model: str, metadata: bool, tensors: bool, template: bool, as_json: boo
         )
     with ended_by_signals(), session.Session(basis="formula") as open_session, LiveLine() as line:
         decided = open_session.find_for_plan(model, Policy(), watch=watch_on(line))
-        shown = keeping.described(decided.name or model, decided.model)
+        shown = keeping.described(decided.name or model, decided.model, listed=decided.fetch)
     if as_json:
         from localllm.core.described_document import show_document
 

@@ -68,10 +68,12 @@ def test_what_is_incomplete_says_how_to_go_on_and_leftovers_where_they_go(
     localllm: Command, cache: Cache
 ) -> None:
     blob = cache.put("u/Big-GGUF", "Big-Q4_0-00001-of-00002.gguf", b"GGUF" * 9, ref="main")
-    (blob.parent / f"{'a' * 64}.part").write_bytes(b"x" * 1000)
+    (blob.parent / f"{'a' * 64}.part").write_bytes(b"x" * 2000)
+    (blob.parent / f"{'b' * 64}.part.corrupt").write_bytes(b"x" * 1000)
     page = " ".join(localllm("list").out.split())
     assert "incomplete: 1 of 2 files" in page
     assert "localllm pull u/Big-GGUF:Q4_0 gets what is missing of it." in page
+    assert "u/Big-GGUF: 1.95 KiB of a download that was stopped are here" in page
     assert "1 file is left over (1000 B): localllm prune lists and deletes it." in page
 
 

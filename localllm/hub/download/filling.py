@@ -26,6 +26,7 @@ def fill(
 
     while True:
         part.catch_up(stop, check)
+        tries.here(part.n_hashed)
         if n_resumed is None:
             n_resumed = part.n_hashed
             told.now(phase="fetching", n_done=n_resumed, n_resumed=n_resumed, waiting_for=None)

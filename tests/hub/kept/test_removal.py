@@ -249,9 +249,8 @@ def _dying(function: Callable[..., object], left: list[int]) -> Callable[..., ob
     return call
 
 
-@pytest.mark.parametrize("is_shared", [False, True])
 def test_killed_at_any_moment_it_leaves_nothing_broken_and_the_same_again_finishes(
-    tmp_path: Path, is_shared: bool
+    tmp_path: Path,
 ) -> None:
     n_deaths = 0
     ends: set[int] = set()
@@ -260,8 +259,7 @@ def test_killed_at_any_moment_it_leaves_nothing_broken_and_the_same_again_finish
         for repo in (_REPO, "other/Toy"):
             at = cache.add(repo, {"Q4/toy-Q4_K_M.gguf": _Q4, "Q4/toy-Q8_0.gguf": _Q8})
             cache.lack(repo, at, "config.json")
-            if is_shared:
-                cache.share(repo, _Q4)
+            cache.share(repo, _Q4)
         removal = plan_removal(find_kept(cache.root, _REPO), cache.root)
         left = [n_deaths]
         with pytest.MonkeyPatch.context() as patch:

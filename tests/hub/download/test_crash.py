@@ -130,7 +130,7 @@ def before_and_after(call: str, *numbers: int) -> list[Mishap]:
 
 
 KILLS = [
-    *before_and_after("pwrite", 1, 2, 5, 20, LAST),
+    *before_and_after("pwrite", 1, 2, 20, LAST),
     *before_and_after("fsync", 1, 2),
     *before_and_after("rename", 1),
     *before_and_after("fchmod", 1),
@@ -266,9 +266,7 @@ TRACED = (
 )
 INJECTED = [
     ("pwrite64:signal=SIGKILL:when=2", KILLED),
-    ("pwrite64:signal=SIGKILL:when=5", KILLED),
     ("pwrite64:error=ENOSPC:when=3", 1),
-    ("fsync:signal=SIGKILL:when=1", KILLED),
     ("fsync:error=EIO:when=1", 1),
     ("rename:signal=SIGKILL:when=1", KILLED),
 ]

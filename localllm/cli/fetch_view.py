@@ -46,7 +46,7 @@ class FetchView:
         self._rate = Rate()
         self._began_s: float | None = None
         self._last: FetchProgress | None = None
-        self._checked = False
+        self._seen: set[words.Mode] = set()
         self._logged_s = self._logged_share = 0.0
         self._logged_wait: str | None = None
 
@@ -89,17 +89,18 @@ class FetchView:
         if last is None or self._began_s is None:
             return
         seconds = self._clock() - self._began_s
-        n_received = last.n_received + last.n_bytes - last.n_done  # what came since it was told
-        whole = format_bytes(last.n_bytes)
-        if not n_received and not self._checked:
-            self._say(f"{self._name} was here: {whole}")
-            return
-        text = f"{whole} in {format_duration(seconds)}"
-        if n_received and seconds > 0:
-            text += f" ({format_transfer(n_received / seconds)})"
-        if n_received and (n_here := words.here_bytes(last)):
-            text += f", {format_bytes(n_here)} of it were here"
-        self._say(f"{'fetched' if n_received else 'checked'} {self._name}: {text}, {how}")
+        text = f"{format_bytes(last.n_bytes)} in {format_duration(seconds)}"
+        if last.n_received:
+            text += f" ({format_transfer(last.n_received / seconds)})" if seconds > 0 else ""
+            if n_here := words.here_bytes(last):
+                text += f", {format_bytes(n_here)} of it were here"
+            self._say(f"fetched {self._name}: {text}, {how}")
+        elif "elsewhere" in self._seen:
+            self._say(f"another process fetched {self._name}: {text}")
+        elif "checking" in self._seen:
+            self._say(f"checked {self._name}: {text}, {how}")
+        else:
+            self._say(f"{self._name} was here: {format_bytes(last.n_bytes)}")
 
     def interrupted(self, command: str) -> None:
         """Say what is kept and which command continues."""
@@ -114,7 +115,7 @@ class FetchView:
     def _rated(self, progress: FetchProgress, now_s: float) -> float | None:
         """Bytes a second of what goes on: over the network, or of what counts as done."""
         mode = words.mode_of(progress)
-        self._checked |= mode == "checking"
+        self._seen.add(mode)
         if mode != self._mode:
             self._mode, self._rate = mode, Rate()
         counted = progress.n_received if mode == "fetching" else progress.n_done

@@ -188,6 +188,11 @@ def test_what_was_whole_is_not_called_fetched() -> None:
     view.show(one(40.5, "done", n_resumed=WHOLE))
     view.end()
     assert f"checked {NAME}: 40.5 GiB in " in stream.getvalue().splitlines()[-1]
+    view.show(one(8.1, "elsewhere"))
+    view.show(one(40.5, "done"))
+    view.end()
+    last = stream.getvalue().splitlines()[-1]
+    assert last.startswith(f"another process fetched {NAME}: ") and "verified" not in last
 
 
 def test_without_unicode_nothing_is_drawn_that_cannot_be_shown() -> None:

@@ -87,6 +87,7 @@ def fetch_files(
                     yield FetchNote(text=text)
             yield FetchProgress(files=tuple(states))
     write_ref(folder, wanted[0].revision, wanted[0].commit)
+    yield FetchProgress(files=tuple(states))  # what came last, too
     return tuple(found[index] for index in range(len(wanted)))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm.core.described import origin_of, template_features, type_shares
+from localllm.core.described import type_shares
 from localllm.hub.resolve import local_model
 from tests.cli.conftest import Command
 from tests.cli.kept.conftest import Cache
@@ -106,17 +106,3 @@ def test_the_document_has_what_was_asked_for(localllm: Command, told: Path) -> N
     assert full["metadata"]["general.languages"] == ["en", "de"]
     assert "tokenizer.chat_template" not in full["metadata"]
     assert full["tensors"][0]["name"] == local_model(told).spec.tensors[0].name
-
-
-def test_what_a_template_provides_for_is_read_from_its_words() -> None:
-    assert template_features("{{ messages }}") == ()
-    assert template_features("{% if tools is not none %}") == ("tools",)
-    assert template_features("my_tools toolset") == ()
-    assert template_features("plain", ["<think>"]) == ("reasoning",)
-    assert template_features("reasoning_effort") == ("reasoning (reasoning_effort)",)
-
-
-@pytest.mark.parametrize("count", [10**9, -1, "2", 2.0])
-def test_a_header_cannot_make_the_reader_work_or_fail(count: object) -> None:
-    origin = origin_of({"general.base_model.count": count, "general.license": 7})  # type: ignore[dict-item]  # a hostile file's
-    assert origin.licence is None and origin.base_models == ()

@@ -125,21 +125,27 @@ def test_a_shared_content_is_an_orphan_when_its_last_link_has_gone(cache: HFCach
             (cache.folder(repo) / path).unlink()
     (leftover,) = find_leftovers(cache.root)
     assert (leftover.path, leftover.kind, leftover.repo) == (store, "orphan", None)
+    plan = plan_prune(cache.root)
+    cache.add("third/Toy", {"toy-Q4_K_M.gguf": _Q4})
+    cache.share("third/Toy", _Q4)
+    assert prune(plan) == 0
+    assert kept_in(cache.root).models[0].files[0].path.read_bytes() == _Q4
+    (cache.folder("third/Toy") / "blobs" / sha256(_Q4)).unlink()
     prune(plan_prune(cache.root))
     assert not store.exists()
 
 
+@pytest.mark.parametrize("closed", ["snapshots/" + commit(0), "blobs"])
 def test_where_not_all_can_be_read_nothing_is_called_an_orphan(
-    cache: HFCache, monkeypatch: pytest.MonkeyPatch
+    cache: HFCache, monkeypatch: pytest.MonkeyPatch, closed: str
 ) -> None:
-    at = cache.add(_REPO, {"toy-Q4_K_M.gguf": _Q4})
+    cache.add(_REPO, {"toy-Q4_K_M.gguf": _Q4})
     store = cache.share(_REPO, _Q4)
     store.with_name(f"{store.name}.refs").write_text("")
-    closed = cache.folder(_REPO) / "snapshots" / at
     scandir = os.scandir
 
     def refuse(path: Path) -> object:
-        if Path(path) == closed:  # chmod would not keep root out
+        if Path(path) == cache.folder(_REPO) / closed:  # chmod would not keep root out
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 

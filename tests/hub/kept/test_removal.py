@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import mmap
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,22 +207,36 @@ def test_a_model_that_is_being_written_is_not_removed_unless_forced(cache: HFCac
     assert lock.exists()  # to remove it would let two processes hold two locks of one name
 
 
+@contextmanager
+def _open(path: Path) -> Iterator[None]:
+    with path.open("rb"):
+        yield
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    """Mapped, and closed again, as llama.cpp has it; Python's own mmap keeps the file open."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+    with path.open("rb") as file:
+        place = libc.mmap(None, 1, mmap.PROT_READ, mmap.MAP_PRIVATE, file.fileno(), 0)
+    yield
+    assert libc.munmap(place, 1) == 0
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc")
-@pytest.mark.parametrize("is_mapped", [True, False])
+@pytest.mark.parametrize("hold", [_open, _mapped])
 def test_a_model_that_a_process_has_open_is_not_removed_and_the_process_is_named(
-    cache: HFCache, is_mapped: bool
+    cache: HFCache, hold: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
     cache.add(_REPO, {"toy-Q4_K_M.gguf": _Q4, "toy-Q8_0.gguf": _Q8})
     model = _model(cache, "Q4_K_M")
-    with model.files[0].path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if is_mapped else None
-        if is_mapped:
-            file.close()
+    with hold(model.files[0].path):
         with pytest.raises(LocalLLMError, match=rf"in use by .* \(process {os.getpid()}\)"):
             plan_removal([model], cache.root)
         plan_removal([_model(cache, "Q8_0")], cache.root)
-        if mapped is not None:
-            mapped.close()
     plan_removal([model], cache.root)
 
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localllm.core.fetching import FetchNote, FetchProgress, ToFetch
@@ -44,11 +47,31 @@ def fetch(
     from localllm.hub.cache_layout import cache_root
     from localllm.hub.client import HubClient
     from localllm.hub.download.many import fetch_files
+    from localllm.hub.last_rate import remember_rate
     from localllm.hub.resolve import local_model
 
     client, root = HubClient(environ=environ), cache_root(environ)
-    paths = yield from fetch_files(_files(wanted), client=client, root=root, stop=stop)
+    began_s = time.monotonic()
+    events = fetch_files(_files(wanted), client=client, root=root, stop=stop)
+    n_received, paths = yield from _counted(events)
+    remember_rate(client.endpoint, n_received, time.monotonic() - began_s, environ)
     yield Fetched(model=local_model(paths[0]))
+
+
+def _counted(
+    events: Generator[FetchProgress | FetchNote, None, tuple[Path, ...]],
+) -> Generator[FetchProgress | FetchNote, None, tuple[int, tuple[Path, ...]]]:
+    """Pass a download's events on; return what came over the network, and the paths."""
+    n_received = 0
+    with closing(events):
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                return n_received, end.value
+            if isinstance(event, FetchProgress):
+                n_received = event.n_received
+            yield event
 
 
 def room_for(wanted: ToFetch, *, environ: Mapping[str, str] = os.environ) -> ToFetch:

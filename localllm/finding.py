@@ -30,6 +30,7 @@ from localllm.planning import Plannable, check_quant
 
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
+    from localllm.core.choice import Choice
     from localllm.core.fetching import ToFetch
     from localllm.core.kept import KeptModel
     from localllm.hub.offers import Offer
@@ -165,7 +166,19 @@ class Finder:
         if len(on_offer) > 1:
             others = ", ".join(each.quant for each in on_offer if each is not taken)
             self._watch.on_note(f"Of what is here {taken.quant} is taken; {others} is here, too.")
+        elif decided.choice is not None:
+            self._warn_of_loss(decided.choice, taken)
         return decided
+
+    def _warn_of_loss(self, choice: Choice, taken: OnOffer) -> None:
+        """Say where the only quantisation that is here is one that nobody would choose."""
+        from localllm.core.quality import grade
+
+        if grade(choice.best.loss.kld) == "large":
+            self._watch.on_note(
+                f"Only {taken.quant} is here, whose loss is large: `localllm pull --fresh` with"
+                " the same name chooses among all that are on offer."
+            )
 
     def _pick(
         self, on_offer: Sequence[OnOffer], policy: Policy, *, name: PlainName | None = None

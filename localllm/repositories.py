@@ -15,6 +15,7 @@ from localllm.errors import NotFoundError
 from localllm.hub.client import HubClient
 from localllm.hub.download.patience import FetchPatience
 from localllm.hub.http_refusals import UnreachableError
+from localllm.hub.last_rate import last_rate
 from localllm.hub.listing_cache import remember, remembered
 from localllm.hub.name_errors import known_instead
 from localllm.hub.names import RepoName
@@ -120,8 +121,11 @@ class Headers:
 
     @property
     def bytes_per_s(self) -> float | None:
-        """None where too little had to be read to tell."""
-        return self._n_bytes / self._seconds if self._n_bytes >= _TELLING_BYTES else None
+        """Of the last download, else of these headers; None where too little was read to tell."""
+        last = last_rate(self._endpoint, self._environ)
+        if last is not None or self._n_bytes < _TELLING_BYTES:
+            return last
+        return self._n_bytes / self._seconds
 
     def read(self, offer: Offer) -> Plannable:
         """Return a model by its header. Raises what ``remote_model`` does."""

@@ -48,11 +48,12 @@ or private, 5 that there is no such model, 7 that what came is not what the Hub 
 @click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("model", metavar="NAME", shell_complete=complete_plannable)
 @click.option("--fresh", is_flag=True, help="Ask the Hub for a newer one even if it is here.")
+@click.option("--dry-run", is_flag=True, help="Say what would be fetched; fetch headers only.")
 @yes_option
 @offline_option
 @json_option
 @planning_options
-def pull(model: str, fresh: bool, yes: bool, as_json: bool, policy: Policy) -> None:
+def pull(model: str, fresh: bool, dry_run: bool, yes: bool, as_json: bool, policy: Policy) -> None:
     """Fetch a model and verify it, without running it.
 
     It comes into the shared Hugging Face cache. NAME is a known model (llama-3-70b,
@@ -71,6 +72,10 @@ def pull(model: str, fresh: bool, yes: bool, as_json: bool, policy: Policy) -> N
         if wanted is None:
             found = decided.model
             assert isinstance(found, session.LocalModel), "what needs no download is here"
+        elif dry_run:
+            warn_of_the_plan(open_session, decided)
+            would_fetch(wanted, as_json=as_json)
+            return
         else:
             warn_of_the_plan(open_session, decided)
             found = download(open_session, wanted, yes=yes, command=command)
@@ -84,6 +89,21 @@ def pull(model: str, fresh: bool, yes: bool, as_json: bool, policy: Policy) -> N
     result(printable(str(found.paths[0])))
 
 
+def would_fetch(wanted: ToFetch, *, as_json: bool) -> None:
+    """Print what a download would be."""
+    if as_json:
+        emit_json(document(wanted.name, (), wanted))
+        return
+    from localllm.cli.fetch_question import cost_words
+
+    cost = cost_words(
+        wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
+    )
+    result(f"{printable(wanted.name)}: {cost}")
+    for file in wanted.files:
+        result(f"  {printable(file.path)}  {format_bytes(file.n_bytes)}")
+
+
 def warn_of_the_plan(session: Session, decided: Decided) -> None:
     """Say where it would not run here: it may be meant for another machine."""
     from localllm.core.shrunk import short_of
@@ -91,12 +111,15 @@ def warn_of_the_plan(session: Session, decided: Decided) -> None:
     plan = session.plan_decided(decided)
     if plan.verdict != "fits":
         note(
-            f"It does not fit this machine, short of {short_of(plan)}; it is fetched all the same."
+            f"It does not fit this machine, short of {short_of(plan)}: it is fetched all the same."
         )
 
 
 def document(name: str, paths: Sequence[Path], fetched: ToFetch | None) -> dict[str, Any]:
-    """Return what is here now as JSON; ``fetched`` is None where it was here before."""
+    """Return what is here now as JSON, or would be fetched where no ``paths`` are.
+
+    ``fetched`` is None where it was here before.
+    """
     return {
         "schema": SCHEMA,
         "name": name,
@@ -105,7 +128,8 @@ def document(name: str, paths: Sequence[Path], fetched: ToFetch | None) -> dict[
         "revision": fetched.revision if fetched else None,
         "commit": fetched.commit if fetched else None,
         "quant": fetched.quant if fetched else None,
-        "n_bytes": sum(path.stat().st_size for path in paths),
+        "n_bytes": fetched.n_bytes if fetched else sum(path.stat().st_size for path in paths),
         "fetched_bytes": fetched.left_bytes if fetched else 0,
+        "is_dry_run": not paths,
         "files": [str(path) for path in paths],
     }

@@ -107,7 +107,7 @@ class ToFetch:
     free_bytes: int | None = None
     """On the disk that it goes to, now; None where nobody tells."""
     bytes_per_s: float | None = None
-    """What reading the header measured; None where nothing had to be read."""
+    """Of the last download, or of reading the header; None where neither told."""
     licence: str | None = None
     """As the repository's page names it; None where it does not."""
     is_gated: bool = False

@@ -110,7 +110,7 @@ def read_refs(folder: RepoFolder, notes: list[str]) -> Refs:
         text = _beginning(path)
         if text is not None and _COMMIT.fullmatch(text.strip()):
             commits[name] = text.strip()
-        elif not is_temporary(path.name):
+        else:
             broken.append(name)
     return Refs(commits=commits, broken=tuple(broken))
 

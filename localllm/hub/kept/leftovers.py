@@ -1,8 +1,9 @@
 """What lies in the cache and no model needs: unfinished downloads, damaged files, orphans.
 
 ``localllm`` resumes ``<etag>.part``; what a killed huggingface_hub leaves behind,
-``<etag>.<8 hex>.incomplete``, it never takes up again. A blob is an orphan when no revision of its
-repository, and nothing else in the cache, links to it, and all that could do so could be read.
+``<etag>.<8 hex>.incomplete``, it never takes up again; ``<etag>.downloadInProgress`` is llama.cpp's
+(``common/download.cpp``). A blob is an orphan when no revision of its repository, and nothing else
+in the cache, links to it, and all that could do so could be read.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from localllm.hub.kept.disk import (
     is_folder,
     is_temporary,
     model_folders,
+    read_refs,
     status_of,
     walk,
 )
@@ -33,7 +35,7 @@ from localllm.hub.kept.users import users_of
 _HASH = r"(?:[0-9a-f]{64}|[0-9a-f]{40})"
 _KINDS: tuple[tuple[re.Pattern[str], LeftoverKind], ...] = (
     (re.compile(rf"{_HASH}(?:\.[\w-]+)?\.part\.corrupt"), "corrupt"),
-    (re.compile(rf"{_HASH}(?:\.[\w-]+)?\.(?:part|incomplete)"), "partial"),
+    (re.compile(rf"{_HASH}(?:\.[\w-]+)?\.(?:part|incomplete|downloadInProgress)"), "partial"),
     (re.compile(_HASH), "orphan"),
 )
 
@@ -76,12 +78,14 @@ def _of(folder: RepoFolder, links: Links) -> Iterator[_Found]:
             yield path, kind, folder.repo
         elif is_temporary(entry.name):
             yield path, "temporary", folder.repo
-    for place in (folder.snapshots, folder.refs):
-        for path, _ in walk(place, []):
-            if is_temporary(path.name):
-                yield path, "temporary", folder.repo
-            elif place == folder.snapshots and _is_dangling(path):
-                yield path, "dangling", folder.repo
+    for path, _ in walk(folder.snapshots, []):
+        if is_temporary(path.name):
+            yield path, "temporary", folder.repo
+        elif _is_dangling(path):
+            yield path, "dangling", folder.repo
+    for name in read_refs(folder, []).broken:
+        if name.endswith(".tmp"):  # of llama.cpp's; an empty one damages the repository for others
+            yield folder.refs / name, "temporary", folder.repo
 
 
 def _kind(name: str) -> LeftoverKind | None:

@@ -57,6 +57,8 @@ def test_a_missing_part_is_named_whether_its_link_is_gone_or_its_content(cache: 
     assert (model.n_parts, len(model.files)) == (3, 1)
     assert [path.name[9:14] for path in model.missing] == ["00001", "00003"]
     assert {path.parent for path in model.missing} == {folder}
+    (folder / "toy-Q8_0-00001-of-00003.gguf").touch()
+    assert kept_in(cache.root).models == (model,)
 
 
 def test_without_links_the_file_itself_is_the_model(cache: HFCache) -> None:

@@ -41,6 +41,7 @@ def _litter(cache: HFCache) -> dict[str, str]:
         f"{_ETAG}.part": "partial",
         f"{_ETAG}.0a1b2c3d.part": "partial",
         f"{_ETAG}.deadbeef.incomplete": "partial",
+        f"{_ETAG}.downloadInProgress": "partial",
         f"{_ETAG}.part.corrupt": "corrupt",
         ".toy-Q4_K_M.gguf.0a1b2c3d.tmp": "temporary",
         f".{_ETAG}.0a1b2c3d.shared": "temporary",
@@ -49,7 +50,9 @@ def _litter(cache: HFCache) -> dict[str, str]:
     for name in litter:
         (blobs / name).write_bytes(_GONE)
     (cache.folder(_REPO) / "snapshots" / at / "gone.gguf").symlink_to(f"../../blobs/{'0' * 64}")
-    return {**litter, "gone.gguf": "dangling"}
+    cache.point(_REPO, "main.tmp", "")
+    cache.point(_REPO, "branch.tmp", at)
+    return {**litter, "gone.gguf": "dangling", "main.tmp": "temporary"}
 
 
 def test_every_kind_of_leftover_is_told_and_goes_and_the_model_stays(cache: HFCache) -> None:
@@ -58,8 +61,8 @@ def test_every_kind_of_leftover_is_told_and_goes_and_the_model_stays(cache: HFCa
     found = find_leftovers(cache.root)
     assert _kinds(found) == litter
     assert {leftover.repo for leftover in found} == {_REPO}
-    assert sum(leftover.n_bytes for leftover in found) == 7 * len(_GONE)
-    assert _prune(cache) == 7 * len(_GONE)
+    assert sum(leftover.n_bytes for leftover in found) == 8 * len(_GONE)
+    assert _prune(cache) == 8 * len(_GONE)
     assert find_leftovers(cache.root) == ()
     assert (cache.folder(_REPO) / "blobs" / "notes.txt").exists()
     assert [model.is_complete for model in kept_in(cache.root).models] == [True]

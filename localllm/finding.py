@@ -163,6 +163,8 @@ class Finder:
         by_quant = {each.quant: each for each in reversed(current_first)}
         on_offer = [_kept_offer(each) for each in by_quant.values()]
         decided, taken = self._pick(on_offer, policy)
+        if note := by_quant[taken.quant].note:
+            self._watch.on_note(note)
         if len(on_offer) > 1:
             others = ", ".join(each.quant for each in on_offer if each is not taken)
             self._watch.on_note(f"Of what is here {taken.quant} is taken; {others} is here, too.")

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from localllm.core.hardware import THIS_MACHINE, Device, Hardware
 from localllm.errors import UsageError
 from localllm.hub.resolve import LocalModel, resolve
-from localllm.planning import Plannable
+from localllm.planning import Plannable, check_quant
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
     from localllm.core.bench.cpu_use import CpuSeconds
     from localllm.core.generation import EngineInfo
     from localllm.core.metered.meters import SeenMeters
+    from localllm.core.policy import Policy
     from localllm.records.conversations import Conversation, ConversationStore
     from localllm.records.entries import Transcript
     from localllm.records.history import PastRun, Sought
@@ -32,14 +33,18 @@ def resolve_model(name: str) -> LocalModel:
     return resolve(name)
 
 
-def local_file(name: str) -> LocalModel | None:
+def local_file(name: str, policy: Policy) -> LocalModel | None:
     """Return a model given by its path, or ``demo``; None for a name of another kind.
 
-    Raises what ``resolve_model`` does.
+    Raises what ``resolve_model`` does, UsageError (2) for one in another quantisation than asked.
     """
     from localllm.hub.resolve import is_path
 
-    return resolve(name) if is_path(name) else None
+    if not is_path(name):
+        return None
+    model = resolve(name)
+    check_quant(model.spec, policy)
+    return model
 
 
 def resolve_for_plan(

@@ -49,9 +49,9 @@ def meant_offers(listing: RepoListing, repo: RepoName, quant: str | None) -> tup
             raise no_such_offer(offers, quant, listing.repo)
         return (found,)
     if not offers.models:
-        why = f": {offers.incomplete[0]}" if offers.incomplete else "."
+        why = f" ({offers.incomplete[0].rstrip('.')})" if offers.incomplete else ""
         raise NotFoundError(
-            f"{listing.repo} has no model in GGUF files that can be run{why}",
+            f"{listing.repo} has no model in GGUF files that can be run{why}.",
             hint=known_instead(listing.repo) or "Repositories with them usually end in -GGUF.",
         )
     return offers.models

@@ -43,7 +43,7 @@ def obtain(
     from localllm.cli.chat.names import reference
     from localllm.session import local_file
 
-    model = local_file(name)
+    model = local_file(name, policy)
     if model is not None and not policy.states_a_wish:
         return Obtained(model=model, name=reference(name), policy=policy, asked=policy)
     decided = look(session, name, policy)
@@ -68,7 +68,9 @@ def reread(obtained: Obtained) -> Obtained:
     """Return the same with what its files say now. Raises what ``resolve_model`` does."""
     from localllm.session import local_file, resolve_model
 
-    model = local_file(obtained.name) or resolve_model(str(obtained.model.paths[0]))
+    model = local_file(obtained.name, obtained.policy) or resolve_model(
+        str(obtained.model.paths[0])
+    )
     return replace(obtained, model=model)
 
 

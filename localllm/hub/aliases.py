@@ -100,7 +100,7 @@ class Aliases:
 
     def _refusal(self, alias: Alias, why: str) -> UsageError:
         line = f'{printable(alias.name)} = "{printable(alias.value[:100])}"'
-        return UsageError(f"In {self.path}, [{_TABLE}], {line} {why}", hint=_EXAMPLE)
+        return UsageError(f"In {self.path}, [{_TABLE}], {line} {why.rstrip('.')}.", hint=_EXAMPLE)
 
 
 def read_aliases(environ: Mapping[str, str] = os.environ) -> Aliases:

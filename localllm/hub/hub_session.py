@@ -136,7 +136,7 @@ def _library() -> Callable[[], Any]:
             from huggingface_hub.utils import get_session
     except (ImportError, ValueError) as error:  # a ValueError: a variable that is no number
         raise LocalLLMError(
-            f"huggingface_hub cannot be used: {printable(str(error)[:200])}.",
+            f"The library huggingface_hub cannot be used: {printable(str(error)[:200])}.",
             hint="Check variables that begin with HF_HUB_, or install localllm again.",
         ) from None
     for logger in _LOGGERS:

@@ -95,6 +95,8 @@ def read_name(
     """
     if not text.strip():
         raise UsageError("The name of the model is empty.", hint=f"Try `{DEMO}`.")
+    if "\0" in text:
+        raise UsageError(f"{_shown(text)} holds a null character: it can be no name.")
     if _is_address(text, environ):
         from localllm.hub.hub_addresses import read_address
 

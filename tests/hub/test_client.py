@@ -558,7 +558,7 @@ def test_the_library_is_imported_late_silent_and_telling_nothing(hub: LoopbackHu
     assert [one.path for one in hub.requests] == [f"/api/models/{REPO}/revision/main"]
     environ["HF_HUB_ETAG_TIMEOUT"] = "soon"
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True)
-    assert "LocalLLMError: huggingface_hub cannot be used" in done.stderr
+    assert "LocalLLMError: The library huggingface_hub cannot be used" in done.stderr
 
 
 def test_an_answer_is_not_read_before_it_is_asked_for(hub: LoopbackHub) -> None:

@@ -213,7 +213,7 @@ def definite_policy(asked: Policy, best: Option) -> Policy:
 
 def _in_quant(found: Plannable, chosen: ModelSpec) -> Plannable:
     """Return something plannable in the chosen quantisation, with its header where there is one."""
-    from localllm.hub.known import KnownModel
+    from localllm.hub.known.models import KnownModel
 
     if chosen.quant == found.spec.quant:
         return found

@@ -45,9 +45,9 @@ def fetch(
     and other failures of this machine.
     """
     from localllm.hub.cache_layout import cache_root
-    from localllm.hub.client import HubClient
+    from localllm.hub.client.hub_client import HubClient
+    from localllm.hub.download.last_rate import remember_rate
     from localllm.hub.download.many import fetch_files
-    from localllm.hub.last_rate import remember_rate
     from localllm.hub.resolve import local_model
 
     client, root = HubClient(environ=environ), cache_root(environ)

@@ -17,7 +17,14 @@ from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.policy import Policy
 from localllm.core.text import printable
 from localllm.errors import AccessError, LocalLLMError, NotFoundError, UsageError
-from localllm.hub.names import AddressName, ModelName, PathName, PlainName, RepoName, ToolName
+from localllm.hub.names.reading import (
+    AddressName,
+    ModelName,
+    PathName,
+    PlainName,
+    RepoName,
+    ToolName,
+)
 from localllm.hub.remote_url import is_offline
 from localllm.hub.resolve import (
     kept_model,
@@ -33,8 +40,8 @@ if TYPE_CHECKING:
     from localllm.core.choice import Choice
     from localllm.core.fetching import ToFetch
     from localllm.core.kept import KeptModel
-    from localllm.hub.offers import Offer
-    from localllm.hub.remote import Reading
+    from localllm.hub.headers.remote import Reading
+    from localllm.hub.offers.offers import Offer
     from localllm.hub.repo_files import RepoListing
     from localllm.offering import OnOffer
     from localllm.repositories import Repositories
@@ -97,7 +104,7 @@ class Finder:
         meant = self._meant(name)
         if isinstance(meant, PathName | AddressName):
             return decide_alone(self._plannable(_text(meant)))
-        from localllm.hub.known import known_model
+        from localllm.hub.known.models import known_model
 
         wished = self._wished(name, meant, policy)
         is_file = isinstance(meant, RepoName) and meant.path is not None
@@ -114,7 +121,7 @@ class Finder:
         meant = self._meant(name)
         if isinstance(meant, PathName | AddressName):
             return self._plannable(_text(meant))
-        from localllm.hub.known import known_model
+        from localllm.hub.known.models import known_model
 
         if isinstance(meant, PlainName) and known_model(_text(meant)) is not None:
             return self._plannable(_text(meant))
@@ -131,7 +138,7 @@ class Finder:
         quant = getattr(meant, "quant", None)
         if quant is None:
             return policy
-        from localllm.hub.offers import same_quant
+        from localllm.hub.offers.offers import same_quant
 
         if policy.quant is not None and not same_quant(policy.quant, quant):
             raise UsageError(
@@ -154,7 +161,7 @@ class Finder:
 
     def _kept(self, meant: ModelName, policy: Policy) -> Decided | None:
         """What is here of a model, chosen between where there are several quantisations."""
-        from localllm.hub.here import kept_as
+        from localllm.hub.kept.here import kept_as
 
         kept = kept_as(meant, quant=policy.quant, environ=self._environ)
         if not kept:
@@ -185,7 +192,7 @@ class Finder:
     def _pick(
         self, on_offer: Sequence[OnOffer], policy: Policy, *, name: PlainName | None = None
     ) -> tuple[Decided, OnOffer]:
-        from localllm.hub.known import known_model
+        from localllm.hub.known.models import known_model
         from localllm.offering import pick
 
         known = None if name is None or len(on_offer) < 2 else known_model(name.name)
@@ -207,11 +214,11 @@ class Finder:
                 hint="`localllm list` shows what is here.",
             )
         assert isinstance(meant, RepoName | PlainName)
-        from localllm.hub.sources import repo_candidates
+        from localllm.hub.names.sources import repo_candidates
 
         candidates = repo_candidates(meant, self._environ)
         if not candidates:
-            from localllm.hub.name_errors import not_here
+            from localllm.hub.names.errors import not_here
 
             raise not_here(name, meant, self._environ)
         if to_run and is_offline(self._environ):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the shell asks for names while a line is typed
     from localllm.core.described import Described, DescribedFile
     from localllm.core.fetching import ToFetch
     from localllm.core.kept import Inventory, KeptModel, Leftover, Pruning, Removal, Verdict
-    from localllm.hub.gguf_parser import GGUFHeader
+    from localllm.hub.gguf.parser import GGUFHeader
     from localllm.hub.resolve import LocalModel
     from localllm.planning import Plannable
 
@@ -49,7 +49,7 @@ def named_kept(
     models = kept_models(environ).models
     if not names:
         return models
-    from localllm.hub.kept_names import kept_by_name
+    from localllm.hub.kept.by_name import kept_by_name
 
     found = [each for name in names for each in kept_by_name(name, models, environ)]
     return tuple(dict.fromkeys(found))
@@ -129,8 +129,8 @@ def described(name: str, found: Plannable, *, listed: ToFetch | None = None) -> 
     ``listed``: what the Hub's listing says of one that is not here.
     """
     from localllm.core.described import Described, DescribedFile
-    from localllm.hub.known import KnownModel
-    from localllm.hub.remote import RemoteModel
+    from localllm.hub.headers.remote import RemoteModel
+    from localllm.hub.known.models import KnownModel
     from localllm.hub.resolve import LocalModel
 
     if isinstance(found, KnownModel):

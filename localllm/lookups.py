@@ -64,8 +64,8 @@ def resolve_for_plan(
 
 def model_names() -> tuple[str, ...]:
     """Return the names of the known models, then the person's own, each sorted."""
-    from localllm.hub.aliases import read_aliases
-    from localllm.hub.known_names import known_names
+    from localllm.hub.known.index import known_names
+    from localllm.hub.names.aliases import read_aliases
 
     return (*known_names(), *sorted(read_aliases().names))
 

@@ -137,7 +137,7 @@ class Planner:
             return make(model.spec, hardware, policy, basis=basis)
 
         from localllm.engine.dryrun import DryRunRefused, ExactUnavailable
-        from localllm.hub.hollow import NoHolesError
+        from localllm.hub.gguf.hollow import NoHolesError
 
         try:
             return self._exact_plan(model, hardware, policy, functools.partial(make, basis=basis))
@@ -182,7 +182,7 @@ def leaves_open(name: str, model: Plannable, policy: Policy) -> bool:
     Where the person named a quantisation, and where it is a file's, the cache is f16 unless they
     say otherwise.
     """
-    from localllm.hub.known import known_name
+    from localllm.hub.known.models import known_name
 
     if policy.states_a_wish:
         return True
@@ -202,7 +202,7 @@ def model_variants(
     from localllm.core.quality import published_quant
     from localllm.core.quants import OFFERED
     from localllm.core.requantise import requantised
-    from localllm.hub.known import known_name, known_quants
+    from localllm.hub.known.models import known_name, known_quants
 
     own, spec = model.spec.quant, model.spec
     wanted = None if quant is None else _quant_of(quant, known_quants())
@@ -227,7 +227,7 @@ def known_models(words: Sequence[str] = ()) -> tuple[Known, ...]:
     Raises NotFoundError (exit 5) with the nearest names where there are none.
     """
     from localllm.core.recommendation import Known
-    from localllm.hub.known import known_model, known_n_params, known_names, nearest_names
+    from localllm.hub.known.models import known_model, known_n_params, known_names, nearest_names
 
     def plain(text: str) -> str:
         return "".join(character for character in text.lower() if character.isalnum())

@@ -1,6 +1,6 @@
 """What a repository on the Hub has for a name: which of its files are meant, and their headers.
 
-Composition only: files become offers in ``hub/offers.py``, headers are read by ``hub/remote.py``.
+Composition only: files become offers in ``hub/offers``, headers are read by ``hub/headers``.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from urllib.parse import quote
 from localllm.core.fetching import name_on_hub
 from localllm.core.text import printable
 from localllm.errors import NotFoundError
-from localllm.hub.client import HubClient
+from localllm.hub.client.hub_client import HubClient
+from localllm.hub.client.listing_cache import remember, remembered
+from localllm.hub.download.last_rate import last_rate
 from localllm.hub.download.patience import FetchPatience
+from localllm.hub.headers.remote import Reading, remote_model
 from localllm.hub.http_refusals import UnreachableError
-from localllm.hub.last_rate import last_rate
-from localllm.hub.listing_cache import remember, remembered
-from localllm.hub.name_errors import known_instead
-from localllm.hub.names import RepoName
-from localllm.hub.offers import Offer, find_offer, no_such_offer, offer_at, offers_of
-from localllm.hub.remote import Reading, remote_model
+from localllm.hub.names.errors import known_instead
+from localllm.hub.names.reading import RepoName
+from localllm.hub.offers.offers import Offer, find_offer, no_such_offer, offer_at, offers_of
 from localllm.hub.repo_files import RepoListing
 from localllm.offering import OnOffer
 from localllm.planning import Plannable

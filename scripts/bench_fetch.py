@@ -38,7 +38,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-from localllm.hub.client import HubClient  # noqa: E402  (after the path)
+from localllm.hub.client.hub_client import HubClient  # noqa: E402  (after the path)
 from localllm.hub.download.many import fetch_files  # noqa: E402  (after the path)
 from localllm.hub.download.wanted import WantedFile  # noqa: E402  (after the path)
 from localllm.units import GiB, MiB, format_bytes, format_transfer, parse_bytes  # noqa: E402

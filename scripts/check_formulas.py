@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from localllm.core.memory import RunShape
 from localllm.engine.dryrun import DryRun, DryRunRefused
-from localllm.hub.known import known_model, known_names
+from localllm.hub.known.models import known_model, known_names
 from localllm.units import MiB
 from tests.support.differential import (
     SHAPES,

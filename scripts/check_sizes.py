@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from localllm.errors import UsageError
-from localllm.hub.known import KnownModel, known_model, known_name, known_quants
+from localllm.hub.known.models import KnownModel, known_model, known_name, known_quants
 
 GIB = 2**30
 NEAR = 0.005

@@ -6,8 +6,8 @@
 DIR is ``vendor/llama.cpp`` of the unpacked source distribution of the installed llama-cpp-python:
 its internal headers and the installed library together say what ``load_hparams`` makes of each case
 in ``tests/support/hparam_cases.py``. The result, ``tests/fixtures/hparams.json``, is what
-``tests/hub/test_hparams.py`` holds our ModelSpec to. Needs a C++ compiler; run it after a change of
-the cases or an upgrade of llama-cpp-python.
+``tests/hub/spec/test_hparams.py`` holds our ModelSpec to. Needs a C++ compiler; run it after a
+change of the cases or an upgrade of llama-cpp-python.
 """
 
 from __future__ import annotations

@@ -16,11 +16,11 @@ KINDS = {
 }
 ROOT = Path(localllm.__file__).parent
 NAMED_FIRST = (
-    "hub/foreign.py",
-    "hub/gguf_tensors.py",
-    "hub/kinds.py",
-    "hub/gguf.py",
-    "hub/remote.py",
+    "hub/gguf/foreign.py",
+    "hub/gguf/tensors.py",
+    "hub/gguf/kinds.py",
+    "hub/gguf/reader.py",
+    "hub/headers/remote.py",
 )
 """Their messages follow the name of the file and a colon."""
 

@@ -8,7 +8,7 @@ import pytest
 
 from localllm.core.hardware import Hardware
 from localllm.core.policy import Policy
-from localllm.hub.known import KnownModel, known_model
+from localllm.hub.known.models import KnownModel, known_model
 from localllm.lookups import hardware_named
 from localllm.offering import OnOffer, pick
 from localllm.planning import Plannable

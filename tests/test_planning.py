@@ -19,7 +19,7 @@ from localllm.core.policy import Policy
 from localllm.engine.dryrun import DryRun
 from localllm.engine.exact import EngineMemory
 from localllm.errors import EngineError
-from localllm.hub.known import known_model
+from localllm.hub.known.models import known_model
 from localllm.hub.resolve import LocalModel, resolve
 from localllm.planning import Planner
 from localllm.units import GiB, MiB

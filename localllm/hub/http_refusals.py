@@ -19,8 +19,8 @@ from localllm.errors import (
     LocalLLMError,
     NotFoundError,
 )
-from localllm.hub.foreign import foreign_error
-from localllm.hub.hub_refusals import coded_refusal, wanted_at
+from localllm.hub.client.refusals import coded_refusal, wanted_at
+from localllm.hub.gguf.foreign import foreign_error
 from localllm.hub.remote_url import RemoteFile, origin_of
 
 CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})")

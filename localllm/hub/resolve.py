@@ -1,7 +1,7 @@
 """Names of models -> what is known of them: their files here, a header, or a recorded shape.
 
 To run a model its files must be here: a path, a part of a split file, or ``demo``. To plan one, its
-address will do (``remote.py``), or a name whose shape is recorded (``known.py``).
+address will do (``headers/remote.py``), or a name whose shape is recorded (``known/models.py``).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 from localllm.core.model import ModelSpec
 from localllm.core.text import printable
 from localllm.errors import GGUFError, NotFoundError, UsageError
-from localllm.hub.gguf import GGUFHeader, directory_error, open_file
-from localllm.hub.names import (
+from localllm.hub.gguf.reader import GGUFHeader, directory_error, open_file
+from localllm.hub.gguf.split import model_stem, read_model
+from localllm.hub.names.reading import (
     DEMO,
     AddressName,
     ModelName,
@@ -26,13 +27,12 @@ from localllm.hub.names import (
     RepoName,
     read_name,
 )
-from localllm.hub.spec import model_spec
-from localllm.hub.split import model_stem, read_model
+from localllm.hub.spec.model_spec import model_spec
 
 if TYPE_CHECKING:
     from localllm.core.kept import KeptModel
-    from localllm.hub.known import KnownModel
-    from localllm.hub.remote import OnReading, RemoteModel
+    from localllm.hub.headers.remote import OnReading, RemoteModel
+    from localllm.hub.known.models import KnownModel
 
 _EDGE_BYTES = 64 * 1024
 _SAMPLE_BYTES = 4096
@@ -67,7 +67,7 @@ class LocalModel:
         """
         if vocabulary:
             return self.paths
-        from localllm.hub.hollow import bare_header, write_bare
+        from localllm.hub.gguf.hollow import bare_header, write_bare
 
         with open_file(self.paths[0]) as file:
 
@@ -89,12 +89,12 @@ def resolve(name: str, environ: Mapping[str, str] = os.environ) -> LocalModel:
     meant = meaning_of(name, environ)
     if isinstance(meant, PathName):
         return at_path(meant.path)
-    from localllm.hub.here import kept_as
+    from localllm.hub.kept.here import kept_as
 
     kept = kept_as(meant, environ=environ)
     if len(kept) == 1:
         return kept_model(kept[0])
-    from localllm.hub.name_errors import listed, not_here
+    from localllm.hub.names.errors import listed, not_here
 
     if kept:
         raise UsageError(
@@ -120,7 +120,7 @@ def meaning_of(name: str, environ: Mapping[str, str] = os.environ) -> ModelName:
     meant = read_name(name, environ)
     if not isinstance(meant, PlainName):
         return meant
-    from localllm.hub.aliases import read_aliases
+    from localllm.hub.names.aliases import read_aliases
 
     return read_aliases(environ).meaning(meant, environ)
 
@@ -156,15 +156,15 @@ def resolve_for_plan(
         return at_path(meant.path)
     address = _address(meant, environ)
     if address is not None:
-        from localllm.hub.remote import remote_model
+        from localllm.hub.headers.remote import remote_model
 
         tell = on_reading or (lambda reading: None)
         return remote_model(address, on_reading=tell, environ=environ)
-    from localllm.hub.known import known_model
+    from localllm.hub.known.models import known_model
 
     known = known_model(plain_text(meant)) if isinstance(meant, PlainName) else None
     if known is None:
-        from localllm.hub.name_errors import not_here
+        from localllm.hub.names.errors import not_here
 
         raise not_here(name, meant, environ)
     return known
@@ -201,7 +201,7 @@ def at_path(name: str) -> LocalModel:
     except NotFoundError as error:
         if os.path.exists(path):
             raise  # a missing part
-        from localllm.hub.name_errors import near_files
+        from localllm.hub.names.errors import near_files
 
         raise NotFoundError(error.message, hint=near_files(path) or error.hint) from None
 

@@ -17,10 +17,10 @@ from _check.logs import LoggedRun
 from localllm.core.model import ModelSpec
 from localllm.core.quant_mix import DEFAULT_TYPES
 from localllm.errors import LocalLLMError
-from localllm.hub.gguf_writer import WrittenHeader
-from localllm.hub.known import KnownModel, known_model, known_names, model_of
-from localllm.hub.known_hparams import Hparam
-from localllm.hub.known_schema import Recorded, derived
+from localllm.hub.gguf.writer import WrittenHeader
+from localllm.hub.known.hparams import Hparam
+from localllm.hub.known.models import KnownModel, known_model, known_names, model_of
+from localllm.hub.known.schema import Recorded, derived
 
 _SHAPE = ("n_layer", "n_embd", "n_ff", "n_head", "n_head_kv", "n_expert")
 _SIZE = re.compile(r"[ae]?\d+(\.\d+)?[bm]|\d+x\d+b")

@@ -30,7 +30,7 @@ from localllm.core.policy import Policy
 from localllm.core.solution import Solution
 from localllm.engine.dryrun import DryRun, DryRunAnswer, DryRunRequest
 from localllm.engine.exact import EngineMemory
-from localllm.hub.known import KnownModel, known_model
+from localllm.hub.known.models import KnownModel, known_model
 from localllm.session import hardware_named
 
 QUANTS = (

@@ -20,7 +20,7 @@ from localllm.core.hardware import Host
 from localllm.engine.dryrun import DryRun
 from localllm.engine.exact import EngineMemory
 from localllm.errors import LocalLLMError
-from localllm.hub.hollow import write_bare
+from localllm.hub.gguf.hollow import write_bare
 from localllm.units import MiB
 
 _SHARE, _LEAST_MIB = 0.03, 16.0

@@ -24,7 +24,7 @@ from localllm.core.model import ModelSpec
 from localllm.core.shares import layers_by_shares
 from localllm.core.steps import Run
 from localllm.errors import LocalLLMError
-from localllm.hub.known import known_model
+from localllm.hub.known.models import known_model
 from localllm.probes.profiles import number_devices
 
 __all__ = ["Fact", "LeftOut", "fact_of", "facts_of_public_rows", "load_facts"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from localllm.core.hardware import Hardware, HardwareProfile
 from localllm.errors import UsageError
-from localllm.hub.known import known_model, known_name
+from localllm.hub.known.models import known_model, known_name
 from localllm.probes.profiles import load_profile, parse_profile
 
 FACTS = Path(__file__).parents[1] / "facts"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm.hub.sources import repositories_of
+from localllm.hub.names.sources import repositories_of
 from tests.support import shapes
 from tests.support.gguf_maker import make_model, make_split_model
 from tests.support.loopback_hub import LoopbackHub

@@ -6,7 +6,7 @@ import pytest
 
 from localllm.core.as_offered import as_offered
 from localllm.core.model import ModelSpec
-from localllm.hub.known import known_model
+from localllm.hub.known.models import known_model
 
 
 def spec_of(name: str) -> ModelSpec:

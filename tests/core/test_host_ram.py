@@ -19,7 +19,7 @@ from localllm.core.host_ram import (
 )
 from localllm.core.memory import Placement, RunShape
 from localllm.core.model import ModelSpec, TensorInfo
-from localllm.hub.known import known_model
+from localllm.hub.known.models import known_model
 from localllm.units import MiB
 
 HOST = Host(

@@ -17,8 +17,8 @@ import pytest
 from localllm.core.ggml import TYPES_BY_NAME
 from localllm.core.quant_mix import DEFAULT_TYPES, NEEDS_IMATRIX, Mixture, is_70b, tensor_types
 from localllm.core.quant_mix_kept import fitting_type, quantisable, unquantised_type
-from localllm.hub.gguf_types import FILE_TYPES
-from localllm.hub.known import KnownModel, known_model
+from localllm.hub.gguf.types import FILE_TYPES
+from localllm.hub.known.models import KnownModel, known_model
 from tests.support.ggml import silence
 
 QUANTISED = [name for name, kind in DEFAULT_TYPES.items() if TYPES_BY_NAME[kind].quantised]

@@ -22,7 +22,7 @@ from localllm.core.speed import decode_step, prefill_step, step_terms
 from localllm.core.speed_constants import CONSTANTS, SPREADS
 from localllm.core.steps import Run, Step, slowed
 from localllm.core.traffic import Traffic, experts_touched, kv_row_bytes, traffic_of
-from localllm.hub.known import known_model
+from localllm.hub.known.models import known_model
 from localllm.probes.named import named_hardware
 
 MODELS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from localllm.hub.header_cache import HeaderCache
+from localllm.hub.headers.cache import HeaderCache
 from tests.support.loopback import LoopbackServer
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import GGUFError, LocalLLMError, NotFoundError, UsageError
-from localllm.hub.name_errors import known_instead
-from localllm.hub.remote import Reading
+from localllm.hub.headers.remote import Reading
+from localllm.hub.names.errors import known_instead
 from localllm.hub.resolve import content_id, resolve, resolve_for_plan
 from tests.support.gguf_maker import make_model
 from tests.support.gguf_writer import string

@@ -8,7 +8,7 @@ import pytest
 from _check.search import joint_search
 from bench_plan import Command, as_table, commands_for, result_of
 
-from localllm.hub.known import known_model
+from localllm.hub.known.models import known_model
 from localllm.session import hardware_named
 
 

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from localllm.core.fetching import FetchProgress
 from localllm.errors import LocalLLMError
-from localllm.hub.client import HubClient
+from localllm.hub.client.hub_client import HubClient
 from localllm.hub.download.many import fetch_files
 from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.wanted import WantedFile

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from localllm.hub.http_range import Patience
+from localllm.hub.headers.http_range import Patience
 
 IMPATIENT = Patience(timeout_s=2.0, first_wait_s=0.01, longest_wait_s=1.0, deadline_s=30.0)
 """For a server that is a few microseconds away."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from localllm.core.fetching import FileState
 from localllm.hub.cache_layout import RepoFolder
-from localllm.hub.client import HubClient
+from localllm.hub.client.hub_client import HubClient
 from localllm.hub.download.one import fetch_file
 from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.wanted import WantedFile

@@ -1,6 +1,6 @@
 """Files in a folder -> the models they are, parts together, those with parts missing included.
 
-What is a model, what is a part of one and how its quantisation is read from a name, ``offers.py``
+What is a model, what is a part of one and how its quantisation is read from a name, ``offers/``
 decides for a listing of the Hub; a folder here is only told in the same words. It leaves out a
 model of which a part is not there; here that part is stood in for, and then named as missing.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localllm.core.kept import Keeper, KeptFile, KeptModel
-from localllm.hub.offers import Offer, find_offer, offers_of
+from localllm.hub.offers.offers import Offer, find_offer, offers_of
 from localllm.hub.repo_files import RepoFile
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)

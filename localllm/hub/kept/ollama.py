@@ -28,7 +28,7 @@ from localllm.hub.kept.disk import entries, is_folder, status_of
 from localllm.hub.kept.folders import home
 from localllm.hub.kept.grouping import last_used_s
 from localllm.hub.kept.ollama_manifest import ADAPTER, MODEL, Manifest, blob_of, read_manifest
-from localllm.hub.quant_label import UNKNOWN_QUANT, canonical_quant, read_label
+from localllm.hub.offers.quant_label import UNKNOWN_QUANT, canonical_quant, read_label
 
 PREFIX = "ollama:"
 SERVICE_FOLDERS = (
@@ -206,8 +206,8 @@ def _quant(tag: _Tag, manifest: Manifest, file: Path | None) -> str:
 
 def _stated_quant(path: Path) -> str:
     """What a file's header says that it is."""
-    from localllm.hub.gguf import read_header  # seldom needed, and not for nothing
-    from localllm.hub.gguf_types import FILE_TYPES
+    from localllm.hub.gguf.reader import read_header  # seldom needed, and not for nothing
+    from localllm.hub.gguf.types import FILE_TYPES
 
     try:
         stated = read_header(path).metadata.get("general.file_type")

@@ -133,7 +133,7 @@ def content_hash(
 
 def _by_header(path: Path, n_bytes: int) -> Verdict:
     """By what can be told without a hash: a sound header, and no byte missing at the end."""
-    from localllm.hub.gguf import read_header  # only for folders that state no hashes
+    from localllm.hub.gguf.reader import read_header  # only for folders that state no hashes
 
     try:
         read_header(path)

@@ -16,7 +16,7 @@ from localllm.core.fetching import FetchNote, FetchProgress
 from localllm.errors import LocalLLMError, NotFoundError
 from localllm.hub.background import Stopped
 from localllm.hub.cache_layout import RepoFolder
-from localllm.hub.client import HubClient
+from localllm.hub.client.hub_client import HubClient
 from localllm.hub.download.many import fetch_files
 from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.space import free_bytes

@@ -1,0 +1,1 @@
+"""GGUF files: their headers, read without trust and written; parts, hollow copies."""

@@ -1,0 +1,1 @@
+"""Headers of files on a server, read by range and kept."""

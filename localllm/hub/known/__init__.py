@@ -1,0 +1,1 @@
+"""Models whose shapes are recorded in profiles/models: names, facts, headers."""

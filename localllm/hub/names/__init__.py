@@ -1,0 +1,1 @@
+"""What a person may call a model, and where its files then are."""

@@ -1,0 +1,1 @@
+"""What a repository offers, by the names of its files."""

@@ -1,0 +1,1 @@
+"""A header -> core.model: hyperparameters by architecture, as llama.cpp reads them."""

@@ -3,7 +3,8 @@
 Facts of ``load_arch_hparams`` in ``src/models/*.cpp`` and of ``create_memory`` in
 ``src/llama-model.cpp``, llama.cpp as llama-cpp-python 0.3.36 vendors it. What most architectures
 share is in ``model_spec.py``; one that is not named here has none of these peculiarities. A
-recording of llama.cpp's own figures for every architecture holds this file to it (``test_hparams.py``).
+recording of llama.cpp's own figures for every architecture holds this file to it
+(``test_hparams.py``).
 """
 
 from __future__ import annotations

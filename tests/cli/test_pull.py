@@ -62,6 +62,17 @@ def test_the_document_says_what_came(localllm: Command, hub: LoopbackHub, toy_mo
     assert again["was_here"] is True and again["fetched_bytes"] == 0
 
 
+def test_a_dry_run_says_what_it_would_cost_and_fetches_no_weights(
+    localllm: Command, hub: LoopbackHub, toy_model: Path
+) -> None:
+    said = localllm("pull", NAME, "--dry-run")
+    assert said.code == 0 and f"{NAME}: 671.3 KiB to download" in said.out
+    document = json.loads(localllm("pull", NAME, "--dry-run", "--json").out)
+    assert document["is_dry_run"] and document["files"] == []
+    assert document["fetched_bytes"] == document["n_bytes"] == toy_model.stat().st_size
+    assert json.loads(localllm("list", "--json", "--no-plan").out)["models"] == []
+
+
 def test_a_fresh_one_asks_for_what_is_new(localllm: Command, hub: LoopbackHub) -> None:
     old = localllm("pull", REPO).out
     hub.update_repo(REPO, {"README.md": b"# New"})

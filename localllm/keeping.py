@@ -143,7 +143,11 @@ def described(name: str, found: Plannable, *, listed: ToFetch | None = None) -> 
             licence=facts.licence,
             publisher=facts.publisher,
             is_gated=facts.gated,
-            notes=(*found.notes, f"Published at {facts.source}, read on {facts.checked}."),
+            notes=(
+                *found.notes,
+                f"Published at {facts.source}, read on {facts.checked}.",
+                _where_it_is(name),
+            ),
         )
     assert isinstance(found, LocalModel | RemoteModel)
     if isinstance(found, LocalModel):
@@ -168,6 +172,17 @@ def described(name: str, found: Plannable, *, listed: ToFetch | None = None) -> 
         reasoning_markers=_reasoning_markers(template or ""),
         notes=found.notes,
     )
+
+
+def _where_it_is(name: str) -> str:
+    """From where a known name would be downloaded."""
+    from localllm.hub.names.sources import repositories_of
+
+    source = repositories_of(name.partition(":")[0])
+    if source is None or not source.repos:
+        return "No repository with its GGUF files is known."
+    first, *others = source.repos
+    return f"Downloaded from {first}{', else from ' if others else ''}{', '.join(others)}."
 
 
 def _described_file(path: Path) -> DescribedFile:

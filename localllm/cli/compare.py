@@ -15,6 +15,7 @@ from localllm.cli.options import (
     hardware_option,
     json_option,
     markdown_option,
+    offline_option,
     planning_options,
 )
 from localllm.cli.output import (
@@ -78,6 +79,7 @@ Exit code 3 says that it fits none of the machines.
     type=click.Path(path_type=Path),
     help="Write a picture as well.",
 )
+@offline_option
 @json_option
 @planning_options
 @click.pass_context

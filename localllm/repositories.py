@@ -15,12 +15,12 @@ from localllm.errors import NotFoundError
 from localllm.hub.client.hub_client import HubClient
 from localllm.hub.client.listing_cache import remember, remembered
 from localllm.hub.download.last_rate import last_rate
-from localllm.hub.download.patience import FetchPatience
 from localllm.hub.headers.remote import Reading, remote_model
 from localllm.hub.http_refusals import UnreachableError
 from localllm.hub.names.errors import known_instead
 from localllm.hub.names.reading import RepoName
 from localllm.hub.offers.offers import Offer, find_offer, no_such_offer, offer_at, offers_of
+from localllm.hub.patience import FetchPatience
 from localllm.hub.repo_files import RepoListing
 from localllm.offering import OnOffer
 from localllm.planning import Plannable
@@ -64,12 +64,14 @@ class Repositories:
         self,
         *,
         on_reading: Callable[[int, str | None], None],
+        on_step: Callable[[str], None],
         on_note: Callable[[str], None],
         environ: Mapping[str, str],
     ) -> None:
         """Ask nothing yet. ``on_reading`` hears of bytes of headers, and why nothing comes."""
         self._client = HubClient(environ=environ)
-        self._on_reading, self._on_note, self._environ = on_reading, on_note, environ
+        self._on_reading, self._on_step = on_reading, on_step
+        self._on_note, self._environ = on_note, environ
 
     def listing(self, repo: RepoName, *, to_run: bool) -> RepoListing:
         """Return what a repository has; for a plan what it had, where the Hub cannot be asked.
@@ -82,7 +84,9 @@ class Repositories:
                 repo.repo,
                 repo.revision,
                 patience=_PATIENCE,
-                on_wait=lambda reason: self._on_reading(0, reason),
+                on_wait=lambda reason: self._on_step(
+                    f"looking at {repo.repo}" + (f", waiting: {reason}" if reason else "")
+                ),
             )
         except NotFoundError as refused:
             cannot_ask = self._client.is_offline or isinstance(refused, UnreachableError)

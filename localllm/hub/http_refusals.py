@@ -66,6 +66,15 @@ class NotReached(Transient):
     """The server was not reached at all: nothing to wait for, unless it was there a moment ago."""
 
 
+class ExpiredLink(Exception):
+    """The address of the bytes is no longer valid: ask for the metadata, which hold a new one."""
+
+    def __init__(self, reason: str) -> None:
+        """Say what the server answered, as the end of a sentence."""
+        super().__init__(reason)
+        self.reason = reason
+
+
 def is_transient(status: int) -> bool:
     """Whether a refusal with this status may pass by itself."""
     return status in _TRANSIENT or 500 <= status < 600

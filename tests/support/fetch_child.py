@@ -29,9 +29,9 @@ from localllm.core.fetching import FetchProgress
 from localllm.errors import LocalLLMError
 from localllm.hub.client.hub_client import HubClient
 from localllm.hub.download.many import fetch_files
-from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.wanted import WantedFile
 from localllm.hub.http_refusals import Transient
+from localllm.hub.patience import FetchPatience
 
 CALLS = ("pwrite", "fsync", "rename", "replace", "chmod", "fchmod", "symlink", "link", "unlink")
 """Of ``os``: those that change what is on the disk. What ``open`` writes, ``strace`` sees."""

@@ -14,8 +14,8 @@ from localllm.core.fetching import FileState
 from localllm.hub.cache_layout import RepoFolder
 from localllm.hub.client.hub_client import HubClient
 from localllm.hub.download.one import fetch_file
-from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.wanted import WantedFile
+from localllm.hub.patience import FetchPatience
 from tests.support.fetch_nursery import wanted_files
 from tests.support.loopback_hub import LoopbackHub
 

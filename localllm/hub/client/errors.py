@@ -20,8 +20,8 @@ from localllm.hub.client.refusals import (
     no_file,
     no_repo,
 )
-from localllm.hub.download.wanted import ExpiredLink
 from localllm.hub.http_refusals import (
+    ExpiredLink,
     Headers,
     NotReached,
     Transient,

@@ -29,8 +29,8 @@ from localllm.hub.client.errors import (
 )
 from localllm.hub.client.refusals import Wanted, wanted_at
 from localllm.hub.client.session import REDIRECTS, Session, translated
-from localllm.hub.download.patience import FetchPatience
 from localllm.hub.http_refusals import NotReached, Transient
+from localllm.hub.patience import FetchPatience
 from localllm.hub.remote_url import hub_endpoint, is_offline, origin_of
 from localllm.hub.repo_files import FileMetadata, RepoListing
 from localllm.units import MiB

@@ -8,8 +8,7 @@ from localllm.hub.download.at_server import FileAtServer
 from localllm.hub.download.part import Part
 from localllm.hub.download.told import Told
 from localllm.hub.download.tries import Tries
-from localllm.hub.download.wanted import ExpiredLink
-from localllm.hub.http_refusals import Transient
+from localllm.hub.http_refusals import ExpiredLink, Transient
 
 
 def fill(

@@ -18,9 +18,9 @@ from localllm.hub.background import running
 from localllm.hub.cache_layout import RepoFolder
 from localllm.hub.download.links import write_ref
 from localllm.hub.download.one import fetch_file
-from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.space import check_space
 from localllm.hub.download.wanted import Source, WantedFile
+from localllm.hub.patience import FetchPatience
 
 N_AT_ONCE = 4
 """Files: one connection seldom fills a line, and more than a few gain nothing."""

@@ -26,12 +26,12 @@ from localllm.hub.download.links import is_linked, place
 from localllm.hub.download.locks import locked
 from localllm.hub.download.own_part import own_part
 from localllm.hub.download.part import Part, set_aside
-from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.space import check_space
 from localllm.hub.download.told import Told
 from localllm.hub.download.tries import GaveUp, Tries
 from localllm.hub.download.wanted import Source, WantedFile
 from localllm.hub.http_refusals import UnreachableError
+from localllm.hub.patience import FetchPatience
 from localllm.units import format_bytes
 
 N_ROUNDS = 2

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 
 from localllm.hub.background import Stopped
-from localllm.hub.download.patience import FetchPatience
 from localllm.hub.http_refusals import NotReached, Transient
+from localllm.hub.patience import FetchPatience
 from localllm.units import format_duration
 
 

@@ -31,15 +31,6 @@ class WantedFile:
     """The listing's SHA-256, 64 hexadecimal digits; None for a small file, which has none there."""
 
 
-class ExpiredLink(Exception):
-    """The address of the bytes is no longer valid: ask for the metadata, which hold a new one."""
-
-    def __init__(self, reason: str) -> None:
-        """Say what the server answered, as the end of a sentence."""
-        super().__init__(reason)
-        self.reason = reason
-
-
 class Body(Protocol):
     """An answer that has begun, its status and its range checked."""
 

@@ -23,9 +23,8 @@ from localllm.errors import (
 )
 from localllm.hub.background import Stopped
 from localllm.hub.client.hub_client import HubClient
-from localllm.hub.download.patience import FetchPatience
-from localllm.hub.download.wanted import ExpiredLink
-from localllm.hub.http_refusals import NotReached, Transient, UnreachableError
+from localllm.hub.http_refusals import ExpiredLink, NotReached, Transient, UnreachableError
+from localllm.hub.patience import FetchPatience
 from tests.support.loopback_hub import hub as hub_module
 from tests.support.loopback_hub.answers import Answer
 from tests.support.loopback_hub.content import Zeros

@@ -18,9 +18,9 @@ from localllm.hub.background import Stopped
 from localllm.hub.cache_layout import RepoFolder
 from localllm.hub.client.hub_client import HubClient
 from localllm.hub.download.many import fetch_files
-from localllm.hub.download.patience import FetchPatience
 from localllm.hub.download.space import free_bytes
 from localllm.hub.download.wanted import WantedFile
+from localllm.hub.patience import FetchPatience
 from localllm.units import GiB, MiB
 from tests.support.fetch_nursery import wanted_files
 from tests.support.loopback_hub import Fault, LoopbackHub

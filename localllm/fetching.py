@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ def fetch(
     *,
     stop: threading.Event | None = None,
     environ: Mapping[str, str] = os.environ,
-) -> Iterator[FetchEvent]:
+) -> Generator[FetchEvent]:
     """Download a model; yields progress about ten times a second, then ``Fetched``.
 
     Closing the iterator, or ``stop`` from any thread, ends it and keeps what came: the same again
@@ -51,27 +51,38 @@ def fetch(
     from localllm.hub.resolve import local_model
 
     client, root = HubClient(environ=environ), cache_root(environ)
-    began_s = time.monotonic()
+    received = _Received()
     events = fetch_files(_files(wanted), client=client, root=root, stop=stop)
-    n_received, paths = yield from _counted(events)
-    remember_rate(client.endpoint, n_received, time.monotonic() - began_s, environ)
+    paths = yield from received.counted(events)
+    remember_rate(client.endpoint, received.n_bytes, received.seconds, environ)
     yield Fetched(model=local_model(paths[0]))
 
 
-def _counted(
-    events: Generator[FetchProgress | FetchNote, None, tuple[Path, ...]],
-) -> Generator[FetchProgress | FetchNote, None, tuple[int, tuple[Path, ...]]]:
-    """Pass a download's events on; return what came over the network, and the paths."""
-    n_received = 0
-    with closing(events):
-        while True:
-            try:
-                event = next(events)
-            except StopIteration as end:
-                return n_received, end.value
-            if isinstance(event, FetchProgress):
-                n_received = event.n_received
-            yield event
+class _Received:
+    """What came over the network, and in which time: checks and waits are not in it."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+        self.seconds = 0.0
+
+    def counted(
+        self, events: Generator[FetchProgress | FetchNote, None, tuple[Path, ...]]
+    ) -> Generator[FetchProgress | FetchNote, None, tuple[Path, ...]]:
+        """Pass a download's events on, and return what it returns."""
+        looked_s = time.monotonic()
+        with closing(events):
+            while True:
+                try:
+                    event = next(events)
+                except StopIteration as end:
+                    paths: tuple[Path, ...] = end.value
+                    return paths
+                now_s = time.monotonic()
+                if isinstance(event, FetchProgress):
+                    if event.n_received > self.n_bytes:
+                        self.seconds += now_s - looked_s
+                    self.n_bytes, looked_s = event.n_received, now_s
+                yield event
 
 
 def room_for(wanted: ToFetch, *, environ: Mapping[str, str] = os.environ) -> ToFetch:

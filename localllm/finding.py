@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from localllm.choosing import Decided, decide
 from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.policy import Policy
 from localllm.core.text import printable
-from localllm.errors import AccessError, LocalLLMError, NotFoundError, UsageError
+from localllm.errors import GGUFError, NotFoundError, UsageError
 from localllm.hub.names.reading import (
     AddressName,
     ModelName,
@@ -25,7 +25,6 @@ from localllm.hub.names.reading import (
     RepoName,
     ToolName,
 )
-from localllm.hub.remote_url import is_offline
 from localllm.hub.resolve import (
     kept_model,
     meaning_of,
@@ -33,30 +32,18 @@ from localllm.hub.resolve import (
     resolve,
     resolve_for_plan,
 )
+from localllm.on_hub import Watch, find_on_hub
 from localllm.planning import Plannable, check_quant
 
 if TYPE_CHECKING:
     from localllm.core.calibration import Calibration
     from localllm.core.choice import Choice
-    from localllm.core.fetching import ToFetch
     from localllm.core.kept import KeptModel
     from localllm.hub.headers.remote import Reading
-    from localllm.hub.offers.offers import Offer
-    from localllm.hub.repo_files import RepoListing
     from localllm.offering import OnOffer
-    from localllm.repositories import Repositories
 
 
-@dataclass(frozen=True, kw_only=True)
-class Watch:
-    """Who hears how the search goes; all from the thread that searches."""
-
-    on_reading: Callable[[int, str | None], None] = field(default=lambda n_bytes, waiting: None)
-    """Bytes of headers so far and, while nothing comes, why."""
-    on_step: Callable[[str], None] = field(default=lambda text: None)
-    """What is being asked for, as ``looking at user/repo``."""
-    on_note: Callable[[str], None] = field(default=lambda text: None)
-    """What a person should know, once: a sentence."""
+__all__ = ["Finder", "Watch"]
 
 
 class Finder:
@@ -75,12 +62,15 @@ class Finder:
         self._watch = watch or Watch()
         self._environ = environ
 
-    def to_run(self, name: str, policy: Policy, *, fresh: bool = False) -> Decided:
+    def to_run(
+        self, name: str, policy: Policy, *, fresh: bool = False, mends: bool = False
+    ) -> Decided:
         """Return what a name means to be run; ``Decided.fetch`` says what has to come first.
 
-        ``fresh``: ask the Hub even where something is here. Raises NotFoundError (exit 5) for a
-        name that is nothing, or not here and there is to be no network; AccessError (4), UsageError
-        (2) for wishes that contradict each other, and what reading headers does.
+        ``fresh``: ask the Hub even where something is here; ``mends``: where that is damaged.
+        Raises NotFoundError (exit 5) for a name that is nothing, or not here and there is to be no
+        network; AccessError (4), UsageError (2) for wishes that contradict each other, and what
+        reading headers does.
         """
         meant = self._meant(name)
         wished = self._wished(name, meant, policy)
@@ -88,7 +78,7 @@ class Finder:
             model = resolve(_text(meant), self._environ)
             check_quant(model.spec, policy)
             return self._as_it_is(name, model, policy)
-        if not fresh and (decided := self._kept(meant, wished)) is not None:
+        if not fresh and (decided := self._kept_whole(name, meant, wished, mends)) is not None:
             return decided
         return self._on_hub(name, meant, wished, to_run=True)
 
@@ -159,6 +149,22 @@ class Finder:
 
     # -- here ------------------------------------------------------------------------------------
 
+    def _kept_whole(
+        self, name: str, meant: ModelName, policy: Policy, mends: bool
+    ) -> Decided | None:
+        """What is here of a model; None, with a note, where that is damaged and to be mended."""
+        try:
+            return self._kept(meant, policy)
+        except GGUFError as damaged:
+            if not mends:
+                raise GGUFError(
+                    damaged.message,
+                    offset=damaged.offset,
+                    hint=f"`localllm pull {printable(name)}` fetches it anew.",
+                ) from None
+            self._watch.on_note(f"What is here is damaged, and fetched anew: {damaged.message}")
+            return None
+
     def _kept(self, meant: ModelName, policy: Policy) -> Decided | None:
         """What is here of a model, chosen between where there are several quantisations."""
         from localllm.hub.kept.here import kept_as
@@ -207,89 +213,22 @@ class Finder:
     # -- the Hub ---------------------------------------------------------------------------------
 
     def _on_hub(self, name: str, meant: ModelName, policy: Policy, *, to_run: bool) -> Decided:
-        """The first repository that can be read and has what was asked for."""
         if isinstance(meant, ToolName):
             raise NotFoundError(
                 f"There is no complete {printable(name)} in the folder of {meant.tool}.",
                 hint="`localllm list` shows what is here.",
             )
         assert isinstance(meant, RepoName | PlainName)
-        from localllm.hub.names.sources import repo_candidates
-
-        candidates = repo_candidates(meant, self._environ)
-        if not candidates:
-            from localllm.hub.names.errors import not_here
-
-            raise not_here(name, meant, self._environ)
-        if to_run and is_offline(self._environ):
-            raise NotFoundError(
-                f"{printable(name)} is not here, and there is to be no network (--offline or"
-                " HF_HUB_OFFLINE).",
-                hint=f"`localllm list` shows what is here; with a network, localllm pull {name}.",
-            )
-        from localllm.repositories import Repositories
-
-        repositories = Repositories(
-            on_reading=self._watch.on_reading,
-            on_note=self._watch.on_note,
-            environ=self._environ,
-        )
-        refusals: list[LocalLLMError] = []
-        for candidate in candidates:
-            self._watch.on_step(f"looking at {candidate.repo}")
-            try:
-                return self._offered(repositories, candidate, meant, policy, to_run=to_run)
-            except (AccessError, NotFoundError) as refused:
-                from localllm.hub.http_refusals import UnreachableError
-
-                if isinstance(refused, UnreachableError) or len(candidates) == 1:
-                    raise
-                refusals.append(refused)
-        # what can be mended by a click says more than that another repository lacks the model
-        raise next((each for each in refusals if isinstance(each, AccessError)), refusals[0])
-
-    def _offered(
-        self,
-        repositories: Repositories,
-        repo: RepoName,
-        meant: RepoName | PlainName,
-        policy: Policy,
-        *,
-        to_run: bool,
-    ) -> Decided:
-        from localllm.repositories import meant_offers, on_offer
-
-        listing = repositories.listing(repo, to_run=to_run)
-        wanted = meant_offers(listing, repo, policy.quant)
-        reader = repositories.headers(listing)
-        decided, taken = self._pick(
-            [on_offer(listing, offer, reader) for offer in wanted],
+        known = meant if isinstance(meant, PlainName) else None
+        return find_on_hub(
+            name,
+            meant,
             policy,
-            name=meant if isinstance(meant, PlainName) else None,
+            pick=lambda on_offer: self._pick(on_offer, policy, name=known),
+            watch=self._watch,
+            environ=self._environ,
+            to_run=to_run,
         )
-        offer = next(each for each in wanted if each.quant == taken.quant)
-        decided = replace(decided, fetch=self._to_fetch(listing, offer, reader.bytes_per_s))
-        # a name with a quantisation would not find a file that was named by its path
-        return decided if repo.path is None else replace(decided, name=None)
-
-    def _to_fetch(self, listing: RepoListing, offer: Offer, bytes_per_s: float | None) -> ToFetch:
-        from localllm.core.fetching import FileToFetch, ToFetch
-        from localllm.fetching import room_for
-
-        wanted = ToFetch(
-            repo=listing.repo,
-            revision=listing.revision,
-            commit=listing.commit,
-            quant=offer.quant,
-            files=tuple(
-                FileToFetch(path=file.path, n_bytes=file.n_bytes, sha256=file.sha256)
-                for file in offer.files
-            ),
-            bytes_per_s=bytes_per_s,
-            licence=listing.licence,
-            is_gated=listing.is_gated,
-        )
-        return room_for(wanted, environ=self._environ)
 
 
 def _kept_offer(kept: KeptModel) -> OnOffer:

@@ -6,7 +6,7 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -189,13 +189,20 @@ class Session(Serving):
         )
 
     def find(
-        self, name: str, policy: Policy, *, fresh: bool = False, watch: Watch | None = None
+        self,
+        name: str,
+        policy: Policy,
+        *,
+        fresh: bool = False,
+        mends: bool = False,
+        watch: Watch | None = None,
     ) -> Decided:
         """Return what a name means to be run here; ``fetch`` of it says what must come first.
 
-        See ``finding.Finder.to_run``, also for the errors. ``fresh``: ask the Hub in any case.
+        See ``finding.Finder.to_run``, also for the errors. ``fresh``: ask the Hub in any case;
+        ``mends``: ask it where what is here is damaged.
         """
-        return self._finder(watch).to_run(name, policy, fresh=fresh)
+        return self._finder(watch).to_run(name, policy, fresh=fresh, mends=mends)
 
     def find_for_plan(
         self,
@@ -229,7 +236,7 @@ class Session(Serving):
 
     def fetch(
         self, wanted: ToFetch, *, stop: threading.Event | None = None
-    ) -> Iterator[FetchEvent]:
+    ) -> Generator[FetchEvent]:
         """Download what was decided; yields progress, then ``Fetched`` with the model.
 
         See ``fetching.fetch``, also for the errors; closing the iterator keeps what came.

@@ -78,6 +78,12 @@ def llama_3_8b(models_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bare_llama(models_dir: Path) -> Path:
+    """The same without its vocabulary: planned in a third of the time, to the same bytes."""
+    return make_model(models_dir / "llama-3-8b-bare.gguf", shapes.LLAMA_3_8B.without_vocabulary())
+
+
+@pytest.fixture(scope="session")
 def llama_32_1b(models_dir: Path) -> Path:
     """Llama 3.2 1B at Q4_K_M, embeddings tied; hollow as well."""
     return make_model(models_dir / "llama-3.2-1b-q4_k_m.gguf", shapes.LLAMA_32_1B)

@@ -6,6 +6,7 @@ is downloaded. Nothing is decided here.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def obtain(
     tell_choice(decided)
     if decided.fetch is not None:
         check_plan(session, decided)
-        model = download(session, decided.fetch, yes=yes, command=f"localllm {command} {name}")
+        model = download(session, decided.fetch, yes=yes, command=again(command, name, decided))
     else:
         from localllm.session import LocalModel
 
@@ -74,12 +75,17 @@ def reread(obtained: Obtained) -> Obtained:
     return replace(obtained, model=model)
 
 
-def look(session: Session, name: str, policy: Policy, *, fresh: bool = False) -> Decided:
-    """Find what a name means to be run, with progress on standard error."""
+def look(
+    session: Session, name: str, policy: Policy, *, fresh: bool = False, mends: bool = False
+) -> Decided:
+    """Find what a name means to be run, with progress on standard error.
+
+    ``mends``: what is here and damaged is fetched anew.
+    """
     from localllm.cli.output import LiveLine
 
     with LiveLine() as line:
-        return session.find(name, policy, fresh=fresh, watch=watch_on(line))
+        return session.find(name, policy, fresh=fresh, mends=mends, watch=watch_on(line))
 
 
 def watch_on(line: LiveLine) -> Watch:
@@ -132,6 +138,16 @@ def check_plan(session: Session, decided: Decided) -> None:
         raise engine_refuses(plan)
 
 
+def again(command: str, name: str, decided: Decided) -> str:
+    """Return the command that goes on with a download: for what was chosen, not for a new choice.
+
+    ``name``: as the person gave it, where nothing else finds the same file.
+    """
+    import shlex
+
+    return f"localllm {command} {shlex.quote(decided.name or name)}"
+
+
 def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> LocalModel:
     """Ask first where it is much, then download and verify.
 
@@ -153,11 +169,12 @@ def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> L
         raise LocalLLMError("Nothing was downloaded.", hint=f"Another time: {command}.")
     with FetchView(wanted.name) as view:
         try:
-            for event in session.fetch(wanted):
-                if isinstance(event, Fetched):
-                    view.end()
-                    return event.model
-                view.show(event)
+            with closing(session.fetch(wanted)) as events:
+                for event in events:
+                    if isinstance(event, Fetched):
+                        view.end()
+                        return event.model
+                    view.show(event)
         except KeyboardInterrupt:
             view.interrupted(command)
             raise

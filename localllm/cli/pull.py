@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +60,11 @@ def pull(model: str, fresh: bool, dry_run: bool, yes: bool, as_json: bool, polic
     the quantisation open, it is chosen for this machine.
     """
     from localllm import session
-    from localllm.cli.obtaining import download, look, tell_choice
+    from localllm.cli.obtaining import again, download, look, tell_choice
     from localllm.cli.signals import ended_by_signals
 
-    command = f"localllm pull {shlex.quote(model)}"
     with ended_by_signals(), session.Session(basis="formula") as open_session:
-        decided = look(open_session, model, policy, fresh=fresh)
+        decided = look(open_session, model, policy, fresh=fresh, mends=True)
         tell_choice(decided)
         wanted = decided.fetch
         if wanted is None:
@@ -78,10 +76,11 @@ def pull(model: str, fresh: bool, dry_run: bool, yes: bool, as_json: bool, polic
             return
         else:
             warn_of_the_plan(open_session, decided)
+            command = again("pull", model, decided)
             found = download(open_session, wanted, yes=yes, command=command)
     name = decided.name or model
     if as_json:
-        emit_json(document(name, found.paths, wanted))
+        emit_json(document(name, found.paths, wanted, is_dry_run=dry_run))
         return
     if wanted is None:
         size = format_bytes(found.spec.file_bytes)
@@ -92,7 +91,7 @@ def pull(model: str, fresh: bool, dry_run: bool, yes: bool, as_json: bool, polic
 def would_fetch(wanted: ToFetch, *, as_json: bool) -> None:
     """Print what a download would be."""
     if as_json:
-        emit_json(document(wanted.name, (), wanted))
+        emit_json(document(wanted.name, (), wanted, is_dry_run=True))
         return
     from localllm.cli.fetch_question import cost_words
 
@@ -115,7 +114,9 @@ def warn_of_the_plan(session: Session, decided: Decided) -> None:
         )
 
 
-def document(name: str, paths: Sequence[Path], fetched: ToFetch | None) -> dict[str, Any]:
+def document(
+    name: str, paths: Sequence[Path], fetched: ToFetch | None, *, is_dry_run: bool = False
+) -> dict[str, Any]:
     """Return what is here now as JSON, or would be fetched where no ``paths`` are.
 
     ``fetched`` is None where it was here before.
@@ -130,6 +131,6 @@ def document(name: str, paths: Sequence[Path], fetched: ToFetch | None) -> dict[
         "quant": fetched.quant if fetched else None,
         "n_bytes": fetched.n_bytes if fetched else sum(path.stat().st_size for path in paths),
         "fetched_bytes": fetched.left_bytes if fetched else 0,
-        "is_dry_run": not paths,
+        "is_dry_run": is_dry_run,
         "files": [str(path) for path in paths],
     }

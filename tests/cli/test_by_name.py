@@ -139,7 +139,9 @@ def test_ctrl_c_keeps_what_came_and_says_what_continues(machine: Machine) -> Non
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=20)
     assert running.returncode == 130, said
-    assert f"localllm pull {NAME}:Q4_0" in said and "Traceback" not in said
+    source = repositories_of(NAME)
+    assert source is not None  # what was chosen goes on, whatever would be chosen now
+    assert f"localllm pull {source.repos[0]}:Q4_0" in said and "Traceback" not in said
     (part,) = machine.blobs
     assert part.name.endswith(".part")
     here = part.stat().st_size
@@ -184,6 +186,19 @@ def test_the_next_publisher_is_asked_where_the_first_has_not_what_is_wanted(
     fetched = machine.run("pull", f"{NAME}:Q5_0")
     assert fetched.returncode == 0, fetched.stderr
     assert source.repos[1] in fetched.stderr
+
+
+def test_what_is_damaged_here_is_refused_and_pulled_anew(machine: Machine) -> None:
+    assert machine.run("pull", f"{NAME}:Q4_0").returncode == 0
+    (blob,) = machine.blobs
+    right = blob.read_bytes()
+    blob.chmod(0o644)
+    blob.write_bytes(right[:1000])
+    refused = machine.run("chat", NAME, *ASKED)
+    assert refused.returncode == 7 and f"localllm pull {NAME}" in refused.stderr
+    mended = machine.run("pull", f"{NAME}:Q4_0")
+    assert mended.returncode == 0, mended.stderr
+    assert blob.read_bytes() == right
 
 
 def test_an_own_alias_means_what_it_says(machine: Machine) -> None:

@@ -41,22 +41,22 @@ def test_a_plan_is_one_page_on_standard_output(
     assert all(line == line.rstrip() for line in outcome.out.splitlines())
 
 
-def test_the_document_and_the_page_agree(localllm: Command, llama_3_8b: Path, desktop: str) -> None:
-    arguments = ("plan", str(llama_3_8b), "--hardware", desktop, "-c", "4k", "-ngl", "20")
+def test_the_document_and_the_page_agree(localllm: Command, bare_llama: Path, desktop: str) -> None:
+    arguments = ("plan", str(bare_llama), "--hardware", desktop, "-c", "4k", "-ngl", "20")
     document = json.loads(localllm(*arguments, "--json").out)
     page = localllm(*arguments).out
     assert (document["n_gpu_layers"], document["n_ctx"]) == (20, 4096)
     assert "20 of 33 layers on CUDA0, context 4,096" in page
     for device in document["devices"]:
         assert f"{-(-device['model_bytes'] // 1024**2):,}" in page
-    assert document["model"]["source"] == str(llama_3_8b)
+    assert document["model"]["source"] == str(bare_llama)
     assert document["hardware"]["source"] == desktop
 
 
 def test_what_does_not_fit_is_printed_and_exits_3(
-    localllm: Command, llama_3_8b: Path, desktop: str
+    localllm: Command, bare_llama: Path, desktop: str
 ) -> None:
-    arguments = ("plan", str(llama_3_8b), "--hardware", desktop, "-ngl", "0", "--ram-budget", "3G")
+    arguments = ("plan", str(bare_llama), "--hardware", desktop, "-ngl", "0", "--ram-budget", "3G")
     page = localllm(*arguments)
     assert page.code == 3
     assert "✗ does not fit" in page.out
@@ -70,11 +70,11 @@ def test_what_does_not_fit_is_printed_and_exits_3(
 
 
 def test_the_hint_of_a_misfit_really_helps(
-    localllm: Command, llama_3_8b: Path, desktop: str
+    localllm: Command, bare_llama: Path, desktop: str
 ) -> None:
     arguments = (
         "plan",
-        str(llama_3_8b),
+        str(bare_llama),
         "--hardware",
         desktop,
         "-ngl",
@@ -90,12 +90,12 @@ def test_the_hint_of_a_misfit_really_helps(
 
 
 def test_profiles_and_several_of_them_are_other_machines(
-    localllm: Command, llama_3_8b: Path
+    localllm: Command, bare_llama: Path
 ) -> None:
-    one = localllm("plan", str(llama_3_8b), "--hardware", "rtx-4090", "--json")
+    one = localllm("plan", str(bare_llama), "--hardware", "rtx-4090", "--json")
     assert json.loads(one.out)["hardware"]["source"] == "profile rtx-4090"
     two = localllm(
-        "plan", str(llama_3_8b), "--hardware", "rtx-4090", "--hardware", "rtx-3090", "--json"
+        "plan", str(bare_llama), "--hardware", "rtx-4090", "--hardware", "rtx-3090", "--json"
     )
     names = [device["description"] for device in json.loads(two.out)["hardware"]["devices"]]
     assert len(names) == 2
@@ -104,15 +104,15 @@ def test_profiles_and_several_of_them_are_other_machines(
 
 
 def test_hardware_has_its_environment_twin_spaces_included(
-    localllm: Command, llama_3_8b: Path, monkeypatch: pytest.MonkeyPatch
+    localllm: Command, bare_llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCALLLM_HARDWARE", "2x rtx-3090")
-    document = json.loads(localllm("plan", str(llama_3_8b), "--json").out)
+    document = json.loads(localllm("plan", str(bare_llama), "--json").out)
     assert document["hardware"]["name"] == "2x rtx-3090"
 
 
-def test_an_unknown_machine_offers_the_nearest(localllm: Command, llama_3_8b: Path) -> None:
-    outcome = localllm("plan", str(llama_3_8b), "--hardware", "rtx-409")
+def test_an_unknown_machine_offers_the_nearest(localllm: Command, bare_llama: Path) -> None:
+    outcome = localllm("plan", str(bare_llama), "--hardware", "rtx-409")
     assert (outcome.code, outcome.out) == (2, "")
     assert "rtx-4090" in outcome.err
 
@@ -133,9 +133,9 @@ def test_this_machine_is_the_default(localllm: Command, toy_model: Path) -> None
     ],
 )
 def test_wishes_that_contradict_are_usage_errors(
-    localllm: Command, llama_3_8b: Path, desktop: str, flags: list[str], message: str
+    localllm: Command, bare_llama: Path, desktop: str, flags: list[str], message: str
 ) -> None:
-    outcome = localllm("plan", str(llama_3_8b), "--hardware", desktop, *flags)
+    outcome = localllm("plan", str(bare_llama), "--hardware", desktop, *flags)
     assert (outcome.code, outcome.out) == (2, "")
     assert message in outcome.err
     assert "\nhint: " in outcome.err
@@ -161,10 +161,10 @@ def test_files_that_are_no_models_have_their_own_exit_codes(
         assert outcome.err.startswith("error: ")
 
 
-def test_a_terminal_without_unicode_gets_ascii(llama_3_8b: Path, desktop: str) -> None:
+def test_a_terminal_without_unicode_gets_ascii(bare_llama: Path, desktop: str) -> None:
     environ = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "80"}
     done = subprocess.run(
-        [sys.executable, "-m", "localllm", "plan", str(llama_3_8b), "--hardware", desktop],
+        [sys.executable, "-m", "localllm", "plan", str(bare_llama), "--hardware", desktop],
         capture_output=True,
         env=environ,
         check=True,
@@ -176,11 +176,11 @@ def test_a_terminal_without_unicode_gets_ascii(llama_3_8b: Path, desktop: str) -
 
 
 def test_a_file_name_that_is_not_utf8_is_planned_like_any_other(
-    localllm: Command, tmp_path: Path, llama_3_8b: Path, desktop: str
+    localllm: Command, tmp_path: Path, bare_llama: Path, desktop: str
 ) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9\x1b[31m.gguf")
     try:
-        os.symlink(llama_3_8b, odd)
+        os.symlink(bare_llama, odd)
     except (OSError, UnicodeError):
         pytest.skip("this file system takes no such names")
     page = localllm("plan", odd, "--hardware", desktop)
@@ -191,11 +191,11 @@ def test_a_file_name_that_is_not_utf8_is_planned_like_any_other(
 
 
 def test_the_command_is_what_llama_cpp_understands(
-    localllm: Command, llama_3_8b: Path, desktop: str
+    localllm: Command, bare_llama: Path, desktop: str
 ) -> None:
     """Every flag is one of ``common/arg.cpp``, and of ``llama-server`` where there is one."""
     document = json.loads(
-        localllm("plan", str(llama_3_8b), "--hardware", desktop, "-nr", "--no-mmap", "--json").out
+        localllm("plan", str(bare_llama), "--hardware", desktop, "-nr", "--no-mmap", "--json").out
     )
     flags = {argument for argument in document["llama_args"] if argument.startswith("-")}
     known = {"-m", "-c", "-b", "-ub", "-t", "-fa", "-ctk", "-ctv", "-ngl", "-dev", "-ts", "-ot"}
@@ -207,8 +207,8 @@ def test_the_command_is_what_llama_cpp_understands(
         assert all(flag in listed.stdout for flag in flags)
 
 
-def test_a_larger_card_elsewhere_takes_more_layers(localllm: Command, llama_3_8b: Path) -> None:
-    arguments = ("plan", str(llama_3_8b), "--json", "--vram-headroom", "70%", "--hardware")
+def test_a_larger_card_elsewhere_takes_more_layers(localllm: Command, bare_llama: Path) -> None:
+    arguments = ("plan", str(bare_llama), "--json", "--vram-headroom", "70%", "--hardware")
     documents = [
         json.loads(localllm(*arguments, name).out) for name in ("rtx-3060-12gb", "h100-sxm5-80gb")
     ]
@@ -221,7 +221,7 @@ def test_a_larger_card_elsewhere_takes_more_layers(localllm: Command, llama_3_8b
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_plan_that_is_ended_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
     """Neither hollow files, which look as large as the model, nor llama.cpp's process."""
-    command = [sys.executable, "-m", "localllm", "plan", "deepseek-r1", "--ctx", "max"]
+    command = [sys.executable, "-m", "localllm", "plan", "deepseek-r1", "--ctx", "4k"]
     with subprocess.Popen(
         [*command, "--hardware", "2x rtx-4090"],
         stdout=subprocess.DEVNULL,

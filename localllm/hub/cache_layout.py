@@ -19,12 +19,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import category
 
 from localllm.core.text import printable
 from localllm.errors import IntegrityError, UsageError
 
-_ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA1 = re.compile(r"[0-9a-f]{40}")
+"""What names a commit, and the content of a small file, in git."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""What names the content of a large file."""
 _REPO = re.compile(r"\w([\w.-]{0,94}\w)?/\w([\w.-]{0,94}\w)?", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./+-]{0,200}", re.ASCII)
@@ -66,7 +69,7 @@ def check_revision(revision: str) -> str:
 
 def check_etag(etag: str | None) -> str:
     """Return an ETag that is a hash. Raises IntegrityError for any other (exit 7)."""
-    if etag is not None and _ETAG.fullmatch(etag):
+    if etag is not None and (SHA1.fullmatch(etag) or SHA256.fullmatch(etag)):
         return etag
     raise IntegrityError(
         f'The server names the content "{_shown(etag or "")}", which is no hash.',
@@ -76,11 +79,24 @@ def check_etag(etag: str | None) -> str:
 
 def check_commit(commit: str | None) -> str:
     """Return a commit. Raises IntegrityError for what is none (exit 7)."""
-    if commit is not None and _COMMIT.fullmatch(commit):
+    if commit is not None and SHA1.fullmatch(commit):
         return commit
     raise IntegrityError(
         f'The server names the revision "{_shown(commit or "")}", which is no commit.',
         hint=_MIRROR,
+    )
+
+
+def is_hostile_path(path: str) -> bool:
+    """Whether the path of a file in a repository was made to lead elsewhere: nobody names one so.
+
+    An absolute one, ``..``, a backslash, a control character. git has other names that cannot be
+    paths here (``check_path``), and nothing is wrong with those who gave them.
+    """
+    return (
+        path.startswith("/")
+        or ".." in path.split("/")
+        or any(character == "\\" or category(character) == "Cc" for character in path)
     )
 
 

@@ -24,6 +24,7 @@ from localllm.hub.cache_layout import (
     check_path,
     check_repo,
     check_revision,
+    is_hostile_path,
 )
 
 COMMIT = "0123456789abcdef" * 2 + "01234567"
@@ -174,6 +175,21 @@ def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
     with pytest.raises(IntegrityError) as refused:
         check_path(path)
     assert refused.value.message.isprintable()
+
+
+ODD_PATHS = [
+    *("fix: m.gguf", "C:m.gguf", "a\u00a0b.gguf", "m\u202efugg.", "m\ud800.gguf", "m" * 256),
+    *("a//m.gguf", "a/./m.gguf", "a/" * 500 + "m"),
+]
+
+
+def test_a_path_that_is_only_odd_is_told_from_a_hostile_one() -> None:
+    assert [path for path in ODD_PATHS if is_hostile_path(path)] == []
+    hostile = ["..", "a/..", "/m.gguf", "a\\m.gguf", "m\n.gguf", "m\x7f", "m\x85.gguf"]
+    assert [path for path in hostile if not is_hostile_path(path)] == []
+    for path in ODD_PATHS + hostile:
+        with pytest.raises(IntegrityError):
+            check_path(path)
 
 
 @given(st.text(max_size=40) | st.from_regex(r"[a./\\ ]{1,12}", fullmatch=True))

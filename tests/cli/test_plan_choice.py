@@ -84,27 +84,27 @@ def test_contradicting_quantisations_are_refused(localllm: Command, desktop: str
 
 
 def test_a_file_keeps_its_quantisation_and_can_be_planned_as_if(
-    localllm: Command, llama_3_8b: Path, desktop: str
+    localllm: Command, bare_llama: Path, desktop: str
 ) -> None:
-    own = document(localllm, str(llama_3_8b), "--hardware", desktop)
+    own = document(localllm, str(bare_llama), "--hardware", desktop)
     assert (own["model"]["quant"], own["choice"]) == ("Q4_K_M", None)
     as_if = json.loads(
-        localllm("plan", str(llama_3_8b), "--quant", "Q8_0", "--hardware", desktop, "--json").out
+        localllm("plan", str(bare_llama), "--quant", "Q8_0", "--hardware", desktop, "--json").out
     )
     assert as_if["model"]["quant"] == "Q8_0"
     assert as_if["basis"] == "formula"
     assert "the file is in Q4_K_M" in as_if["basis_reason"]
     assert any("The file is in Q4_K_M" in reason for reason in as_if["reasons"])
     exact = localllm(
-        "plan", str(llama_3_8b), "--quant", "Q8_0", "--hardware", desktop, "--basis", "exact"
+        "plan", str(bare_llama), "--quant", "Q8_0", "--hardware", desktop, "--basis", "exact"
     )
     assert exact.code == 6
 
 
 def test_running_a_file_in_another_quantisation_is_refused(
-    localllm: Command, llama_3_8b: Path
+    localllm: Command, bare_llama: Path
 ) -> None:
-    outcome = localllm("bench", str(llama_3_8b), "--quant", "Q8_0")
+    outcome = localllm("bench", str(bare_llama), "--quant", "Q8_0")
     assert outcome.code == 2
     assert "is in Q4_K_M, and --quant Q8_0 asks for another" in outcome.err
 
@@ -150,9 +150,9 @@ def test_the_alternatives_are_a_front_with_the_plan_marked(localllm: Command, la
 
 
 def test_a_file_shows_what_other_quantisations_of_it_would_do(
-    localllm: Command, llama_3_8b: Path, desktop: str
+    localllm: Command, bare_llama: Path, desktop: str
 ) -> None:
-    plan = document(localllm, str(llama_3_8b), "--hardware", desktop, "--alternatives")
+    plan = document(localllm, str(bare_llama), "--hardware", desktop, "--alternatives")
     assert plan["choice"] is None
     quants = [row["model"]["quant"] for row in plan["alternatives"]]
     assert {"Q8_0", "Q6_K", "Q4_K_M"} <= set(quants)

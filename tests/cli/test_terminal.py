@@ -57,8 +57,8 @@ def two_cards(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_a_plan_fits_80_columns(llama_3_8b: Path, two_cards: str) -> None:
-    _, lines, code = on_terminal("plan", str(llama_3_8b), "--hardware", two_cards)
+def test_a_plan_fits_80_columns(bare_llama: Path, two_cards: str) -> None:
+    _, lines, code = on_terminal("plan", str(bare_llama), "--hardware", two_cards)
     assert code == 0
     rows = [line for line in lines if re.match(r"(CUDA0|RAM) +\d", line)]
     assert len(rows) == 2
@@ -69,8 +69,8 @@ def test_a_plan_fits_80_columns(llama_3_8b: Path, two_cards: str) -> None:
     assert [line for line in lines if line.startswith("llama-server -m ")]
 
 
-def test_colours_come_on_a_terminal_and_go_with_no_color(llama_3_8b: Path, two_cards: str) -> None:
-    arguments = ("plan", str(llama_3_8b), "--hardware", two_cards)
+def test_colours_come_on_a_terminal_and_go_with_no_color(bare_llama: Path, two_cards: str) -> None:
+    arguments = ("plan", str(bare_llama), "--hardware", two_cards)
     coloured, with_colour, _ = on_terminal(*arguments)
     plain, without_colour, _ = on_terminal(*arguments, NO_COLOR="1")
     assert COLOUR.search(coloured)

@@ -7,13 +7,17 @@ removed it would let two processes lock two files of one name.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from localllm.hub.download.disk_errors import disk_error
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # asked for before it is used
 
 LOCKS = Path("/proc/locks")
 _MODE = 0o664
@@ -34,34 +38,52 @@ def locked(path: Path, *, busy: Callable[[int | None], None]) -> Iterator[bool]:
     without locks is gone on with, and False. Raises LocalLLMError where the file cannot be made.
     """
     while True:
-        descriptor = _opened(path)
         try:
-            state = _try(descriptor)
+            descriptor, state = take(path)
+        except OSError as error:
+            raise disk_error(error, path, what="locked") from None
+        try:
             if state is False:
                 busy(_holder(descriptor))
                 continue
-            if state and not _is_at(descriptor, path):
-                continue  # another one lies at this path by now
             yield bool(state) and _keeps_out(path)
             return
         finally:
             os.close(descriptor)
 
 
+def take(path: Path) -> tuple[int, bool | None]:
+    """Open a lock, which is made where it is not there, and try to get it, without any waiting.
+
+    Returns its descriptor, to be closed by the caller: that gives it free. And True: locked.
+    False: another has it. None: there are no locks here. Raises OSError.
+    """
+    while True:
+        descriptor = _opened(path)
+        try:
+            state = _try(descriptor)
+            is_ours = not state or _is_at(descriptor, path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if is_ours:
+            return descriptor, state
+        os.close(descriptor)  # another file lies at this path by now
+
+
 def _opened(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return os.open(path, flags, _MODE)
-        except PermissionError:  # somebody else's: to lock it takes no right to write to it
-            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise disk_error(error, path, what="locked") from None
+        return os.open(path, flags, _MODE)
+    except PermissionError:  # somebody else's: to lock it takes no right to write to it
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _try(descriptor: int) -> bool | None:
-    """True: locked. False: another has it. None: there are no locks here."""
+    """True: locked. False: another has it. None: there are no locks here. Raises OSError."""
+    if fcntl is None:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -142,6 +142,23 @@ def test_a_file_system_without_locks_keeps_nobody_out(
         assert not keeps_out
 
 
+def test_a_disk_that_fails_is_said_with_what_to_do(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    n_open = len(os.listdir("/proc/self/fd"))
+    with (
+        pytest.raises(LocalLLMError, match="cannot be locked: Input") as caught,
+        locked(path, busy=busy),
+    ):
+        pass
+    assert "HF_HUB_CACHE" in (caught.value.hint or "")
+    assert len(os.listdir("/proc/self/fd")) == n_open
+
+
 # ------------------------------------------------------------------------ file systems
 
 MOUNTS = """\

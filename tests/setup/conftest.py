@@ -18,8 +18,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -204,50 +203,38 @@ class Ready:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardship:
-    """What a checkout went through: its set-up killed at every step, completed, and moved."""
+    """What a checkout went through: moved, then its set-up killed at every step, and completed."""
 
+    before: Checkout
+    """Where it was, set up."""
     checkout: Checkout
+    """Where it is."""
     killed_at: tuple[str, ...]
     stamps_after_kills: tuple[list[Path], ...]
     after: subprocess.CompletedProcess[str]
-    moved: Checkout
-    there: subprocess.CompletedProcess[str]
 
 
-@pytest.fixture(scope="package", autouse=True)
-def hardship(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Future[Hardship] | None]:
-    """The hardship of one checkout, on the other core while the first tests run on this one."""
-    asking = ("test_a_set_up_killed_at_every_step", "test_a_moved_checkout")
-    if not any(item.name.startswith(asking) for item in request.session.items):
-        yield None
-        return
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        yield beside.submit(undergo, make_checkout(tmp_path_factory.mktemp("hardship")))
-
-
-def undergo(checkout: Checkout) -> Hardship:
-    """Kills a set-up at every step, lets the next complete it, and copies the whole elsewhere."""
+@pytest.fixture(scope="session")
+def hardship(ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> Hardship:
+    """A copy of the checkout that was set up, elsewhere: its .venv is to be made anew."""
+    folder = tmp_path_factory.mktemp("hardship")
+    moved = Checkout(root=folder / "moved", environ=ready.checkout.environ)
+    shutil.copytree(ready.checkout.root, moved.root, symlinks=True)
     steps = ("in .venv", "its packages", "asking which devices")
     stamps = []
     for step in steps:
-        killed = checkout.start()
+        killed = moved.start()
         wait_for(killed, step)
         time.sleep(0.3)
         os.killpg(killed.pid, signal.SIGKILL)
         killed.communicate()
-        stamps.append(list(checkout.root.glob(".venv/*.stamp")))
-    after = checkout.run("after")
-    moved = Checkout(root=checkout.root.with_name("moved"), environ=checkout.environ)
-    shutil.copytree(checkout.root, moved.root, symlinks=True)
+        stamps.append(list(moved.root.glob(".venv/*.stamp")))
     return Hardship(
-        checkout=checkout,
+        before=ready.checkout,
+        checkout=moved,
         killed_at=steps,
         stamps_after_kills=tuple(stamps),
-        after=after,
-        moved=moved,
-        there=moved.run("here"),
+        after=moved.run("after"),
     )
 
 

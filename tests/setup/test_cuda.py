@@ -59,39 +59,55 @@ def compile_library(path: Path, text: str, *flags: str) -> Path:
     return path
 
 
-@pytest.fixture
-def nvidia_machine(ready: Ready, tmp_path: Path) -> NvidiaMachine:
-    """The checkout that is set up for the CPU, moved to an NVIDIA machine."""
-    driver = build(tmp_path / "driver")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What such a machine is made of. The tests leave it as it is."""
+
+    driver: Path
+    scenario: Path
+    programs: Path
+    wheels: Path
+
+
+@pytest.fixture(scope="module")
+def parts(ready: Ready, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """The driver, the programs and the wheels, compiled once."""
+    folder = tmp_path_factory.mktemp("nvidia")
+    driver = build(folder / "driver")
     compile_library(driver / "libcuda.so.1", "int cuda(void) { return 0; }\n")
-    scenario = tmp_path / "scenario.txt"
+    scenario = folder / "scenario.txt"
     Scenario(gpus=(rtx_4090(),)).write(scenario)
-    bin_folder = tmp_path / "bin"
-    bin_folder.mkdir()
+    programs = folder / "bin"
+    programs.mkdir()
     for name in ("sh", "cksum", "cc", "c++", "ld", "as"):
         found = shutil.which(name)
         assert found is not None
-        (bin_folder / name).symlink_to(found)
+        (programs / name).symlink_to(found)
 
-    libcudart = compile_library(tmp_path / "libcudart.so.12", "int cudart(void) { return 1; }\n")
-    libllama = compile_library(tmp_path / "libllama.so", LIBLLAMA, str(libcudart))
+    libcudart = compile_library(folder / "libcudart.so.12", "int cudart(void) { return 1; }\n")
+    libllama = compile_library(folder / "libllama.so", LIBLLAMA, str(libcudart))
     runtime = {"nvidia/cuda_runtime/lib/libcudart.so.12": libcudart.read_bytes()}
-    wheels = tmp_path / "wheels"
+    wheels = folder / "wheels"
     make_wheel(wheels, "nvidia_cuda_runtime_cu12", "12.5.82", runtime)
     make_wheel(wheels, "nvidia_cublas_cu12", "12.5.3.2", {})
     shim_wheel(wheels, version=ready.checkout.version, library=libllama)
+    return Parts(driver=driver, scenario=scenario, programs=programs, wheels=wheels)
 
+
+@pytest.fixture
+def nvidia_machine(ready: Ready, parts: Parts, tmp_path: Path) -> NvidiaMachine:
+    """The checkout that is set up for the CPU, moved to an NVIDIA machine."""
     environ = ready.checkout.environ | {
-        "PATH": str(bin_folder),
-        "LD_LIBRARY_PATH": str(driver),
-        "FAKE_NVML_SCENARIO": str(scenario),
+        "PATH": str(parts.programs),
+        "LD_LIBRARY_PATH": str(parts.driver),
+        "FAKE_NVML_SCENARIO": str(parts.scenario),
         "CUDA_HOME": "/nonexistent",
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
     del environ["LOCALLLM_BACKEND"]
     checkout = Checkout(root=ready.checkout.root, environ=environ)
     checkout.cache_wheel("cpu")
-    return NvidiaMachine(checkout=checkout, wheels=wheels)
+    return NvidiaMachine(checkout=checkout, wheels=parts.wheels)
 
 
 def test_the_prebuilt_wheel_is_taken_with_nvidias_libraries(nvidia_machine: NvidiaMachine) -> None:
@@ -123,8 +139,9 @@ def test_a_wheel_whose_library_does_not_load_makes_room_for_the_cpu(
 ) -> None:
     missing = compile_library(tmp_path / "libcudart.so.99", "int cudart(void) { return 1; }\n")
     library = compile_library(tmp_path / "libllama-99.so", LIBLLAMA, str(missing))
-    shim_wheel(nvidia_machine.wheels, version=nvidia_machine.checkout.version, library=library)
-    done = nvidia_machine.run(PIP_FIND_LINKS=str(nvidia_machine.wheels))
+    wheels = Path(shutil.copytree(nvidia_machine.wheels, tmp_path / "wheels"))
+    shim_wheel(wheels, version=nvidia_machine.checkout.version, library=library)
+    done = nvidia_machine.run(PIP_FIND_LINKS=str(wheels))
     assert done.returncode == 0, done.stderr
     assert "libcudart.so.99: cannot open shared object file" in done.stderr
     assert "warning: this machine has an NVIDIA GPU" in done.stderr
@@ -139,10 +156,10 @@ def test_cuda_that_was_asked_for_is_not_replaced(nvidia_machine: NvidiaMachine) 
 
 
 def test_a_driver_without_its_compute_library_is_named_as_the_reason(
-    nvidia_machine: NvidiaMachine,
+    nvidia_machine: NvidiaMachine, parts: Parts, tmp_path: Path
 ) -> None:
-    driver = Path(nvidia_machine.checkout.environ["LD_LIBRARY_PATH"])
+    driver = Path(shutil.copytree(parts.driver, tmp_path / "driver"))
     (driver / "libcuda.so.1").unlink()
-    done = nvidia_machine.run()
+    done = nvidia_machine.run(LD_LIBRARY_PATH=str(driver))
     assert done.returncode == 0
     assert "an NVIDIA GPU that cannot be used here: the driver's compute library" in done.stderr

@@ -40,7 +40,7 @@ Wanted = Iterator[tuple[Case, Sequence[RunShape]]]
 
 @pytest.fixture(scope="module")
 def of_families(dry: DryRun, tmp_path_factory: pytest.TempPathFactory) -> list[Row | Refusal]:
-    """Every architecture, each in three placements and with two caches in each."""
+    """Every architecture in three placements: a cache for each, and a common one on GPUs."""
     files = write_families(tmp_path_factory.mktemp("families"))
 
     def wanted() -> Wanted:
@@ -48,7 +48,8 @@ def of_families(dry: DryRun, tmp_path_factory: pytest.TempPathFactory) -> list[R
             for number, case in enumerate(cases(name, path)):
                 third = ("RPC, half", "experts in RAM")[index % 2]
                 if case.placement_name in ("CPU", "two, half", third):
-                    yield case, (SHAPES[1], SHAPES[2 + (index + number) % 10])
+                    own = SHAPES[2 + (index + number) % 10]
+                    yield case, (own,) if case.placement_name == "CPU" else (SHAPES[1], own)
 
     return all_of(compare_all(dry, wanted()))
 

@@ -8,7 +8,9 @@ them. Types differ from tensor to tensor, so that no two rows are padded alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from localllm.core.ggml import TYPES_BY_NAME
 from tests.support.gguf_writer import (
@@ -183,13 +185,7 @@ def write_families(
 
     ``tied`` leaves the output matrix out, which not every architecture can do without.
     """
-    bare = []
-    for arch in architectures:
-        keys = metadata(arch, mtp=arch not in NO_MTP_TABLE)
-        header = header_bytes(keys, [Tensor("token_embd.weight", "f32", (1,))])
-        bare.append(folder / f"{arch}.gguf")
-        bare[-1].write_bytes(header.ljust(pad(len(header), 32) + 32, b"\0"))
-    found = tables(bare)
+    found = _tables(architectures)
     paths = {}
     for arch in architectures:
         tensors = _tensors(arch, found[arch])
@@ -197,6 +193,19 @@ def write_families(
             tensors = [t for t in tensors if not t.name.startswith("output.")]
         paths[arch] = write_gguf(folder / f"{arch}.gguf", metadata(arch), tensors)
     return paths
+
+
+@cache
+def _tables(architectures: tuple[str, ...]) -> dict[str, Table]:
+    """llama.cpp's tables for our hyperparameters; asking for all of them takes seconds."""
+    with TemporaryDirectory() as folder:
+        bare = []
+        for arch in architectures:
+            keys = metadata(arch, mtp=arch not in NO_MTP_TABLE)
+            header = header_bytes(keys, [Tensor("token_embd.weight", "f32", (1,))])
+            bare.append(Path(folder, f"{arch}.gguf"))
+            bare[-1].write_bytes(header.ljust(pad(len(header), 32) + 32, b"\0"))
+        return tables(bare)
 
 
 def _tensors(arch: str, table: Table) -> list[Tensor]:

@@ -13,33 +13,35 @@ from contextlib import suppress
 from pathlib import Path
 
 from localllm.hub.headers.cache import cache_dir
+from localllm.hub.small_files import read_json, write_whole
 from localllm.units import MiB
 
 LEAST_BYTES = 16 * MiB
 """Less is over before a connection has come up to speed."""
+_MAX_BYTES = 4096
 
 
 def remember_rate(
     endpoint: str, n_received: int, seconds: float, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Keep what a download from an endpoint reached."""
+    """Keep what a download from an endpoint reached: its bytes, in the seconds in which they came.
+
+    Waits and the checking of what was here already belong to no rate.
+    """
     if n_received < LEAST_BYTES or seconds <= 0:
         return
-    path = _path(environ)
     text = json.dumps({"endpoint": endpoint, "bytes_per_s": n_received / seconds})
     with suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.{os.getpid()}")
-        new.write_text(text, encoding="utf-8")
-        os.replace(new, path)
+        write_whole(_path(environ), text.encode())
 
 
 def last_rate(endpoint: str, environ: Mapping[str, str] = os.environ) -> float | None:
     """Return bytes a second of the last download from an endpoint; None where there was none."""
     try:
-        kept = json.loads(_path(environ).read_text(encoding="utf-8"))
-        rate = float(kept["bytes_per_s"])
-        return rate if kept["endpoint"] == endpoint and 0 < rate < math.inf else None
+        kept = read_json(_path(environ), _MAX_BYTES)
+        rate = kept["bytes_per_s"]
+        is_one = type(rate) is float and 0 < rate < math.inf
+        return rate if is_one and kept["endpoint"] == endpoint else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from localllm.hub.small_files import read_json, write_whole
+
 Ends = dict[tuple[int, int], int]
 """From where an array of strings begins in the file and their number, to where it ends."""
 
@@ -41,12 +43,11 @@ class Walks:
         if not self._is_settled:
             return {}
         try:
-            with self._path.open("rb") as file:
-                known = json.loads(file.read(_MAX_BYTES))
+            known = read_json(self._path, _MAX_BYTES)
             if known["schema"] != _SCHEMA or known["version"] != self._version:
                 return {}
             ends = {(begin, n): end for begin, n, end in known["ends"]}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             return {}
         plain = all(type(x) is int and x >= 0 for (b, n), e in ends.items() for x in (b, n, e))
         return ends if plain else {}
@@ -57,11 +58,5 @@ class Walks:
             return
         rows = [[begin, n, end] for (begin, n), end in ends.items()]
         text = json.dumps({"schema": _SCHEMA, "version": self._version, "ends": rows})
-        temporary = self._path.with_suffix(f".{os.getpid()}")
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.write_text(text)
-            temporary.replace(self._path)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
+        with suppress(OSError):
+            write_whole(self._path, text.encode())

@@ -12,15 +12,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from localllm.hub.cache_layout import SHA256
+from localllm.hub.small_files import read_json, write_whole
 from localllm.system.folders import own_folder
 from localllm.units import MiB
 
@@ -28,9 +28,10 @@ MAX_BYTES = 512 * MiB
 """Some 60 headers with a vocabulary of 128,256 tokens."""
 MAX_ENTRIES = 2000
 _SCHEMA = "localllm.header/1"
-_HASH = re.compile(r"[0-9a-f]{64}")
 _ABANDONED_S = 3600
 _MAX_ENTRY_BYTES = 8192
+_LATEST_S = 1e11
+"""The year 5138: a time that every system can write as a date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +78,11 @@ class HeaderCache:
         """Return what was stored for an address; None where there is nothing, or it is damaged."""
         path = self._entry_path(url)
         try:
-            with path.open("rb") as file:
-                text = file.read(_MAX_ENTRY_BYTES + 1)
+            entry = _entry(read_json(path, _MAX_ENTRY_BYTES))
         except OSError:
             return None
-        entry = _entry(text)
+        except ValueError:
+            entry = None
         if entry is None:
             _remove(path)
             return None
@@ -135,10 +136,8 @@ class HeaderCache:
         if len(text) > _MAX_ENTRY_BYTES:
             return False
         try:
-            for folder in (self._urls, self._blobs):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write(self._blobs / digest, data)
-            _write(self._entry_path(url), text)
+            write_whole(self._blobs / digest, data)
+            write_whole(self._entry_path(url), text)
         except OSError:
             return False
         self._evict(keep=digest)
@@ -162,25 +161,25 @@ class HeaderCache:
             _remove(path)
 
 
-def _entry(text: bytes) -> _Entry | None:
+def _entry(fields: Any) -> _Entry | None:
     """An entry whose fields are what they should be; else None."""
     try:
-        fields = json.loads(text)
         if fields.pop("schema") != _SCHEMA:
             return None
         del fields["url"]
         entry = _Entry(**fields)
-    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         return None
     names = (entry.etag, entry.last_modified)
     if (
         isinstance(entry.sha256, str)
-        and _HASH.fullmatch(entry.sha256)
+        and SHA256.fullmatch(entry.sha256)
         and type(entry.header_bytes) is int
         and type(entry.file_bytes) is int
         and 0 < entry.header_bytes <= entry.file_bytes < 2**63
         and all(name is None or isinstance(name, str) for name in names)
-        and isinstance(entry.stored_at_s, int | float)
+        and type(entry.stored_at_s) in (int, float)
+        and 0 <= entry.stored_at_s < _LATEST_S
     ):
         return entry
     return None
@@ -198,18 +197,6 @@ def _files(folder: Path) -> list[tuple[float, int, Path]]:
                 elif time.time() - status.st_mtime > _ABANDONED_S:
                     _remove(Path(entry.path))
     return found
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Make a file appear complete, or not at all. Raises OSError."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError:
-        _remove(Path(temporary))
-        raise
 
 
 def _remove(path: Path) -> None:

@@ -23,7 +23,17 @@ def test_a_short_download_tells_nothing(tmp_path: Path) -> None:
     assert last_rate("http://one", environ) is None and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"endpoint": "x", "bytes_per_s": "nan"}', "\0"])
+def told(bytes_per_s: str) -> str:
+    return f'{{"endpoint": "x", "bytes_per_s": {bytes_per_s}}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", "\0", "[" * 4000, " " * 5000),
+        *map(told, ('"nan"', "NaN", "Infinity", "-1.0", "true", "[]", f"1{'0' * 400}")),
+    ],
+)
 def test_what_cannot_be_read_is_not_known(tmp_path: Path, text: str) -> None:
     (tmp_path / "last-download.json").write_text(text)
     assert last_rate("x", {"LOCALLLM_CACHE_DIR": str(tmp_path)}) is None

@@ -12,16 +12,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from localllm.core.text import printable
-from localllm.errors import UsageError
+from localllm.errors import LocalLLMError, UsageError
 from localllm.hub.tokens import TRUE, hub_token
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
-_HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
-_SCHEMELESS = re.compile(r"(www\.)?(huggingface\.co|hf\.co)/[^/]+/[^/]+/(resolve|blob)/.+", re.I)
-_HUB_FILE = re.compile(r"(/[^/]+/[^/]+)/(?:resolve|blob|raw)/(.+)")
+HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co"})
+FILE_PAGES = ("blob", "resolve", "raw")
+"""What stands before the revision in the address of a file on the Hub."""
+_HUB_FILE = re.compile(rf"(/[^/]+/[^/]+)/(?:{'|'.join(FILE_PAGES)})/(.+)")
 _SAFE = "%/:=&?~+!$,;'@()*[]-._"
 _COPY = "Pass the address of one .gguf file: on its page, copy the link of the download button."
 
@@ -80,9 +81,10 @@ class RemoteFile:
         return replace(self, url=urlunsplit(parts._replace(path=f"{folder}/{quote(name)}")))
 
 
-def is_url(name: str) -> bool:
-    """Whether the name of a model is the address of a file."""
-    return name.lower().startswith(("http://", "https://")) or bool(_SCHEMELESS.fullmatch(name))
+def begins_at_hub(text: str) -> bool:
+    """Whether an address without its scheme is one of the Hub's."""
+    host, slash, _ = text.partition("/")
+    return bool(slash) and host.lower() in HUB_HOSTS
 
 
 def remote_file(address: str, environ: Mapping[str, str] = os.environ) -> RemoteFile:
@@ -90,7 +92,7 @@ def remote_file(address: str, environ: Mapping[str, str] = os.environ) -> Remote
 
     Raises UsageError for an address that cannot be one.
     """
-    text = f"https://{address}" if _SCHEMELESS.fullmatch(address) else address
+    text = f"https://{address}" if begins_at_hub(address) else address
     try:
         parts = urlsplit(text.strip())
         origin = _origin(parts)
@@ -136,6 +138,27 @@ def clean_url(url: str) -> str:
             "",
         )
     )
+
+
+def redirected(url: str, target: str | None, *, shown: str, hint: str) -> str:
+    """Return the address that an answer leads to, complete and safe to ask.
+
+    ``shown``: what the errors call ``url``. Raises LocalLLMError for what is no address, and where
+    it leaves https: anybody could listen. The address itself may be signed and is never shown.
+    """
+    try:
+        to = clean_url(urljoin(url, target or ""))
+    except ValueError:
+        to = ""
+    if not target or not to:
+        raise LocalLLMError(f"{shown} leads to an address that is none.", hint=hint)
+    if origin_of(url).scheme == "https" and origin_of(to).scheme == "http":
+        raise LocalLLMError(
+            f"{shown} leads from https to http ({origin_of(to).host}), where anyone could change"
+            " the file.",
+            hint=hint,
+        )
+    return to
 
 
 def is_offline(environ: Mapping[str, str] = os.environ) -> bool:
@@ -191,7 +214,7 @@ def _login(parts: SplitResult) -> str:
 def _hub_parts(parts: SplitResult, endpoint: Origin) -> SplitResult:
     """The file behind a page of the Hub; any other address as it is."""
     origin = _origin(parts)
-    is_hub = origin.host in _HUB_HOSTS and origin.port in (80, 443)
+    is_hub = origin.host in HUB_HOSTS and origin.port in (80, 443)
     if not is_hub and origin != endpoint:
         return parts
     match = _HUB_FILE.fullmatch(parts.path)

@@ -13,9 +13,7 @@ class RepoFile:
     """With slashes, as the Hub names it; checked by nobody yet."""
     n_bytes: int
     sha256: str | None = None
-    """64 hexadecimal digits, of a large file."""
-    git_sha1: str | None = None
-    """40 hexadecimal digits, of a small one."""
+    """64 hexadecimal digits, of a large file; a small one has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +30,8 @@ class RepoListing:
     is_gated: bool = False
     """Its licence must be accepted on its page before its files can be read."""
     licence: str | None = None
+    left_out: tuple[str, ...] = ()
+    """Sentences on files that cannot be had from here, though they are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from localllm.errors import UsageError
+from localllm.errors import LocalLLMError, UsageError
 from localllm.hub.remote_url import (
     hub_endpoint,
     is_offline,
-    is_url,
     origin_of,
+    redirected,
     remote_file,
 )
 from localllm.hub.tokens import find_token, hub_token
@@ -30,6 +30,7 @@ HUB = "https://huggingface.co/u/r/resolve/main/m.gguf"
         ("http://www.huggingface.co/u/r/blob/main/m.gguf", HUB),
         ("huggingface.co/u/r/blob/main/m.gguf", HUB),
         ("hf.co/u/r/blob/main/m.gguf", HUB),
+        ("www.hf.co/u/r/blob/main/m.gguf", HUB),
         ("https://hf.co/u/r/resolve/main/m.gguf#L1", HUB),
         (
             "https://huggingface.co/u/r/blob/refs%2Fpr%2F1/a%20b/ü.gguf",
@@ -47,7 +48,6 @@ HUB = "https://huggingface.co/u/r/resolve/main/m.gguf"
     ],
 )
 def test_an_address_leads_to_its_file(address: str, url: str) -> None:
-    assert is_url(address)
     assert remote_file(address, NOWHERE).url == url
 
 
@@ -79,11 +79,16 @@ def test_what_cannot_be_an_address_of_a_file_is_refused(address: str) -> None:
     assert "\x1b" not in caught.value.message
 
 
-@pytest.mark.parametrize(
-    "name", ["m.gguf", "demo", "user/repo", "hf.co/user/repo:Q4_K_M", "./http:/x", "file:///x.gguf"]
-)
-def test_other_names_are_no_addresses(name: str) -> None:
-    assert not is_url(name)
+def test_a_redirect_never_leaves_https_and_is_never_shown() -> None:
+    def to(target: str | None, url: str = "https://host/a/b") -> str:
+        return redirected(url, target, shown="host", hint="Try another.")
+
+    assert to("/c d?sig=1") == "https://host/c%20d?sig=1"
+    assert to("http://host/c", "http://host/b") == "http://host/c"
+    for target in ("http://host/a?token=secret", "ftp://secret/x", "", None):
+        with pytest.raises(LocalLLMError, match=r"leads (from https to http|to an .* none)") as no:
+            to(target)
+        assert "secret" not in no.value.message and no.value.hint == "Try another."
 
 
 def test_the_name_is_unquoted_and_a_neighbour_is_quoted_again() -> None:

@@ -6,27 +6,38 @@ Nothing that a server says is used before it has the form it must have. No netwo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urljoin
 
 from localllm.core.text import printable
-from localllm.errors import IntegrityError, LocalLLMError
-from localllm.hub.cache_layout import check_commit, check_etag, check_path
+from localllm.errors import IntegrityError
+from localllm.hub.cache_layout import (
+    SHA1,
+    SHA256,
+    check_commit,
+    check_etag,
+    check_path,
+    is_hostile_path,
+)
 from localllm.hub.client.refusals import Wanted, disabled
 from localllm.hub.http_refusals import CONTENT_RANGE, Headers, Transient
-from localllm.hub.remote_url import clean_url, origin_of
+from localllm.hub.offers.files import is_told_apart
 from localllm.hub.repo_files import FileMetadata, RepoFile, RepoListing
 
 LARGEST_FILE_BYTES = 1 << 44
 """16 TiB, the largest file of ext4: more is no size of a model."""
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_SHA1 = re.compile(r"[0-9a-f]{40}")
-_MIRROR = "If HF_ENDPOINT names a mirror, use another: what it says cannot be trusted."
+_FEW = 3
+MIRROR = "If HF_ENDPOINT names a mirror, use another: what it says cannot be trusted."
 
 
 # ------------------------------------------------------------------------- one file's metadata
+
+
+def says_enough(headers: Headers) -> bool:
+    """Whether a redirect describes the file that it leads to; storage knows nothing of commits."""
+    return bool(headers.get("X-Linked-ETag") and headers.get("X-Repo-Commit"))
 
 
 def metadata_of(
@@ -39,11 +50,11 @@ def metadata_of(
     a hash or a size, and where a commit was asked for and another is named.
     """
     commit = check_commit(headers.get("X-Repo-Commit"))
-    if _SHA1.fullmatch(wanted.revision) and commit != wanted.revision:
+    if SHA1.fullmatch(wanted.revision) and commit != wanted.revision:
         raise IntegrityError(
             f"{wanted.endpoint} answers with revision {commit} where {wanted.revision} of"
             f" {printable(wanted.repo)} was asked for.",
-            hint=_MIRROR,
+            hint=MIRROR,
         )
     own_length = None if redirects else headers.get("Content-Length")
     return FileMetadata(
@@ -69,7 +80,7 @@ def _size(wanted: Wanted, stated: object) -> int:
     said = "not" if stated is None else f'as "{printable(str(stated)[:40])}"'
     raise IntegrityError(
         f"{wanted.endpoint} states the size of {wanted.shown} {said}.",
-        hint=_MIRROR,
+        hint=MIRROR,
     )
 
 
@@ -77,10 +88,11 @@ def _size(wanted: Wanted, stated: object) -> int:
 
 
 def listing_of(wanted: Wanted, answer: object) -> RepoListing:
-    """Return a repository's GGUF files out of ``/api/models/.../revision/...?blobs=true``.
+    """Return what offers are made of out of ``/api/models/.../revision/...?blobs=true``.
 
-    Raises IntegrityError (exit 7) for an answer without sense and for names of files that could
-    lead out of a folder; AccessError (4) for a repository that is closed.
+    A name that cannot be one here is left out, with a sentence. Raises IntegrityError (exit 7) for
+    an answer without sense and for names that were made to lead out of a folder; AccessError (4)
+    for a repository that is closed.
     """
     if not isinstance(answer, dict):
         raise _senseless(wanted, "is no object")
@@ -90,13 +102,17 @@ def listing_of(wanted: Wanted, answer: object) -> RepoListing:
     if not isinstance(siblings, list):
         raise _senseless(wanted, "has no files")
     files: dict[str, RepoFile] = {}
+    odd: list[str] = []
     for sibling in siblings:
         path = sibling.get("rfilename") if isinstance(sibling, dict) else None
         if not isinstance(path, str):
             raise _senseless(wanted, "has a file without a name")
-        if not path.lower().endswith(".gguf"):
+        if not is_told_apart(path):
             continue
-        if check_path(path) in files:
+        if not _can_be_kept(path):
+            odd.append(path)
+            continue
+        if path in files:
             raise _senseless(wanted, "has a file twice")
         if sibling.get("size") != 0:  # an upload that failed: there is nothing in it
             files[path] = _repo_file(wanted, path, sibling)
@@ -108,17 +124,37 @@ def listing_of(wanted: Wanted, answer: object) -> RepoListing:
         files=tuple(files.values()),
         is_gated=answer.get("gated") not in (None, False),
         licence=_licence(answer),
+        left_out=_odd_names(odd),
     )
+
+
+def _can_be_kept(path: str) -> bool:
+    """Whether a name can be one of a file here. Raises IntegrityError for a hostile one."""
+    try:
+        check_path(path)
+    except IntegrityError:
+        if is_hostile_path(path):
+            raise
+        return False
+    return True
+
+
+def _odd_names(paths: Sequence[str]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    names = ", ".join(f'"{printable(path[:100])}"' for path in paths[:_FEW])
+    more = f" and {len(paths) - _FEW} more" if len(paths) > _FEW else ""
+    one = len(paths) == 1
+    return (f"{names}{more} cannot be kept here under {'its name' if one else 'their names'}.",)
 
 
 def _repo_file(wanted: Wanted, path: str, sibling: dict[str, Any]) -> RepoFile:
     lfs = sibling.get("lfs")
     lfs = lfs if isinstance(lfs, dict) else {}
     size = lfs.get("size") if sibling.get("size") is None else sibling["size"]
-    sha256, blob = lfs.get("sha256"), sibling.get("blobId")
-    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+    sha256 = lfs.get("sha256")
+    if sha256 is not None and not (isinstance(sha256, str) and SHA256.fullmatch(sha256)):
         raise _senseless(wanted, f"has a hash that is none, of {printable(path)}")
-    is_git = not lfs and isinstance(blob, str) and _SHA1.fullmatch(blob) is not None
     return RepoFile(
         path=path,
         n_bytes=_size(
@@ -126,7 +162,6 @@ def _repo_file(wanted: Wanted, path: str, sibling: dict[str, Any]) -> RepoFile:
             size,
         ),
         sha256=sha256,
-        git_sha1=str(blob) if is_git else None,
     )
 
 
@@ -157,7 +192,7 @@ def _text(value: object) -> str | None:
 def _senseless(wanted: Wanted, what: str) -> IntegrityError:
     return IntegrityError(
         f"The list of files of {printable(wanted.repo)} that {wanted.endpoint} sends {what}.",
-        hint=_MIRROR,
+        hint=MIRROR,
     )
 
 
@@ -187,28 +222,3 @@ def body_start(status: int, headers: Headers, *, start: int, n_bytes: int) -> in
     if not is_whole and (length is not None or start > 0):
         raise Transient("the server sent something else than the file")
     return 0
-
-
-# ------------------------------------------------------------------------- redirects
-
-
-def redirected(url: str, target: str | None) -> str:
-    """Return the address that an answer leads to, complete and safe to ask.
-
-    Raises LocalLLMError for what is none, and where it leaves https: anybody could listen.
-    """
-    try:
-        to = clean_url(urljoin(url, target or ""))
-    except ValueError:
-        to = ""
-    if not target or not to:
-        raise LocalLLMError(
-            f"{origin_of(url).host} leads to an address that is none.", hint=_MIRROR
-        )
-    if origin_of(url).scheme == "https" and origin_of(to).scheme == "http":
-        raise LocalLLMError(
-            f"{origin_of(url).host} leads from https to http ({origin_of(to).host}), where"
-            " anyone could change the file.",
-            hint=_MIRROR,
-        )
-    return to

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from localllm.hub.background import Stopped
 from localllm.hub.cache_layout import check_path, check_repo, check_revision
-from localllm.hub.client.answers import body_start, listing_of, metadata_of, redirected
+from localllm.hub.client.answers import body_start, listing_of, metadata_of, says_enough
 from localllm.hub.client.errors import (
     leads_elsewhere,
     offline,
@@ -28,7 +28,7 @@ from localllm.hub.client.errors import (
     unreachable_hub,
 )
 from localllm.hub.client.refusals import Wanted, wanted_at
-from localllm.hub.client.session import REDIRECTS, Session, translated
+from localllm.hub.client.session import REDIRECTS, Session, leads_to, translated
 from localllm.hub.http_refusals import NotReached, Transient
 from localllm.hub.patience import FetchPatience
 from localllm.hub.remote_url import hub_endpoint, is_offline, origin_of
@@ -116,10 +116,13 @@ class HubClient:
         """
         wanted = self._wanted(check_repo(repo), check_revision(revision), check_path(path))
         url = f"{self.endpoint}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
-        with self._session.follow("HEAD", url, leave=False) as (answer, asked):
+        with self._session.follow("HEAD", url, leave=False, says_enough=says_enough) as (
+            answer,
+            asked,
+        ):
             status, headers = answer.status_code, answer.headers
             if status in REDIRECTS:
-                location = redirected(asked, headers.get("Location"))
+                location = leads_to(asked, headers)
                 if "X-Repo-Commit" not in headers:
                     raise leads_elsewhere(wanted, location)
                 return metadata_of(wanted, headers, location=location, redirects=True)
@@ -164,8 +167,7 @@ class HubClient:
         )
         with self._session.follow("GET", url, leave=False) as (answer, asked):
             if answer.status_code in REDIRECTS:
-                location = redirected(asked, answer.headers.get("Location"))
-                raise leads_elsewhere(wanted, location)
+                raise leads_elsewhere(wanted, leads_to(asked, answer.headers))
             if answer.status_code != 200:
                 raise refused(wanted, answer.status_code, answer.headers)
             text = bytearray()

@@ -9,17 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from localllm.core.text import printable
 from localllm.errors import LocalLLMError
-from localllm.hub.cache_layout import check_commit, check_path
+from localllm.hub.cache_layout import SHA256, check_commit, check_path, check_repo
+from localllm.hub.client.answers import LARGEST_FILE_BYTES
 from localllm.hub.headers.cache import cache_dir
 from localllm.hub.repo_files import RepoFile, RepoListing
+from localllm.hub.small_files import read_json, write_whole
 
 _SCHEMA = "localllm.listing/1"
 _MAX_BYTES = 4 << 20
@@ -29,52 +31,51 @@ def remember(endpoint: str, listing: RepoListing, environ: Mapping[str, str] = o
     """Keep what a repository had; where that cannot be written it is not kept, and no error."""
     path = _path(endpoint, listing.repo, listing.revision, environ)
     document = {"schema": _SCHEMA, **asdict(listing)}
-    temporary = None
     with suppress(OSError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file)
-        os.replace(temporary, path)
-        return
-    if temporary is not None:
-        with suppress(OSError):
-            os.unlink(temporary)
+        write_whole(path, json.dumps(document).encode())
 
 
 def remembered(
     endpoint: str, repo: str, revision: str, environ: Mapping[str, str] = os.environ
 ) -> RepoListing | None:
     """Return what a repository had when it was last looked at; None where nobody looked."""
-    path = _path(endpoint, repo, revision, environ)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            return None
-        return _listing(json.loads(path.read_text(encoding="utf-8")))
+        document = read_json(_path(endpoint, repo, revision, environ), _MAX_BYTES)
+        listing = _listing(document) if document["schema"] == _SCHEMA else None
     except (OSError, ValueError, KeyError, TypeError, LocalLLMError):
         return None
-
-
-def _listing(document: Any) -> RepoListing | None:
-    if document["schema"] != _SCHEMA:
+    if listing is None or listing.repo.lower() != repo.lower() or listing.revision != revision:
         return None
-    files = tuple(
-        RepoFile(
-            path=check_path(str(each["path"])),
-            n_bytes=int(each["n_bytes"]),
-            sha256=each["sha256"] and str(each["sha256"]),
-            git_sha1=each["git_sha1"] and str(each["git_sha1"]),
-        )
-        for each in document["files"]
-    )
+    return listing
+
+
+def _listing(document: Any) -> RepoListing:
+    """Raises ValueError, KeyError, TypeError and LocalLLMError for what has another form."""
+    licence = document["licence"]
     return RepoListing(
-        repo=str(document["repo"]),
-        revision=str(document["revision"]),
-        commit=check_commit(str(document["commit"])),
-        files=files,
-        is_gated=bool(document["is_gated"]),
-        licence=document["licence"] and str(document["licence"]),
+        repo=check_repo(_text(document["repo"])),
+        revision=_text(document["revision"]),
+        commit=check_commit(_text(document["commit"])),
+        files=tuple(_file(each) for each in document["files"]),
+        is_gated=document["is_gated"] is True,
+        licence=None if licence is None else printable(_text(licence)),
+        left_out=tuple(printable(_text(each)) for each in document.get("left_out", ())),
     )
+
+
+def _file(fields: Any) -> RepoFile:
+    n_bytes, sha256 = fields["n_bytes"], fields["sha256"]
+    if type(n_bytes) is not int or not 0 < n_bytes <= LARGEST_FILE_BYTES:
+        raise ValueError("no size of a file")
+    if sha256 is not None and not SHA256.fullmatch(sha256):
+        raise ValueError("no hash")
+    return RepoFile(path=check_path(_text(fields["path"])), n_bytes=n_bytes, sha256=sha256)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise TypeError("no text")
 
 
 def _path(endpoint: str, repo: str, revision: str, environ: Mapping[str, str]) -> Path:

@@ -20,6 +20,10 @@ DISABLED = "Access to this resource is disabled."
 _RESOLVE = re.compile(r"(https?://.+?)/([^/?]+/[^/?]+)/resolve/([^/?]+)/([^?]+)(?:\?.*)?")
 
 
+class TokenError(AccessError):
+    """The Hub does not know the token: no repository of it can be read with that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What is asked for at a Hub, and as whom."""
@@ -96,7 +100,7 @@ def gated(wanted: Wanted, message: str = "") -> LocalLLMError:
 
 def bad_token(wanted: Wanted, message: str = "") -> LocalLLMError:
     """Return the error for a token that the Hub does not know, or not any more."""
-    return AccessError(
+    return TokenError(
         f"{wanted.endpoint} does not accept your token.",
         hint=f"Make a new one with read access ({wanted.tokens_page}) and set HF_TOKEN to it, or"
         " unset HF_TOKEN: an open repository needs none. `localllm doctor` shows where the token"

@@ -19,9 +19,10 @@ from typing import Any
 from localllm import __version__
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError
-from localllm.hub.client.answers import redirected
+from localllm.hub.client.answers import MIRROR
 from localllm.hub.client.errors import CONNECTION_HINT, failed
-from localllm.hub.remote_url import Endpoint, origin_of
+from localllm.hub.http_refusals import Headers
+from localllm.hub.remote_url import Endpoint, origin_of, redirected
 
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -78,20 +79,28 @@ class Session:
 
     @contextmanager
     def follow(
-        self, method: str, url: str, *, headers: dict[str, str] | None = None, leave: bool
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: dict[str, str] | None = None,
+        leave: bool,
+        says_enough: Callable[[Headers], bool] = lambda headers: False,
     ) -> Iterator[tuple[Any, str]]:
         """Send a request and follow redirects; the answer, and the address that it came from.
 
         ``leave``: also to other origins than the endpoint's; where not, an answer that leads to
-        another is returned as it is. Raises what ``send`` does, and LocalLLMError for a circle.
+        another is returned as it is, and so is one whose headers say enough. Raises what ``send``
+        does, and LocalLLMError for a circle.
         """
         for _ in range(MAX_REDIRECTS + 1):
             with self.send(method, url, headers=headers) as answer:
                 if answer.status_code not in REDIRECTS:
                     yield answer, url
                     return
-                target = redirected(url, answer.headers.get("Location"))
-                if not leave and origin_of(target) != self.endpoint.origin:
+                target = leads_to(url, answer.headers)
+                leaves = origin_of(target) != self.endpoint.origin
+                if (leaves and not leave) or says_enough(answer.headers):
                     yield answer, url
                     return
                 url = target
@@ -108,6 +117,11 @@ class Session:
                 f"No connection can be prepared: {printable(str(error)[:200])}.",
                 hint="Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY and SSL_CERT_FILE.",
             ) from None
+
+
+def leads_to(url: str, headers: Headers) -> str:
+    """Return where a redirect from an address leads. Raises LocalLLMError where nobody may go."""
+    return redirected(url, headers.get("Location"), shown=origin_of(url).host, hint=MIRROR)
 
 
 @contextmanager

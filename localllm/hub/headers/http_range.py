@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urljoin
 
 from localllm import __version__
 from localllm.core.text import printable
@@ -33,7 +32,7 @@ from localllm.hub.http_refusals import (
     unreachable,
     wrong_answer,
 )
-from localllm.hub.remote_url import Origin, RemoteFile, clean_url, origin_of, shown_url
+from localllm.hub.remote_url import Origin, RemoteFile, origin_of, redirected
 from localllm.units import KiB, format_duration
 
 MAX_REQUESTS = 40
@@ -162,7 +161,7 @@ class RangeReader:
                 return answer
             location = answer.headers.get("Location")
             answer.close()
-            url = self._redirected(url, location)
+            url = redirected(url, location, shown=self._file.shown, hint=DOWNLOAD)
         raise LocalLLMError(f"{self._file.shown} leads in a circle.", hint=DOWNLOAD)
 
     def _request(self, url: str, start: int, end: int) -> Any:
@@ -176,23 +175,6 @@ class RangeReader:
             headers["Authorization"] = secret
         request = urllib.request.Request(url, headers=headers)
         return _opener(origin).open(request, timeout=self._patience.timeout_s)
-
-    def _redirected(self, url: str, location: str | None) -> str:
-        try:
-            target = clean_url(urljoin(url, location or ""))
-        except ValueError:
-            target = ""
-        if not location or not target:
-            raise LocalLLMError(
-                f"{self._file.shown} leads to an address that is none.", hint=DOWNLOAD
-            )
-        if origin_of(url).scheme == "https" and origin_of(target).scheme == "http":
-            raise LocalLLMError(
-                f"{self._file.shown} leads from https to http ({shown_url(target)}), where anyone"
-                " could change the file.",
-                hint="Pass that address itself if you trust the network.",
-            )
-        return target
 
     def _body(self, answer: Any, start: int, end: int) -> Generator[bytes]:
         encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()

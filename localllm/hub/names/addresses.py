@@ -18,11 +18,9 @@ from localllm.hub.names.reading import (
     checked_repo,
     read_repo,
 )
-from localllm.hub.remote_url import hub_endpoint, origin_of, shown_url
+from localllm.hub.remote_url import FILE_PAGES, HUB_HOSTS, hub_endpoint, origin_of, shown_url
 
-_HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co"})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_OF_A_FILE = ("blob", "resolve", "raw")
 _NO_MODELS = {
     "datasets": "is a data set, not a model",
     "spaces": "is a space, not a model",
@@ -54,7 +52,7 @@ def read_address(text: str, environ: Mapping[str, str]) -> RepoName | AddressNam
                 hint="Addresses begin with https:// or http://.",
             ) from None
         raise UsageError(f"{shown_url(address)} is not an address: {error}.", hint=_HINT) from None
-    if origin.host in _HUB_HOSTS and origin.port in (80, 443):
+    if origin.host in HUB_HOSTS and origin.port in (80, 443):
         return _on_hub(address, parts, parts.path)
     endpoint_parts = urlsplit(hub_endpoint(environ).url)
     if origin == hub_endpoint(environ).origin and parts.path.startswith(f"{endpoint_parts.path}/"):
@@ -69,7 +67,7 @@ def _is_of_a_repo(path: str) -> bool:
     segments = path.strip("/").split("/")
     if len(segments) == 2:
         return not path.lower().endswith(".gguf") or ":" in segments[1]
-    return len(segments) > 3 and segments[2] in ("tree", *_OF_A_FILE)
+    return len(segments) > 3 and segments[2] in ("tree", *FILE_PAGES)
 
 
 def _on_hub(address: str, parts: SplitResult, path: str) -> RepoName:
@@ -86,7 +84,7 @@ def _on_hub(address: str, parts: SplitResult, path: str) -> RepoName:
             return _file(shown, name.repo, name.revision, shows[0].split("/"))
         return name
     repo, kind, rest = "/".join(segments[:2]), segments[2], segments[3:]
-    if kind in _OF_A_FILE and rest:
+    if kind in FILE_PAGES and rest:
         revision, names = _revision(rest)
         return _file(shown, repo, revision, names)
     if kind == "tree" and rest:

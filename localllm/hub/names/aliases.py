@@ -132,15 +132,6 @@ def read_aliases(environ: Mapping[str, str] = os.environ) -> Aliases:
     return Aliases(path=path, by_key=by_key)
 
 
-def meaning_of(text: str, environ: Mapping[str, str] = os.environ) -> ModelName:
-    """Return what a name means, the person's own names followed.
-
-    Raises what ``read_name`` and ``read_aliases`` do.
-    """
-    name = read_name(text, environ)
-    return read_aliases(environ).meaning(name, environ) if isinstance(name, PlainName) else name
-
-
 def _parsed(path: Path, data: bytes) -> dict[str, Any]:
     import tomllib  # 5 ms, for those who have a file
 

@@ -62,6 +62,16 @@ class ToldApart:
     """Sentences."""
 
 
+def is_told_apart(path: str) -> bool:
+    """Whether a file has to do with GGUF models by its name; ``tell_apart`` says what it is."""
+    name = _name(path)
+    return (
+        name.lower().endswith(_ENDING)
+        or _PIECE.search(name) is not None
+        or _IMATRIX_FILE.search(name) is not None
+    )
+
+
 def tell_apart(files: Iterable[RepoFile]) -> ToldApart:
     """Return what each file is; those that have nothing to do with GGUF are left away."""
     unique = sorted({file.path: file for file in files}.values(), key=lambda file: file.path)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from localllm.core.quants import QUANTS, quant_named
+from localllm.core.quants import QUANTS
 
 UNKNOWN_QUANT = "?"
 """Of a file whose name does not say."""
@@ -38,14 +38,6 @@ _SPELT_OTHERWISE = {
 }
 """``llama-quantize``'s own second names, and the plain ones of the floats."""
 
-_BARE = {
-    "Q2": "Q2_K",
-    "Q3": "Q3_K_M",
-    "Q4": "Q4_K_M",
-    "Q5": "Q5_K_M",
-    "Q6": "Q6_K",
-    "Q8": "Q8_0",
-}
 _OF_IK_LLAMA = re.compile(r"IQ[1-6]_(?:KSS|KS|KT|KL|K)(?:_R[48])?|.*_R[48]")
 _OF_BITNET = re.compile(r"I2_S|TL[12]")
 _REMOVED = re.compile(r".*_[48]_[48]")
@@ -87,23 +79,6 @@ def canonical_quant(label: str) -> str | None:
     plain = _plain(label)
     plain = _SPELT_OTHERWISE.get(plain, plain)
     return plain if plain in QUANTS else None
-
-
-def base_quant(label: str) -> str:
-    """Return the recipe of llama.cpp that is nearest to a label, for figures of quality.
-
-    ``UD-Q4_K_XL`` -> Q4_K_M, ``Q6_K_L`` -> Q6_K, ``UD-IQ1_S`` -> IQ1_S, ``Q4`` -> Q4_K_M; what is
-    no label stays as it is.
-    """
-    if (canonical := canonical_quant(label)) is not None:
-        return canonical
-    plain = _plain(label).removeprefix("UD_")
-    if plain in _BARE:
-        return _BARE[plain]
-    if plain.startswith("MXFP4_"):  # its other tensors' type is behind it
-        return "MXFP4"
-    found = quant_named(label.upper().removeprefix("I1-"))
-    return found.name if found else label
 
 
 def why_unreadable(label: str) -> str | None:

@@ -24,6 +24,7 @@ from localllm.errors import (
 from localllm.hub.background import Stopped
 from localllm.hub.client.hub_client import HubClient
 from localllm.hub.http_refusals import ExpiredLink, NotReached, Transient, UnreachableError
+from localllm.hub.offers.offers import offers_of
 from localllm.hub.patience import FetchPatience
 from tests.support.loopback_hub import hub as hub_module
 from tests.support.loopback_hub.answers import Answer
@@ -83,7 +84,6 @@ def test_a_listing_has_the_models_with_sizes_and_hashes(hub: LoopbackHub) -> Non
     large, small = listing.files
     assert (large.path, large.n_bytes, large.sha256) == (FILE, len(DATA), hub.sha256(REPO, FILE))
     assert (small.path, small.n_bytes, small.sha256) == ("small.gguf", 10, None)
-    assert small.git_sha1 is not None
     assert (listing.repo, listing.revision, listing.is_gated) == (REPO, "main", False)
     assert listing.licence == "apache-2.0"
     assert listing.commit == hub.repos[REPO].revisions["main"]
@@ -138,6 +138,29 @@ def test_a_listing_is_believed_only_in_the_form_that_it_must_have(
     with pytest.raises(IntegrityError, match=what) as caught:
         client(hub).listing(REPO)
     assert "HF_ENDPOINT" in str(caught.value.hint)
+
+
+def test_an_odd_name_costs_a_sentence_and_no_repository(hub: LoopbackHub) -> None:
+    odd = ["fix: m-Q8_0.gguf", "a\u00a0b.gguf", "m\u202efugg.gguf", "d" * 256 + ".gguf"]
+    hub.repos[REPO].raw_entries = [entry(rfilename=odd[0])]
+    listing = client(hub).listing(REPO)
+    assert [file.path for file in listing.files] == [FILE, "small.gguf"]
+    assert listing.left_out == ('"fix: m-Q8_0.gguf" cannot be kept here under its name.',)
+    hub.repos[REPO].raw_entries = [entry(rfilename=path) for path in odd]
+    (sentence,) = client(hub).listing(REPO).left_out
+    assert "and 1 more cannot be kept here" in sentence
+    assert "\u202e" not in sentence and len(sentence) < 300
+
+
+def test_importance_matrices_and_pieces_are_told_apart_by_the_offers(hub: LoopbackHub) -> None:
+    hub.repos[REPO].raw_entries = [
+        entry(rfilename=path) for path in ("imatrix.dat", "m.imatrix", "b.gguf.part1of2", "x.dat")
+    ]
+    listing = client(hub).listing(REPO)
+    offers = offers_of(listing.files, repo=REPO)
+    assert [file.path for file in offers.imatrices] == ["imatrix.dat", "m.imatrix"]
+    assert "cut into pieces" in offers.incomplete[0]
+    assert "x.dat" not in [file.path for file in listing.files]
 
 
 def test_what_is_no_model_is_left_out_whatever_its_name(hub: LoopbackHub) -> None:
@@ -229,6 +252,28 @@ def test_a_small_file_is_at_the_hub_itself(hub: LoopbackHub) -> None:
     with asked.body(found.location, start=4, n_bytes=10) as body:
         assert (body.starts_at, b"".join(body.pieces())) == (4, b" small")
     assert hub.requests[-1].headers["authorization"] == f"Bearer {hub.token}"
+
+
+def test_a_mirror_may_keep_the_large_files_itself() -> None:
+    with LoopbackHub() as hub:
+        hub.is_one_origin = True
+        add_model(hub)
+        hub.moved["someone/Old"] = REPO
+        asked = client(hub, token=hub.token)
+        found = asked.metadata("someone/Old", "main", FILE)
+        assert (found.etag, found.n_bytes) == (hub.sha256(REPO, FILE), len(DATA))
+        assert found.commit == hub.repos[REPO].revisions["main"]
+        assert found.location.startswith(f"{hub.endpoint}/blob/")
+        assert read(asked, found.location, 5) == DATA
+        assert [(one.method, one.status) for one in hub.requests] == [
+            ("HEAD", 307),
+            ("HEAD", 302),
+            ("GET", 206),
+        ]
+        assert {one.headers.get("authorization") for one in hub.requests} == {f"Bearer {hub.token}"}
+        hub.expire_links()
+        with pytest.raises(ExpiredLink):
+            read(asked, found.location, 5)
 
 
 def test_xet_and_files_above_50_gb_are_had_as_ordinary_bytes(hub: LoopbackHub) -> None:

@@ -12,7 +12,7 @@ import pytest
 from localllm.errors import AccessError, LocalLLMError, NotFoundError
 from localllm.hub.client.errors import failed
 from localllm.hub.client.hub_client import HubClient
-from localllm.hub.client.refusals import BAD_TOKEN, DISABLED, Wanted, wanted_at
+from localllm.hub.client.refusals import BAD_TOKEN, DISABLED, TokenError, Wanted, wanted_at
 from localllm.hub.headers.http_range import Patience, RangeReader
 from localllm.hub.http_refusals import NotReached, Transient, UnreachableError
 from localllm.hub.remote_url import remote_file
@@ -105,7 +105,7 @@ def test_private_and_misspelt_are_one_answer_and_both_are_said(hub: LoopbackHub)
 
 def test_a_token_that_is_not_known_is_told_from_one_without_access(hub: LoopbackHub) -> None:
     error = refusal(hub, "bad")
-    assert error.exit_code == 4
+    assert error.exit_code == 4 and isinstance(error, TokenError)
     assert error.message == f"{hub.endpoint} does not accept your token."
     assert f"{hub.endpoint}/settings/tokens" in str(error.hint)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from localllm.errors import UsageError
-from localllm.hub.names.aliases import meaning_of, read_aliases
+from localllm.hub.names.aliases import read_aliases
 from localllm.hub.names.reading import AddressName, PathName, PlainName, RepoName, ToolName
+from localllm.hub.resolve import meaning_of
 from localllm.system.folders import own_folder
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localllm.core.quant_mix import DEFAULT_TYPES
+from localllm.hub.offers.files import is_told_apart
 from localllm.hub.offers.offers import (
     Offers,
     find_offer,
@@ -15,7 +16,7 @@ from localllm.hub.offers.offers import (
     offers_of,
     same_quant,
 )
-from localllm.hub.offers.quant_label import base_quant, canonical_quant, read_label
+from localllm.hub.offers.quant_label import canonical_quant, read_label
 from localllm.hub.repo_files import RepoFile
 
 GB = 10**9
@@ -303,34 +304,33 @@ def test_one_that_is_not_there_offers_the_nearest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "canonical", "base"),
+    ("label", "canonical"),
     [
-        ("Q4_K_M", "Q4_K_M", "Q4_K_M"),
-        ("i1-Q4_K_M", "Q4_K_M", "Q4_K_M"),
-        ("I1-IQ3_XXS", "IQ3_XXS", "IQ3_XXS"),
-        ("fp16", "F16", "F16"),
-        ("MXFP4_MOE", "MXFP4", "MXFP4"),
-        ("NVFP4", "NVFP4", "NVFP4"),
-        ("TQ1_0", "TQ1_0", "TQ1_0"),
-        ("UD-TQ1_0", None, "IQ1_S"),
-        ("UD-Q4_K_XL", None, "Q4_K_M"),
-        ("UD-Q4_K_M", None, "Q4_K_M"),
-        ("UD-Q8_K_XL", None, "Q8_0"),
-        ("UD-IQ1_S", None, "IQ1_S"),
-        ("Q6_K_L", None, "Q6_K"),
-        ("Q3_K_XL", None, "Q3_K_L"),
-        ("Q8_0_L", None, "Q8_0"),
-        ("IQ3_S-2.69BPW", None, "IQ3_S"),
-        ("MXFP4_MOE_BF16", None, "MXFP4"),
-        ("Q4", None, "Q4_K_M"),
-        ("Q8", None, "Q8_0"),
-        ("?", None, "?"),
-        ("", None, ""),
+        ("Q4_K_M", "Q4_K_M"),
+        ("i1-Q4_K_M", "Q4_K_M"),
+        ("I1-IQ3_XXS", "IQ3_XXS"),
+        ("fp16", "F16"),
+        ("MXFP4_MOE", "MXFP4"),
+        ("NVFP4", "NVFP4"),
+        ("TQ1_0", "TQ1_0"),
+        ("UD-TQ1_0", None),
+        ("UD-Q4_K_XL", None),
+        ("UD-Q4_K_M", None),
+        ("UD-Q8_K_XL", None),
+        ("UD-IQ1_S", None),
+        ("Q6_K_L", None),
+        ("Q3_K_XL", None),
+        ("Q8_0_L", None),
+        ("IQ3_S-2.69BPW", None),
+        ("MXFP4_MOE_BF16", None),
+        ("Q4", None),
+        ("Q8", None),
+        ("?", None),
+        ("", None),
     ],
 )
-def test_a_label_is_a_recipe_or_near_one(label: str, canonical: str | None, base: str) -> None:
+def test_a_label_is_a_recipe_or_none(label: str, canonical: str | None) -> None:
     assert canonical_quant(label) == canonical
-    assert base_quant(label) == base
 
 
 NAMES = st.text("aZ9-._ Q4K%é٣", min_size=1, max_size=12).filter(lambda text: "/" not in text)
@@ -365,3 +365,5 @@ def test_any_listing_gives_each_file_once_and_each_quantisation_once(files: list
     paths += [file.path for file in (*offers.projectors, *offers.imatrices)]
     assert len(set(paths)) == len(paths)
     assert set(paths) <= {file.path for file in files}
+    told = [file for file in files if is_told_apart(file.path)]
+    assert offers_of(told, repo="user/X-GGUF") == offers

@@ -36,6 +36,8 @@ class LoopbackHub:
         """Entries of a tree in one answer."""
         self.names_files = True
         """The CDN sends ``Content-Disposition``."""
+        self.is_one_origin = False
+        """The Hub keeps the large files itself, as mirrors do that have no CDN."""
         self.linked: dict[str, Content] = {}
         """What the CDN has given links to, by SHA-256."""
         self._contents: list[Content] = []
@@ -221,7 +223,8 @@ class LoopbackHub:
             signature = f"{self._n_links:08x}"
         self.linked[content.sha256] = content
         name = path.rpartition("/")[2] if self.names_files else None
-        return signed(self.cdn, content.sha256, signature, name)
+        origin = self.endpoint if self.is_one_origin else self.cdn
+        return signed(origin, content.sha256, signature, name)
 
     def is_good_signature(self, signature: str) -> bool:
         """Whether an address was given out, and has not expired."""

@@ -42,6 +42,8 @@ class HubHandler(Handler):
             return self._search(query)
         if parts[:2] == ["api", "models"] and len(parts) >= 4:
             return self._with_repo(parts[2:4], lambda repo: self._api(repo, parts[4:], query))
+        if parts[0] == "blob" and self.hub.is_one_origin:
+            return of_storage(self, self.hub, address, query)
         if len(parts) >= 5 and parts[2] == "resolve":
             return self._with_repo(
                 parts[:2], lambda repo: self._resolve(repo, parts[3], "/".join(parts[4:]))
@@ -157,17 +159,22 @@ class CdnHandler(Handler):
     hub: LoopbackHub
 
     def answer(self, address: SplitResult, query: Query) -> Answer:
-        kind, _, sha256 = address.path.strip("/").partition("/")
-        content = self.hub.linked.get(sha256)
-        if kind != "blob" or content is None:
-            return plain(404, b"NoSuchKey")
-        if not self.hub.is_good_signature(query.get("X-Amz-Signature", [""])[0]):
-            return plain(403, b"Request has expired")
-        answer = of_content(content, self.headers.get("Range"), self.fault)
-        answer.headers["ETag"] = f'"{sha256}"'
-        if disposition := query.get("response-content-disposition"):
-            answer.headers["Content-Disposition"] = disposition[0]
-        return answer
+        return of_storage(self, self.hub, address, query)
+
+
+def of_storage(asked: Handler, hub: LoopbackHub, address: SplitResult, query: Query) -> Answer:
+    """What an address of large files answers, at whichever origin they lie."""
+    kind, _, sha256 = address.path.strip("/").partition("/")
+    content = hub.linked.get(sha256)
+    if kind != "blob" or content is None:
+        return plain(404, b"NoSuchKey")
+    if not hub.is_good_signature(query.get("X-Amz-Signature", [""])[0]):
+        return plain(403, b"Request has expired")
+    answer = of_content(content, asked.headers.get("Range"), asked.fault)
+    answer.headers["ETag"] = f'"{sha256}"'
+    if disposition := query.get("response-content-disposition"):
+        answer.headers["Content-Disposition"] = disposition[0]
+    return answer
 
 
 def signed(cdn: str, sha256: str, signature: str, name: str | None) -> str:

@@ -74,6 +74,8 @@ def test_a_damaged_blob_is_dropped(cache: HeaderCache, tmp_path: Path, damage: b
         {"file_bytes": "9"},
         {"etag": 7},
         {"stored_at_s": None},
+        {"stored_at_s": 1e20},
+        {"stored_at_s": float("nan")},
         {"schema": "localllm.header/9"},
         {"more": 1},
     ],

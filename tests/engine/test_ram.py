@@ -1,6 +1,6 @@
 """A plan's RAM against what the kernel says of the engine's process, on the CPU alone.
 
-The same comparison as ``scripts/check_ram.py``, on a shape of a few hundred MiB: eight layers as
+The same comparison as ``scripts/check_ram.py``, on a shape of a few hundred MiB: four layers as
 wide as Llama 3.2 1B's, hollow, so that the pages are zeros and as resident as any.
 """
 
@@ -24,12 +24,12 @@ from tests.support.shapes import LLAMA_32_1B
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc/PID/smaps is Linux's")
 
 TOLERANCE = 0.05
-POLICY = Policy(n_ctx=4096, n_ubatch=128)
+POLICY = Policy(n_ctx=4096, n_ubatch=64)
 
 
 @pytest.fixture(scope="module")
 def model(models_dir: Path) -> Path:
-    return make_model(models_dir / "eight-layers.gguf", replace(LLAMA_32_1B, n_layer=8))
+    return make_model(models_dir / "four-layers.gguf", replace(LLAMA_32_1B, n_layer=4))
 
 
 @pytest.fixture(scope="module")

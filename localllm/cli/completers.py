@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ def _kept() -> tuple[str, ...]:
 def _paths(incomplete: str, suffix: str) -> list[str]:
     """Folders, with a final slash, and files ending in ``suffix`` that begin as typed."""
     folder, slash, start = incomplete.rpartition("/")
-    base = Path((folder + slash) or ".").expanduser()
+    base = Path(os.path.expanduser((folder + slash) or "."))
     try:
         entries = sorted(base.iterdir())
     except OSError:

@@ -22,7 +22,8 @@ from pathlib import Path
 from unicodedata import category
 
 from localllm.core.text import printable
-from localllm.errors import IntegrityError, UsageError
+from localllm.errors import IntegrityError, LocalLLMError, UsageError
+from localllm.system.folders import expanded
 
 SHA1 = re.compile(r"[0-9a-f]{40}")
 """What names a commit, and the content of a small file, in git."""
@@ -39,7 +40,8 @@ _MIRROR = "If HF_ENDPOINT names a mirror, do not use it: what it says cannot be 
 def cache_root(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of the cache, which may not exist, found as huggingface_hub finds it.
 
-    ``~`` and ``$NAME`` in a setting are expanded; a setting that is empty is none.
+    ``~`` and ``$NAME`` in a setting are expanded; a setting that is empty is none. Raises
+    UsageError for the home of somebody who has none.
     """
     if stated := environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE"):
         return _folder(stated, environ)
@@ -169,8 +171,19 @@ class RepoFolder:
         return self.root / ".locks" / self._name / f"{check_etag(etag)}.lock"
 
     def snapshot(self, commit: str, path: str) -> Path:
-        """Return where a file of a revision is found."""
-        return self.snapshots / check_commit(commit) / check_path(path)
+        """Return where a file of a revision is found.
+
+        Raises LocalLLMError where this process cannot name it: by its locale, in ASCII only.
+        """
+        check_path(path)
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError:
+            raise LocalLLMError(
+                f'The locale of this process has no letters for the file "{ascii(path)[1:-1]}".',
+                hint="Set one of UTF-8, as with LC_ALL=C.UTF-8, and run the same command again.",
+            ) from None
+        return self.snapshots / check_commit(commit) / path
 
     def ref(self, revision: str) -> Path:
         """Return the file that holds the commit of a branch or tag."""
@@ -183,7 +196,7 @@ class RepoFolder:
 
 def _folder(stated: str, environ: Mapping[str, str]) -> Path:
     """A setting as a path; a variable that is not set stands as it is."""
-    path = Path(stated).expanduser()
+    path = expanded(stated, environ)
     return Path(
         _VARIABLE.sub(lambda name: environ.get(name[1] or name[2], name[0]), os.fspath(path))
     )

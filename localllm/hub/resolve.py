@@ -191,7 +191,7 @@ def _address(meant: ModelName, environ: Mapping[str, str]) -> str | None:
 
 def at_path(name: str) -> LocalModel:
     """Return the model of a file that is here, or ``demo``. Raises what ``resolve`` does."""
-    path = Path(name).expanduser() if name.startswith("~") else Path(name)
+    path = Path(os.path.expanduser(name))  # of the home of nobody, a path that is not there
     if name == DEMO:
         return _demo()
     if os.path.isdir(path):

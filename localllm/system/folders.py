@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+
+from localllm.core.text import printable
+from localllm.errors import UsageError
 
 Kind = Literal["state", "cache", "config"]
 
@@ -25,11 +29,11 @@ def own_folder(kind: Kind, environ: Mapping[str, str]) -> Path:
     """
     override = environ.get(f"LOCALLLM_{kind.upper()}_DIR")
     if override:
-        return Path(override).expanduser()
+        return expanded(override, environ)
     if sys.platform.startswith("linux"):
         name, usual = _XDG[kind]
         base = environ.get(name, "")
-        return Path(base if base.strip() else usual).expanduser() / "localllm"
+        return expanded(base if base.strip() else usual, environ) / "localllm"
     import platformdirs
 
     find = {
@@ -38,3 +42,26 @@ def own_folder(kind: Kind, environ: Mapping[str, str]) -> Path:
         "config": platformdirs.user_config_dir,
     }[kind]
     return Path(find("localllm", appauthor=False))
+
+
+def expanded(text: str, environ: Mapping[str, str]) -> Path:
+    """Return a path with the ``~`` or ``~name`` at its beginning replaced by that person's home.
+
+    The own home is ``HOME`` of ``environ``, else what the system knows. Raises UsageError (exit 2)
+    where there is none: in a container a process may run as a number that nobody has.
+    """
+    if not text.startswith("~"):
+        return Path(text)
+    who, _, below = text.partition("/")
+    home = (environ.get("HOME") if who == "~" else None) or os.path.expanduser(who)
+    if not home.startswith("~"):
+        return Path(home, below)
+    if who == "~":
+        raise UsageError(
+            "This person has no home folder, and files of theirs belong there.",
+            hint="Set HOME to a folder that may be written to.",
+        )
+    raise UsageError(
+        f"{printable(who[:100])} in {printable(text[:200])} is nobody's home folder here.",
+        hint="Write the whole path.",
+    )

@@ -50,6 +50,11 @@ def test_the_home_folder_is_understood(
     assert resolve("~/toy.gguf").paths == (tmp_path / "toy.gguf",)
 
 
+def test_a_file_in_the_home_of_nobody_is_not_there() -> None:
+    with pytest.raises(NotFoundError, match=r"There is no file ~nobody-of-this-name/toy\.gguf"):
+        resolve("~nobody-of-this-name/toy.gguf")
+
+
 def test_demo_is_the_model_in_the_package(
     toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

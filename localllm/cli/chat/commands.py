@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,7 +105,7 @@ def _clear(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
 def _save(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
     force = rest.startswith("-f ")
     name = rest.removeprefix("-f ").strip() or f"{chat.conversation.header.id}.md"
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if not chat.conversation.entries:
         raise UsageError("There is nothing to save yet.", hint="Ask something first.")
     if path.suffix.lower() not in (".md", ".markdown", ".jsonl"):
@@ -131,7 +132,7 @@ def _load(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
         if rows:
             write("  /load ID continues one; the beginning of the ID is enough.")
         return "stay"
-    path = Path(rest).expanduser()
+    path = Path(os.path.expanduser(rest))
     if path.suffix == ".jsonl" and path.is_file():
         transcript = read_conversation(path)
         copy = chat.store.start(

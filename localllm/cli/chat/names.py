@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def label(model: LocalModel) -> str:
 
 def reference(name: str) -> str:
     """Return a model's name so that it finds the same model from any folder."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     return str(path.absolute()) if name != "demo" and path.is_file() else name
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from localllm.core.kept import Keeper, KeptModel
 from localllm.hub.kept.disk import status_of, walk
 from localllm.hub.kept.grouping import FoundFile, groups_of, kept_model
+from localllm.system.folders import expanded
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """Return the person's own folder."""
-    return Path(environ.get("HOME") or os.path.expanduser("~"))
+    """Return the person's own folder. Raises UsageError where there is none."""
+    return expanded("~", environ)
 
 
 def models_below(
@@ -23,18 +23,21 @@ def models_below(
     repo: str | None,
     notes: list[str],
     quant: str | None = None,
+    path: str | None = None,
     deep: bool = True,
 ) -> tuple[KeptModel, ...]:
-    """Return the models in a folder and, if ``deep``, below it; their first parts' paths name
-    them."""
+    """Return the models in a folder and, if ``deep``, below it; their first parts' paths name them.
+
+    With ``quant`` or ``path`` (below the folder, of any part) those that have it.
+    """
     found = [
-        FoundFile(name=name, path=path, status=status)
-        for path, name in walk(folder, notes)
+        FoundFile(name=name, path=place, status=status)
+        for place, name in walk(folder, notes)
         if (deep or "/" not in name)
         and name.lower().endswith(".gguf")
-        and (status := status_of(path)) is not None
+        and (status := status_of(place)) is not None
     ]
-    groups = groups_of(found, repo=repo or "", quant=quant)
+    groups = groups_of(found, repo=repo or "", quant=quant, path=path)
     return tuple(kept_model(group, keeper=keeper, repo=repo) for group in groups)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localllm.core.kept import Keeper, KeptFile, KeptModel
-from localllm.hub.offers.offers import Offer, find_offer, offers_of
+from localllm.hub.offers.offers import Offer, find_offer, offer_at, offers_of
 from localllm.hub.repo_files import RepoFile
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
@@ -60,18 +60,32 @@ def last_used_s(of: Iterable[os.stat_result]) -> float:
 
 
 def groups_of(
-    files: Iterable[FoundFile], *, repo: str = "", quant: str | None = None
+    files: Iterable[FoundFile],
+    *,
+    repo: str = "",
+    quant: str | None = None,
+    path: str | None = None,
 ) -> tuple[Group, ...]:
-    """Return the models in ``files``, the largest first; with ``quant``, the one that it names."""
+    """Return the models in ``files``, the largest first.
+
+    With ``path``, the one that the file of that name belongs to, which may be one that no
+    quantisation names; else with ``quant``, the one that it names.
+    """
     here = [file for file in files if file.status.st_size > 0]
     listed = [RepoFile(path=file.name, n_bytes=file.status.st_size) for file in here]
     offers = offers_of([*listed, *_stand_ins(listed)], repo=repo)
     by_name = {file.name: file for file in here}
-    if quant is not None:
-        wanted = find_offer(offers.models, quant)
-        return () if wanted is None else (_group(wanted, by_name, has_quant_alone=True),)
-    named = [_group(offer, by_name, has_quant_alone=True) for offer in offers.models]
-    return (*named, *(_group(each, by_name, has_quant_alone=False) for each in offers.others))
+    if path is not None:
+        found = [offer_at(offers, path)]
+    elif quant is not None:
+        found = [find_offer(offers.models, quant)]
+    else:
+        found = [*offers.models, *offers.others]
+    return tuple(
+        _group(offer, by_name, has_quant_alone=offer in offers.models)
+        for offer in found
+        if offer is not None
+    )
 
 
 def kept_model(

@@ -4,6 +4,8 @@ A revision that ``main`` points to gives its models their plain name, ``user/rep
 branch or tag is named (``user/repo@v1:Q4_K_M``), and a revision that nothing points to any more by
 the beginning of its commit. Where ``refs/main`` is empty or broken, as a crash of another program
 may leave it, the newest revision with a whole model stands in, and the model's note says so.
+
+Asked for ``main``, what another branch or tag names does not count: those are other weights.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def kept_in(root: Path) -> Inventory:
     notes: list[str] = []
     models: list[KeptModel] = []
     for folder in model_folders(_absolute(root), notes):
-        models += _models(folder, None, notes)
+        models += _models(folder, read_refs(folder, notes), notes)
     return Inventory(models=tuple(models), notes=tuple(notes))
 
 
@@ -63,23 +65,28 @@ def find_kept(
     repo: str,
     *,
     quant: str | None = None,
+    path: str | None = None,
     revision: str | None = None,
     every_revision: bool = False,
 ) -> tuple[KeptModel, ...]:
     """Return the models of one repository that are here, whole or in part.
 
-    Names are compared as the Hub does, without regard to case. ``revision`` is a branch, a tag, or
-    a commit or the beginning of one; without it, or for ``main``, all count, the current one first.
-    Of a quantisation that several have, only the first whole one is returned, unless
+    Names are compared as the Hub does, without regard to case. ``path``, of a file in the
+    repository, takes the model that it belongs to, and goes before ``quant``. ``revision`` is a
+    branch, a tag, or a commit or at least 7 digits of its beginning; without it all count, the
+    current one first. For ``main`` those count that no branch or tag names as well, with a note.
+    Of a model that several revisions have, only the first whole one is returned, unless
     ``every_revision``. What cannot be read is not here. Raises UsageError for what is no name.
     """
     notes: list[str] = []
     folder = _folder_of(_absolute(root), check_repo(repo), notes)
     if folder is None:
         return ()
-    found = _models(folder, quant, notes)
-    if revision is not None and revision != _MAIN:
-        commits = _commits_named(revision, read_refs(folder, notes), found)
+    refs = read_refs(folder, notes)
+    for_main = revision == _MAIN
+    found = _models(folder, refs, notes, quant=quant, path=path, for_main=for_main)
+    if revision is not None and not for_main:
+        commits = _commits_named(revision, refs, found)
         found = [model for model in found if model.commit in commits]
     return tuple(found if every_revision else _first_of_each(found))
 
@@ -108,16 +115,31 @@ def _first_of_each(models: Sequence[KeptModel]) -> list[KeptModel]:
     """Of what several revisions have, the first whole one; of the others the first."""
     chosen: dict[str, KeptModel] = {}
     for model in models:
-        key = Path(model.name).name if os.path.isabs(model.name) else model.quant
+        key = _in_revision(model) if os.path.isabs(model.name) else model.quant
         if key not in chosen or (model.is_complete and not chosen[key].is_complete):
             chosen[key] = model
     return list(chosen.values())
 
 
-def _models(folder: RepoFolder, quant: str | None, notes: list[str]) -> list[KeptModel]:
-    """A repository's models, the current revision's first, then the newest one's."""
-    refs = read_refs(folder, notes)
-    revisions = list(_revisions(folder, refs, quant, notes))
+def _in_revision(model: KeptModel) -> str:
+    """Where the first file of a model lies in its revision, which another one has it at, too."""
+    return model.name.partition(f"/snapshots/{model.commit}/")[2]
+
+
+def _models(
+    folder: RepoFolder,
+    refs: Refs,
+    notes: list[str],
+    *,
+    quant: str | None = None,
+    path: str | None = None,
+    for_main: bool = False,
+) -> list[KeptModel]:
+    """A repository's models, the current revision's first, then the newest one's.
+
+    ``for_main``: without those of revisions that only another branch or tag names.
+    """
+    revisions = list(_revisions(folder, refs, notes, quant=quant, path=path))
     stand_in = _stand_in(refs, revisions)
     revisions.sort(
         key=lambda each: (
@@ -126,19 +148,31 @@ def _models(folder: RepoFolder, quant: str | None, notes: list[str]) -> list[Kep
             -each.newest_s,
         )
     )
-    return [
-        model
-        for revision in revisions
-        for model in _named(folder.repo, revision, refs, is_stand_in=revision is stand_in)
-    ]
+    models: list[KeptModel] = []
+    for revision in revisions:
+        is_main = revision is stand_in or _MAIN in revision.refs
+        if is_main or not revision.refs or not for_main:
+            note = None if is_main or not for_main else _note(folder.repo, revision)
+            models += _named(
+                folder.repo, revision, refs, is_stand_in=revision is stand_in, note=note
+            )
+    return models
+
+
+def _note(repo: str, revision: _Revision) -> str:
+    """What to know of a revision that is taken though nothing says that it is ``main``'s."""
+    return (
+        f"No branch or tag of {repo} in the cache points to revision"
+        f" {revision.commit[:_N_SHOWN]}, which is taken: it was replaced, or fetched by its commit."
+    )
 
 
 def _revisions(
-    folder: RepoFolder, refs: Refs, quant: str | None, notes: list[str]
+    folder: RepoFolder, refs: Refs, notes: list[str], *, quant: str | None, path: str | None
 ) -> Iterator[_Revision]:
     for commit in commits_here(folder, notes):
         found = [file for file in map(_found, snapshot_files(folder, commit, notes)) if file]
-        groups = groups_of(found, repo=folder.repo, quant=quant)
+        groups = groups_of(found, repo=folder.repo, quant=quant, path=path)
         if groups:
             newest_s = max(_put_there_s(file.path) for file in found)
             yield _Revision(
@@ -154,8 +188,9 @@ def _stand_in(refs: Refs, revisions: Sequence[_Revision]) -> _Revision | None:
     return max(whole, key=lambda each: each.newest_s, default=None)
 
 
-def _named(repo: str, revision: _Revision, refs: Refs, *, is_stand_in: bool) -> Iterator[KeptModel]:
-    note = None
+def _named(
+    repo: str, revision: _Revision, refs: Refs, *, is_stand_in: bool, note: str | None
+) -> Iterator[KeptModel]:
     name = revision.refs[0] if revision.refs else revision.commit[:_N_SHOWN]
     if is_stand_in:
         note = (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from localllm.core.kept import Inventory, KeptModel
 from localllm.hub.kept.folders import home, models_below
-from localllm.hub.kept.hf_cache import kept_in
+from localllm.hub.kept.hf_cache import find_kept, kept_in
 
 
 def kept_by_llama_cpp(environ: Mapping[str, str] = os.environ) -> Inventory:
@@ -27,11 +27,30 @@ def kept_by_llama_cpp(environ: Mapping[str, str] = os.environ) -> Inventory:
         return Inventory(models=_flat(folder, notes), notes=tuple(notes))
     folder = Path(stated)
     shared = kept_in(folder)
-    in_layout = [
-        replace(model, keeper="llama.cpp", name=str((model.files[0]).path))
-        for model in shared.models
-    ]
+    in_layout = [_theirs(model) for model in shared.models]
     return Inventory(models=(*in_layout, *_flat(folder, notes)), notes=(*shared.notes, *notes))
+
+
+def find_llama_cpp(
+    repo: str,
+    *,
+    quant: str | None = None,
+    path: str | None = None,
+    revision: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[KeptModel, ...]:
+    """Return the models of one repository in ``LLAMA_CACHE``, found as ``find_kept`` does."""
+    stated = environ.get("LLAMA_CACHE")
+    if not stated:
+        return ()
+    found = find_kept(
+        Path(stated), repo, quant=quant, path=path, revision=revision, every_revision=True
+    )
+    return tuple(_theirs(model) for model in found)
+
+
+def _theirs(model: KeptModel) -> KeptModel:
+    return replace(model, keeper="llama.cpp", name=str(model.files[0].path))
 
 
 def _flat(folder: Path, notes: list[str]) -> tuple[KeptModel, ...]:

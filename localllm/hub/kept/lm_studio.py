@@ -35,16 +35,25 @@ def kept_by_lm_studio(environ: Mapping[str, str] = os.environ) -> Inventory:
 
 
 def find_lm_studio(
-    repo: str, *, quant: str | None = None, environ: Mapping[str, str] = os.environ
+    repo: str,
+    *,
+    quant: str | None = None,
+    path: str | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> tuple[KeptModel, ...]:
-    """Return LM Studio's models of one repository (``user/repo``, in any case)."""
+    """Return LM Studio's models of one repository (``user/repo``, in any case).
+
+    With ``path`` the one that a file belongs to, by its path in the repository.
+    """
     notes: list[str] = []
     return tuple(
         model
         for folder in _model_folders(environ)
         for place, name in _repositories(folder, notes)
         if name is not None and name.lower() == repo.lower()
-        for model in models_below(place, keeper="lm-studio", repo=name, notes=notes, quant=quant)
+        for model in models_below(
+            place, keeper="lm-studio", repo=name, notes=notes, quant=quant, path=path
+        )
     )
 
 

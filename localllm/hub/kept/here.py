@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from localllm.core.kept import KeptFile, KeptModel
+from localllm.core.kept import KeptModel
 from localllm.hub.cache_layout import cache_root
 from localllm.hub.names.reading import DEFAULT_REVISION, ModelName, PlainName, RepoName, ToolName
 
@@ -39,15 +39,10 @@ def _of_repository(
     from localllm.hub.kept.hf_cache import find_kept
     from localllm.hub.kept.lm_studio import find_lm_studio
 
-    revision = None if name.revision == DEFAULT_REVISION else name.revision
-    found = find_kept(cache_root(environ), name.repo, quant=quant, revision=revision)
-    if not found and revision is None:
-        found = find_lm_studio(name.repo, quant=quant, environ=environ)
+    found = find_kept(
+        cache_root(environ), name.repo, quant=quant, path=name.path, revision=name.revision
+    )
+    if not found and name.revision == DEFAULT_REVISION:
+        found = find_lm_studio(name.repo, quant=quant, path=name.path, environ=environ)
     whole = [each for each in found if each.is_complete]
-    if name.path is not None:
-        whole = [each for each in whole if any(_is_file(name.path, file) for file in each.files)]
     return tuple(sorted(whole, key=lambda each: -each.n_bytes))
-
-
-def _is_file(path: str, file: KeptFile) -> bool:
-    return file.path.as_posix().endswith(f"/{path}")

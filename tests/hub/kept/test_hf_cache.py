@@ -151,6 +151,34 @@ def test_what_was_fetched_by_its_commit_alone_was_replaced_by_nothing(cache: HFC
     assert (model.name, model.is_current) == (f"{_REPO}@{at[:12]}:Q4_K_M", True)
 
 
+def test_another_branch_does_not_stand_for_main(cache: HFCache) -> None:
+    cache.add(_REPO, {"toy-Q4_K_M.gguf": _Q4}, at=commit(1), ref="experimental")
+    assert find_kept(cache.root, _REPO, revision="main") == ()
+    (model,) = find_kept(cache.root, _REPO, revision="experimental")
+    assert model.note is None
+    cache.add(_REPO, {"toy-Q8_0.gguf": _Q8}, at=commit(2), ref=None)
+    (model,) = find_kept(cache.root, _REPO, revision="main")
+    assert (model.quant, model.commit) == ("Q8_0", commit(2))
+    assert model.note is not None and "replaced, or fetched by its commit" in model.note
+    assert all(each.note is None for each in kept_in(cache.root).models)
+    cache.point(_REPO, "main", "")  # now one stands in, and says so
+    cache.point(_REPO, "v1", commit(2))
+    (model,) = find_kept(cache.root, _REPO, revision="main", quant="Q8_0")
+    assert model.note is not None and "names no revision" in model.note
+
+
+def test_a_file_is_found_by_its_path_in_the_repository_and_by_no_end_of_it(cache: HFCache) -> None:
+    names = ("toy-Q4_K_M.gguf", "a/toy-Q4_K_M.gguf", "b/a/toy-Q4_K_M.gguf", "c/toy-Q4_K_M.gguf")
+    cache.add(_REPO, {name: name.encode() for name in names})
+    for name in names:
+        (model,) = find_kept(cache.root, _REPO, path=name, revision="main", quant="Q2_K")
+        assert model.files[0].path.read_bytes() == name.encode()
+    assert find_kept(cache.root, _REPO, path="b/toy-Q4_K_M.gguf") == ()
+    assert len(find_kept(cache.root, _REPO)) == 4
+    cache.add("other/Toy", {"other/toy-Q4_K_M.gguf": _Q4})
+    assert find_kept(cache.root, "other/Toy", path="toy-Q4_K_M.gguf") == ()
+
+
 def test_names_are_found_in_any_case(cache: HFCache) -> None:
     cache.add(_REPO, {"toy-Q4_K_M.gguf": _Q4, "toy-Q8_0.gguf": _Q8})
     (model,) = find_kept(cache.root, _REPO.lower(), quant="q4-k-m")

@@ -17,14 +17,15 @@ from pathlib import Path
 
 from localllm.core.text import printable
 from localllm.errors import UsageError
+from localllm.hub.remote_url import begins_at_hub
 
 DEMO = "demo"
 DEFAULT_REVISION = "main"
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_HUB_HOST = re.compile(r"(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)+(@[\w./%-]*)?(:[\w./-]*)?")
 """What may be a name on the Hub; anything else with a slash is a path."""
+_REPO_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 _REPO_FORM = re.compile(r"(?P<repo>[^@:]+)(?:@(?P<revision>[^:]*))?(?::(?P<quant>.*))?", re.DOTALL)
 _QUANT = re.compile(r"[A-Z0-9][A-Z0-9_.-]{0,39}")
 _SAYS_QUANT = re.compile(
@@ -170,7 +171,7 @@ def read_quant(quant: str, text: str) -> str | None:
 
 def _is_address(text: str, environ: Mapping[str, str]) -> bool:
     """Whether a name is an address, with its scheme or without it."""
-    if _ADDRESS.match(text) or _HUB_HOST.match(text):
+    if _ADDRESS.match(text) or begins_at_hub(text):
         return True
     host = environ.get("HF_ENDPOINT", "").partition("://")[2].partition("/")[0].rpartition("@")[2]
     return bool(host) and text.lower().startswith(f"{host.lower()}/")
@@ -186,7 +187,10 @@ def _is_path(text: str) -> bool:
 
 
 def _is_here(text: str, environ: Mapping[str, str]) -> bool:
-    """Whether a name is that of something here, or of something in a folder that is here."""
+    """Whether a name is that of something here, or of something in a folder that is here.
+
+    A folder that has a user's name makes no path of that user's repositories.
+    """
     path = _expanded(text)
     if os.path.isdir(path) and path.name == text:
         from localllm.hub.names.sources import is_name
@@ -194,6 +198,8 @@ def _is_here(text: str, environ: Mapping[str, str]) -> bool:
         return not is_name(text, environ)  # a folder is no model, so the name is not meant for it
     if os.path.exists(path):
         return True
+    if _REPO_NAME.fullmatch(text.strip()) and not text.strip().lower().endswith(".gguf"):
+        return False
     has_folder = (os.sep in text or "/" in text) and not {":", "@"} & set(text)
     return has_folder and os.path.isdir(path.parent)
 

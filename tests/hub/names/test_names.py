@@ -177,9 +177,18 @@ def test_what_is_here_comes_before_any_other_meaning(tmp_path: Path) -> None:
     assert read_name("llama-3-8b", NOWHERE) == PathName(path="llama-3-8b")
     assert read_name("llama-3-8b", NOWHERE, looks_here=False) == PlainName(name="llama-3-8b")
     (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "repo").write_bytes(b"")
     assert read_name("user/repo", NOWHERE) == PathName(path="user/repo")
     assert read_name("user/repo:Q4_0", NOWHERE) == repo("user/repo", quant="Q4_0")
     assert read_name("user/repo", NOWHERE, looks_here=False) == repo("user/repo")
+
+
+def test_a_folder_with_a_users_name_does_not_hide_the_hub(tmp_path: Path) -> None:
+    """Of what has the form of a repository: what else is said to be in that folder is a path."""
+    (tmp_path / "user").mkdir()
+    assert read_name("user/repo", NOWHERE) == repo("user/repo")
+    for path in ("user/repo.gguf", "./user/repo", "user/a b", str(tmp_path / "user" / "repo")):
+        assert read_name(path, NOWHERE) == PathName(path=path)
 
 
 def test_a_folder_comes_after_a_name_that_is_known(tmp_path: Path) -> None:

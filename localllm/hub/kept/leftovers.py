@@ -3,7 +3,8 @@
 ``localllm`` resumes ``<etag>.part``; what a killed huggingface_hub leaves behind,
 ``<etag>.<8 hex>.incomplete``, it never takes up again; ``<etag>.downloadInProgress`` is llama.cpp's
 (``common/download.cpp``). A blob is an orphan when no revision of its repository, and nothing else
-in the cache, links to it, and all that could do so could be read.
+in the cache, links to it, and all that could do so could be read. What has the name of a
+link or reference that is being made counts after an hour: somebody may be at it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from localllm.hub.kept.disk import (
     status_of,
     walk,
 )
+from localllm.hub.kept.emptied import SETTLED_S
 from localllm.hub.kept.links import Links
 from localllm.hub.kept.locks import is_held
 from localllm.hub.kept.users import users_of
@@ -46,6 +48,7 @@ def find_leftovers(root: Path) -> tuple[Leftover, ...]:
     links = Links(root)
     found = [each for folder in model_folders(root, []) for each in _of(folder, links)]
     found += [(content, "orphan", None) for content in _unneeded(root, links)]
+    found = [each for each in found if each[1] != "temporary" or _age_s(each[0]) > SETTLED_S]
     used = {user.path for user in users_of(path for path, kind, _ in found if kind != "dangling")}
     return tuple(
         Leftover(

@@ -11,13 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from localllm.errors import LocalLLMError
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # asked for before it is used
 
-_MODE = 0o664
-"""huggingface_hub's: the members of a group wait for each other."""
+
+class _HeldError(Exception):
+    """Somebody else has a lock."""
 
 
 def is_held(lock: Path) -> bool:
@@ -52,20 +55,16 @@ def hold(locks: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
 def _take(lock: Path, held: ExitStack) -> bool:
     if fcntl is None:
         return True
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK
+    from localllm.hub.download.locks import locked  # which asks for fcntl
+
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | flags, _MODE)
-        except PermissionError:  # somebody else's: to lock it takes no right to write to it
-            descriptor = os.open(lock, os.O_RDONLY | flags)
-    except OSError:
-        return True
-    held.callback(os.close, descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        held.enter_context(locked(lock, busy=_refuse))
+    except _HeldError:
         return False
-    except OSError:
+    except (LocalLLMError, OSError):
         return True
     return True
+
+
+def _refuse(process: int | None) -> None:
+    raise _HeldError

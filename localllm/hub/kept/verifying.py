@@ -8,6 +8,7 @@ its tensors is missing at the end.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -91,8 +92,9 @@ def _checked(
         return _by_header(path, status.st_size)
     try:
         found = content_hash(path, stated, on_bytes, stop)
-    except OSError as error:
-        reason = f"It could not be read: {error.strerror}."
+    except (LocalLLMError, OSError) as error:
+        why = error.message if isinstance(error, LocalLLMError) else f"{error.strerror}."
+        reason = f"It could not be read: {why}"
         return Verdict(path=path, n_bytes=status.st_size, result="unknown", reason=reason)
     if found is None:
         return None
@@ -113,9 +115,12 @@ def content_hash(
     """Return what a file hashes to, by the kind of hash that ``stated`` is; None if stopped.
 
     64 digits: SHA-256; 40: what git names a blob by, the SHA-1 of its length and its content.
-    Raises OSError.
+    Not counted as a use of the file, where the system can be told so. Raises what ``open_file``
+    does, and OSError.
     """
-    with path.open("rb", buffering=0) as file:
+    from localllm.hub.gguf.reader import open_file
+
+    with open_file(path) as opened, io.FileIO(opened.fileno(), closefd=False) as file:
         n_bytes = os.fstat(file.fileno()).st_size
         if len(stated) == _SHA256_DIGITS:
             digest = hashlib.sha256()

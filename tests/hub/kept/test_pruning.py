@@ -52,6 +52,8 @@ def _litter(cache: HFCache) -> dict[str, str]:
     (cache.folder(_REPO) / "snapshots" / at / "gone.gguf").symlink_to(f"../../blobs/{'0' * 64}")
     cache.point(_REPO, "main.tmp", "")
     cache.point(_REPO, "branch.tmp", at)
+    for path in (*blobs.glob(".*"), cache.folder(_REPO) / "refs" / "main.tmp"):
+        os.utime(path, (0, time.time() - 3700))
     return {**litter, "gone.gguf": "dangling", "main.tmp": "temporary"}
 
 
@@ -66,6 +68,15 @@ def test_every_kind_of_leftover_is_told_and_goes_and_the_model_stays(cache: HFCa
     assert find_leftovers(cache.root) == ()
     assert (cache.folder(_REPO) / "blobs" / "notes.txt").exists()
     assert [model.is_complete for model in kept_in(cache.root).models] == [True]
+
+
+def test_a_link_that_is_being_made_is_nobodys_litter(cache: HFCache) -> None:
+    at = cache.add(_REPO, {"toy-Q4_K_M.gguf": _Q4})
+    link = cache.folder(_REPO) / "snapshots" / at / ".toy-Q8_0.gguf.0a1b2c3d.tmp"
+    link.symlink_to(f"../../blobs/{sha256(_Q8)}")
+    assert find_leftovers(cache.root) == ()
+    os.utime(link, (0, time.time() - 3700), follow_symlinks=False)
+    assert _kinds(find_leftovers(cache.root)) == {link.name: "temporary"}
 
 
 def test_young_leftovers_stay_where_only_older_ones_are_meant(cache: HFCache) -> None:

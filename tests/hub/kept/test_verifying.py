@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -40,6 +41,16 @@ def test_a_right_file_is_ok_and_its_bytes_are_told_as_they_are_read(cache: HFCac
     assert verdict.path == model.files[0].path
     assert sum(told) == verdict.n_bytes == len(_Q4)
     assert max(told) <= _MiB < len(_Q4)
+
+
+def test_checking_is_not_using(cache: HFCache) -> None:
+    """``relatime`` would note a reading of what was last read before it was written."""
+    cache.add(_REPO, {"toy-Q4_K_M.gguf": _Q4})
+    (blob,) = (cache.folder(_REPO) / "blobs").iterdir()
+    os.utime(blob, (1000.0, 2000.0))
+    (model,) = kept_in(cache.root).models
+    assert [verdict.result for verdict in verify(model)] == ["ok"]
+    assert blob.stat().st_atime == 1000.0
 
 
 def test_one_flipped_bit_and_one_missing_byte_are_found(cache: HFCache) -> None:

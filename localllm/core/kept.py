@@ -42,7 +42,8 @@ class KeptModel:
     last_used_s: float
     """Seconds since 1970: the latest reading that the file system knows of."""
     is_current: bool = True
-    """Whether a branch or tag points to its revision; False for one that was replaced."""
+    """Whether a branch or tag points to its revision; False for one that was replaced, or was
+    fetched by its commit."""
     missing: tuple[Path, ...] = ()
     """Where the parts that are not here would lie."""
     note: str | None = None

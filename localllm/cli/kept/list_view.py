@@ -120,7 +120,6 @@ def document(
 
 def model_document(model: KeptModel) -> dict[str, Any]:
     """Return one kept model as JSON: the same in every document that has some."""
-    used = datetime.fromtimestamp(model.last_used_s, UTC)
     return {
         "name": model.name,
         "keeper": model.keeper,
@@ -132,11 +131,19 @@ def model_document(model: KeptModel) -> dict[str, Any]:
         "complete": model.is_complete,
         "current": model.is_current,
         "removable": model.can_be_removed,
-        "last_used": used.isoformat(timespec="seconds"),
+        "last_used": _date(model.last_used_s),
         "files": [asdict(file) | {"path": str(file.path)} for file in model.files],
         "missing": [str(path) for path in model.missing],
         "note": model.note,
     }
+
+
+def _date(at_s: float) -> str | None:
+    """A time as JSON; None for one that a calendar does not have, as a copied disk may say."""
+    try:
+        return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _plan_part(plan: Plan) -> dict[str, Any]:
@@ -182,7 +189,7 @@ def _columns(rows: Sequence[Row], now_s: float) -> list[Column]:
 
 
 def _name(model: KeptModel) -> str:
-    return printable(model.name) + ("" if model.is_current else " (replaced)")
+    return printable(model.name) + ("" if model.is_current else " (no branch or tag)")
 
 
 def _print_stacked(console: Console, columns: Sequence[Column]) -> None:

@@ -102,10 +102,14 @@ def prune(
 def pruning_lines(pruning: Pruning) -> Iterator[str]:
     """Yield every file that goes with its size, what stays, and the sum."""
     yield from _listed(pruning.leftovers)
-    replaced = revisions_of(pruning.superseded)
-    if replaced:
+    unnamed = revisions_of(pruning.superseded)
+    if unnamed:
         size = format_bytes(pruning.superseded.freed_bytes)
-        yield f"{'replaced':<13}  {size:>10}  {', '.join(replaced)}"
+        yield f"{'revision':<13}  {size:>10}  {', '.join(unnamed)}"
+        yield (
+            f"No branch or tag points to {'these revisions' if unnamed[1:] else 'this revision'}:"
+            f" {'they were' if unnamed[1:] else 'it was'} replaced, or fetched by commit."
+        )
     elif pruning.superseded.delete:
         n = len(pruning.superseded.delete)
         yield f"{n:,} empty folder{'s' * (n > 1)} or dead reference{'s' * (n > 1)}"

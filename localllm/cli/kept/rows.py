@@ -30,6 +30,7 @@ FOLDERS: dict[Keeper, str] = {
 }
 
 _SPANS = ((365.25 * 86400, "year"), (30.44 * 86400, "month"), (7 * 86400, "week"), (86400, "day"))
+_LONG_S = 100 * 365.25 * 86400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,18 @@ def holds(model: KeptModel, words: Sequence[str]) -> bool:
 
 
 def ago(seconds: float) -> str:
-    """Return how long ago something was: ``just now``, ``3 hours ago``, ``2 days ago``."""
+    """Return how long ago something was: ``just now``, ``3 hours ago``, ``2 days ago``.
+
+    Two clocks may differ by minutes; what a file system has a day ahead, or before anybody had
+    models, is no time at all.
+    """
+    if seconds < -86400:
+        return "in the future"
+    if seconds > _LONG_S:
+        return "long ago"
     for step, name in (*_SPANS, (3600, "hour"), (60, "minute")):
         n = int(seconds / step)
-        if n:
+        if n > 0:
             return f"{n} {name}{'s' * (n > 1)} ago"
     return "just now"
 

@@ -118,9 +118,26 @@ def test_looking_is_not_using(localllm: Command, toy: Cache) -> None:
     assert "1 day ago  fits" in localllm("list").out
 
 
-def test_a_revision_that_was_replaced_says_so(localllm: Command, toy: Cache) -> None:
+def test_a_revision_that_nothing_points_to_says_so(localllm: Command, toy: Cache) -> None:
+    """That it was replaced is not known: it may have been fetched by its commit."""
     toy.put("maker/Toy-GGUF", "Toy-F16.gguf", b"older", commit=OLDER)
-    assert f"maker/Toy-GGUF@{OLDER[:12]}:F16 (replaced)" in localllm("list", "--no-plan").out
+    name = f"maker/Toy-GGUF@{OLDER[:12]}:F16"
+    assert f"{name} (no branch or tag)" in localllm("list", "--no-plan").out
+
+
+@pytest.mark.parametrize("year", [-9000, 14_600])
+def test_a_time_that_no_calendar_has_is_no_failure(
+    localllm: Command, toy: Cache, year: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XFS and ZFS keep such times, as a disk with a broken clock has written them."""
+    monkeypatch.setattr(
+        "localllm.hub.kept.grouping.last_used_s", lambda of: (year - 1970) * 31_556_952.0
+    )
+    said = localllm("list", "--no-plan")
+    assert said.code == 0 and ("long ago" if year < 0 else "in the future") in said.out
+    for arguments in (("list", "--no-plan"), ("rm", "maker/Toy-GGUF", "--dry-run")):
+        (model,) = json.loads(localllm(*arguments, "--json").out)["models"]
+        assert model["last_used"] is None
 
 
 def test_a_name_that_holds_escapes_does_not_reach_the_terminal(
@@ -166,6 +183,9 @@ def test_a_plan_in_a_few_words() -> None:
         (8 * 86400, "1 week ago"),
         (65 * 86400, "2 months ago"),
         (800 * 86400, "2 years ago"),
+        (56 * 366 * 86400, "56 years ago"),
+        (5e11, "long ago"),
+        (-86401, "in the future"),
     ],
 )
 def test_how_long_ago(seconds: float, words: str) -> None:

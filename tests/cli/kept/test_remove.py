@@ -83,6 +83,16 @@ def test_an_unknown_name_offers_the_nearest(localllm: Command, toy: Cache) -> No
     assert toy.left()
 
 
+def test_after_a_removal_that_was_interrupted_the_error_names_the_command_that_ends_it(
+    localllm: Command, toy: Cache
+) -> None:
+    (toy.folder("maker/Toy-GGUF") / "snapshots" / COMMIT / "Toy-F16.gguf").unlink()
+    for name in (NAME, "maker/toy-gguf"):
+        failed = localllm("rm", name, "--yes")
+        assert failed.code == 5 and "`localllm prune`" in failed.err
+    assert "`localllm prune`" not in localllm("rm", "maker/Other-GGUF", "--yes").err
+
+
 def test_what_belongs_to_another_tool_is_only_read(
     localllm: Command, cache: Cache, tmp_path: Path, toy_model: Path
 ) -> None:
@@ -140,8 +150,10 @@ def test_revisions_that_were_replaced_go_only_when_asked(localllm: Command, toy:
     toy.put("maker/Toy-GGUF", "Toy-F16.gguf", b"old and replaced", commit=OLDER)
     assert localllm("prune", "--yes").out == "Nothing is left over in the cache.\n"
     assert localllm("prune").code == 0
+    assert localllm("prune", "--revisions").code == 2  # it asks
     done = localllm("prune", "--revisions", "--yes")
     assert f"maker/Toy-GGUF@{OLDER[:12]}" in done.err and "Deleted: 16 B" in done.out
+    assert "No branch or tag points to this revision: it was replaced, or fetched by" in done.err
     assert not [path for path in toy.left() if OLDER in path]
     assert [path for path in toy.left() if COMMIT in path]
 

@@ -85,6 +85,14 @@ class _Received:
                 yield event
 
 
+def check_room(wanted: ToFetch, *, environ: Mapping[str, str] = os.environ) -> None:
+    """Raise LocalLLMError (exit 1), with both sizes, where a download has no room on its disk."""
+    from localllm.hub.cache_layout import cache_root
+    from localllm.hub.download.space import check_space
+
+    check_space(_files(wanted), cache_root(environ))
+
+
 def room_for(wanted: ToFetch, *, environ: Mapping[str, str] = os.environ) -> ToFetch:
     """Return the same with what is here of it, and what is free where it goes."""
     from localllm.hub.cache_layout import cache_root

@@ -25,6 +25,7 @@ from localllm.hub.names.reading import (
     RepoName,
     ToolName,
 )
+from localllm.hub.remote_url import is_offline
 from localllm.hub.resolve import (
     kept_model,
     meaning_of,
@@ -78,6 +79,11 @@ class Finder:
             model = resolve(_text(meant), self._environ)
             check_quant(model.spec, policy)
             return self._as_it_is(name, model, policy)
+        if fresh and is_offline(self._environ):
+            raise NotFoundError(
+                f"{printable(name)} cannot be looked up again: there is to be no network.",
+                hint="Leave out --fresh to use what is here.",
+            )
         if not fresh and (decided := self._kept_whole(name, meant, wished, mends)) is not None:
             return decided
         return self._on_hub(name, meant, wished, to_run=True)
@@ -99,7 +105,9 @@ class Finder:
         wished = self._wished(name, meant, policy)
         is_file = isinstance(meant, RepoName) and meant.path is not None
         is_known = isinstance(meant, PlainName) and known_model(_text(meant)) is not None
-        runs_here = not is_known or self._hardware().source == THIS_MACHINE
+        # what is best for another machine may not be what is here
+        is_fixed = is_file or (not is_known and wished.quant is not None)
+        runs_here = is_fixed or self._hardware().source == THIS_MACHINE
         if runs_here and (decided := self._kept(meant, wished)) is not None:
             return decided
         if is_known or is_file:
@@ -170,18 +178,22 @@ class Finder:
         from localllm.hub.kept.here import kept_as
 
         kept = kept_as(meant, quant=policy.quant, environ=self._environ)
+        named_a_file = isinstance(meant, RepoName) and meant.path is not None
+        if kept and not named_a_file:
+            from localllm.hub.kept.meant import is_still_meant
+
+            kept = tuple(each for each in kept if is_still_meant(each, self._environ))
         if not kept:
             return None
         current_first = sorted(kept, key=lambda each: not each.is_current)
         by_quant = {each.quant: each for each in reversed(current_first)}
         on_offer = [_kept_offer(each) for each in by_quant.values()]
         decided, taken = self._pick(on_offer, policy)
+        if named_a_file:  # its quantisation may name another file of the repository
+            decided = replace(decided, name=None)
         if note := by_quant[taken.quant].note:
             self._watch.on_note(note)
-        if len(on_offer) > 1:
-            others = ", ".join(each.quant for each in on_offer if each is not taken)
-            self._watch.on_note(f"Of what is here {taken.quant} is taken; {others} is here, too.")
-        elif decided.choice is not None:
+        if len(on_offer) == 1 and decided.choice is not None and not named_a_file:
             self._warn_of_loss(decided.choice, taken)
         return decided
 
@@ -219,6 +231,8 @@ class Finder:
                 hint="`localllm list` shows what is here.",
             )
         assert isinstance(meant, RepoName | PlainName)
+        from localllm.hub.kept.here import kept_as
+
         known = meant if isinstance(meant, PlainName) else None
         return find_on_hub(
             name,
@@ -228,6 +242,7 @@ class Finder:
             watch=self._watch,
             environ=self._environ,
             to_run=to_run,
+            here=[each.quant for each in kept_as(meant, environ=self._environ)],
         )
 
 

@@ -57,6 +57,19 @@ def meant_offers(listing: RepoListing, repo: RepoName, quant: str | None) -> tup
     return offers.models
 
 
+def doubles(listing: RepoListing, taken: Offer) -> str | None:
+    """Return a sentence on the other models that a repository has in a quantisation, if any."""
+    offers = offers_of(listing.files, repo=listing.repo)
+    others = [each for each in offers.others if each.quant == taken.quant]
+    if not others:
+        return None
+    names = (name_on_hub(listing.repo, listing.revision, each.files[0].path) for each in others)
+    return (
+        f"{listing.repo} has {len(others) + 1} models in {taken.quant}:"
+        f" {printable(taken.files[0].path)} is taken, not {printable(', '.join(names))}."
+    )
+
+
 class Repositories:
     """The Hub, or the mirror that ``HF_ENDPOINT`` names."""
 
@@ -64,13 +77,17 @@ class Repositories:
         self,
         *,
         on_reading: Callable[[int, str | None], None],
-        on_step: Callable[[str], None],
+        on_wait: Callable[[str], None],
         on_note: Callable[[str], None],
         environ: Mapping[str, str],
     ) -> None:
-        """Ask nothing yet. ``on_reading`` hears of bytes of headers, and why nothing comes."""
+        """Ask nothing yet. ``on_reading`` hears of bytes of headers, and why nothing comes;
+        ``on_wait`` why a listing is put off.
+        """
         self._client = HubClient(environ=environ)
-        self._on_reading, self._on_step = on_reading, on_step
+        self._on_reading, self._on_wait = on_reading, on_wait
+        self.hurry = False
+        """Whether a listing is tried once only: the Hub could not be reached a moment ago."""
         self._on_note, self._environ = on_note, environ
 
     def listing(self, repo: RepoName, *, to_run: bool) -> RepoListing:
@@ -83,10 +100,8 @@ class Repositories:
             listing = self._client.listing(
                 repo.repo,
                 repo.revision,
-                patience=_PATIENCE,
-                on_wait=lambda reason: self._on_step(
-                    f"looking at {repo.repo}" + (f", waiting: {reason}" if reason else "")
-                ),
+                patience=FetchPatience(n_tries=1) if self.hurry else _PATIENCE,
+                on_wait=lambda reason: self._tell_wait(repo, reason),
             )
         except NotFoundError as refused:
             cannot_ask = self._client.is_offline or isinstance(refused, UnreachableError)
@@ -97,6 +112,14 @@ class Repositories:
             return kept
         remember(endpoint, listing, self._environ)
         return listing
+
+    def tell(self, text: str) -> None:
+        """Say something that a person should know."""
+        self._on_note(text)
+
+    def _tell_wait(self, repo: RepoName, reason: str | None) -> None:
+        if reason is not None:
+            self._on_wait(f"Looking at {repo.repo}, waiting: {reason}.")
 
     def headers(self, listing: RepoListing) -> Headers:
         """Return what reads the headers of a listing's models."""

@@ -21,7 +21,12 @@ def cost_words(n_bytes: int, *, free_bytes: int | None, bytes_per_s: float | Non
     """
     words = [f"{format_bytes(n_bytes)} to download"]
     if free_bytes is not None:
-        words.append(f"{format_bytes(max(free_bytes - n_bytes, 0))} stay free on the disk")
+        stays = free_bytes - n_bytes
+        words.append(
+            f"{format_bytes(stays)} stay free on the disk"
+            if stays >= 0
+            else f"and the disk has {format_bytes(free_bytes)} free"
+        )
     seconds = time_left_s(n_bytes, bytes_per_s)
     if seconds is not None and bytes_per_s is not None:
         words.append(f"about {left_words(seconds)} at {format_transfer(bytes_per_s)}")

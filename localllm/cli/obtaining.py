@@ -102,7 +102,13 @@ def watch_on(line: LiveLine) -> Watch:
         line.wipe()
         note(text)
 
-    return Watch(on_reading=on_reading, on_step=line.draw, on_note=on_note)
+    def on_wait(text: str) -> None:
+        if line.live:
+            line.draw(text)
+        else:
+            note(text)
+
+    return Watch(on_reading=on_reading, on_step=line.draw, on_wait=on_wait, on_note=on_note)
 
 
 def tell_choice(decided: Decided) -> None:
@@ -122,6 +128,8 @@ def choice_line(decided: Decided) -> str | None:
 
     choice = decided.choice
     words = taken(choice.best, decided.runner_up) if choice.best.fits else choice.reason
+    if decided.fetch is None and choice.best.fits:
+        words = f"Of what is here {words}"
     return words if choice.unmet is None else f"{words} {choice.unmet}"
 
 
@@ -133,7 +141,10 @@ def check_plan(session: Session, decided: Decided) -> None:
         line.draw("planning")
         plan = session.plan_decided(decided)
     if plan.verdict != "fits":
-        raise does_not_fit(plan)
+        error = does_not_fit(plan)
+        if error.hint is not None and decided.fetch is not None:
+            error.hint += f" (Of another quantisation: where {decided.fetch.repo} has it.)"
+        raise error
     if plan.refusal is not None:
         raise engine_refuses(plan)
 
@@ -159,12 +170,16 @@ def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> L
     from localllm.cli.output import note
     from localllm.core.text import printable
     from localllm.errors import LocalLLMError
-    from localllm.fetching import Fetched
+    from localllm.fetching import Fetched, check_room
 
-    cost = cost_words(
-        wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
-    )
-    note(f"{printable(wanted.name)}: {cost}.")
+    check_room(wanted)
+    if wanted.left_bytes:
+        cost = cost_words(
+            wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
+        )
+        note(f"{printable(wanted.name)}: {cost}.")
+    else:
+        note(f"{printable(wanted.name)} is here and up to date; it is checked.")
     if not agrees_to_fetch(wanted.left_bytes, sure=yes):
         raise LocalLLMError("Nothing was downloaded.", hint=f"Another time: {command}.")
     with FetchView(wanted.name) as view:

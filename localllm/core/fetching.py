@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Phase = Literal["queued", "checking", "fetching", "waiting", "elsewhere", "done"]
-"""``checking``: bytes of an earlier run are hashed. ``waiting``: the next try is put off.
+"""``checking``: bytes that were here are hashed. ``waiting``: the next try is put off.
 ``elsewhere``: another process has this file's lock and downloads it."""
 
 RATE_WINDOW_S = 8.0
@@ -30,12 +30,15 @@ class FileState:
     n_done: int = 0
     """Here and counted: what was resumed once it is checked, and what came since."""
     n_resumed: int = 0
-    """Of these, what an earlier run had fetched."""
+    """Of these, what was here before: fetched by an earlier run or by another program."""
     n_received: int = 0
     """What this process got over the network, thrown away or not."""
     phase: Phase = "queued"
     waiting_for: str | None = None
     """Why nothing comes for the moment, as the end of a sentence."""
+    verified_by: str | None = None
+    """The hash that all its bytes were held to, now that it is done: ``SHA-256``, or ``git SHA-1``
+    of a small file; None: nobody has hashed them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,12 @@ class FetchProgress:
     def n_received(self) -> int:
         """What this process got over the network."""
         return sum(file.n_received for file in self.files)
+
+    @property
+    def verified_by(self) -> tuple[str, ...]:
+        """The hashes that all files were held to, each once; none where one file was not."""
+        found = {file.verified_by or "" for file in self.files}
+        return () if "" in found else tuple(sorted(found))
 
     @property
     def waiting_for(self) -> str | None:
@@ -102,6 +111,8 @@ class ToFetch:
     quant: str
     files: tuple[FileToFetch, ...]
     """The parts, in order."""
+    path: str | None = None
+    """The file that was asked for by its path, where that is how it was asked for."""
     here_bytes: int = 0
     """Of earlier runs, or of another revision with the same content."""
     free_bytes: int | None = None
@@ -116,7 +127,7 @@ class ToFetch:
     @property
     def name(self) -> str:
         """The name that finds it again, here and on the Hub."""
-        return name_on_hub(self.repo, self.revision, self.quant)
+        return name_on_hub(self.repo, self.revision, self.path or self.quant)
 
     @property
     def n_bytes(self) -> int:
@@ -129,10 +140,13 @@ class ToFetch:
         return max(self.n_bytes - self.here_bytes, 0)
 
 
-def name_on_hub(repo: str, revision: str, quant: str) -> str:
-    """Return ``user/repo@revision:QUANT``, without what is usual or not known."""
+def name_on_hub(repo: str, revision: str, which: str) -> str:
+    """Return ``user/repo@revision:QUANT``, without what is usual or not known.
+
+    ``which``: the quantisation, or the path of a file.
+    """
     at = "" if revision == "main" else f"@{revision}"
-    return f"{repo}{at}" if quant == "?" else f"{repo}{at}:{quant}"
+    return f"{repo}{at}" if which == "?" else f"{repo}{at}:{which}"
 
 
 class Rate:

@@ -126,16 +126,14 @@ def folder(purpose: str, path: Path) -> Folder:
 
 
 def _folders(environ: Mapping[str, str]) -> tuple[Folder, ...]:
-    import platformdirs
-
     from localllm.hub.cache_layout import cache_root
     from localllm.records.state import state_dir
+    from localllm.system.folders import own_folder
 
-    config = Path(platformdirs.user_config_dir("localllm", appauthor=False))
     return (
         folder("models", cache_root(environ)),
         folder("state", state_dir(environ)),
-        folder("config", config),
+        folder("config", own_folder("config", environ)),
     )
 
 

@@ -188,6 +188,20 @@ def test_the_next_publisher_is_asked_where_the_first_has_not_what_is_wanted(
     assert source.repos[1] in fetched.stderr
 
 
+def test_a_quantisation_means_one_file_whatever_else_is_here(
+    machine: Machine, files: dict[str, Path]
+) -> None:
+    one = files["toy-Q4_0.gguf"]
+    other = make_model(machine.home / "other.gguf", shapes.TOY, quant="Q4_0", sparse=False, seed=1)
+    machine.hub.add_repo("me/duo-GGUF", {"duo-Q4_0.gguf": one, "instruct-Q4_0.gguf": other})
+    by_path = machine.run("pull", "me/duo-GGUF:instruct-Q4_0.gguf", "--json")
+    assert by_path.returncode == 0, by_path.stderr
+    assert json.loads(by_path.stdout)["name"] == "me/duo-GGUF:instruct-Q4_0.gguf"
+    by_quant = machine.run("pull", "me/duo-GGUF:Q4_0", "--json")
+    assert "instruct-Q4_0.gguf" in by_quant.stderr  # there is another one, and how to name it
+    assert json.loads(by_quant.stdout)["files"][0].endswith("/duo-Q4_0.gguf")
+
+
 def test_what_is_damaged_here_is_refused_and_pulled_anew(machine: Machine) -> None:
     assert machine.run("pull", f"{NAME}:Q4_0").returncode == 0
     (blob,) = machine.blobs

@@ -23,8 +23,6 @@ LOG_EVERY_S = 30.0
 LOG_EVERY_SHARE = 0.1
 """A log gets a line when both have passed: a fast download writes few, a slow one not too many."""
 
-VERIFIED = "verified (SHA-256)"
-
 
 class FetchView:
     """One download. Use it in ``with``: leaving it wipes the line, whatever happened."""
@@ -82,23 +80,24 @@ class FetchView:
             self._log(event, bytes_per_s, now_s)
         self._last = event
 
-    def end(self, how: str = VERIFIED) -> None:
-        """Say what was fetched, in which time, and that it is right (``how``)."""
+    def end(self) -> None:
+        """Say what was fetched, in which time, and what its bytes were held to."""
         self._line.wipe()
         last = self._last
         if last is None or self._began_s is None:
             return
         seconds = self._clock() - self._began_s
         text = f"{format_bytes(last.n_bytes)} in {format_duration(seconds)}"
+        verified = f", verified ({', '.join(last.verified_by)})" if last.verified_by else ""
         if last.n_received:
             text += f" ({format_transfer(last.n_received / seconds)})" if seconds > 0 else ""
             if n_here := words.here_bytes(last):
                 text += f", {format_bytes(n_here)} of it were here"
-            self._say(f"fetched {self._name}: {text}, {how}")
+            self._say(f"fetched {self._name}: {text}{verified}")
         elif "elsewhere" in self._seen:
-            self._say(f"another process fetched {self._name}: {text}")
-        elif "checking" in self._seen:
-            self._say(f"checked {self._name}: {text}, {how}")
+            self._say(f"another process fetched {self._name}: {text}{verified}")
+        elif verified:
+            self._say(f"checked {self._name}: {text}{verified}")
         else:
             self._say(f"{self._name} was here: {format_bytes(last.n_bytes)}")
 
@@ -108,6 +107,9 @@ class FetchView:
         last = self._last
         if last is None or not last.n_done:
             note(f"Nothing was fetched yet: `{command}` begins again.")
+            return
+        if any(file.phase == "checking" for file in last.files):  # how much is here is not told
+            note(f"What was here is kept: `{command}` continues.")
             return
         kept = format_part(last.n_done, last.n_bytes)
         note(f"{kept} are kept: `{command}` continues.")

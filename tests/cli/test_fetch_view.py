@@ -138,6 +138,7 @@ def test_a_log_stays_short_however_long_it_takes(capsys: pytest.CaptureFixture[s
             clock.now_s = tick / 10
             received = WHOLE * tick // 3000
             view.show(one(received / GiB, n_received=received))
+        view.show(one(40.5, "done", n_received=WHOLE, verified_by="SHA-256"))
         view.end()
     lines = stream.getvalue().splitlines()
     assert lines[0] == f"fetching {NAME}: 40.5 GiB"
@@ -170,7 +171,8 @@ def test_the_end_says_what_came_and_what_was_here() -> None:
     view.show(one(3.2, n_resumed=int(3.2 * GiB)))
     clock.now_s = 723.0
     came = WHOLE - int(3.2 * GiB)
-    view.show(one(40.5, "done", n_resumed=int(3.2 * GiB), n_received=came))
+    here = int(3.2 * GiB)
+    view.show(one(40.5, "done", n_resumed=here, n_received=came, verified_by="SHA-256"))
     view.end()
     assert stream.getvalue().splitlines()[-1] == (
         f"fetched {NAME}: 40.5 GiB in 12 min 03 s (55.4 MB/s), 3.20 GiB of it were here, "
@@ -184,15 +186,29 @@ def test_what_was_whole_is_not_called_fetched() -> None:
     view.show(one(40.5, "done"))
     view.end()
     assert stream.getvalue().endswith(f"{NAME} was here: 40.5 GiB\n")
-    view.show(one(8.1, "checking"))
-    view.show(one(40.5, "done", n_resumed=WHOLE))
-    view.end()
-    assert f"checked {NAME}: 40.5 GiB in " in stream.getvalue().splitlines()[-1]
-    view.show(one(8.1, "elsewhere"))
-    view.show(one(40.5, "done"))
+    view.show(one(40.5, "done", n_resumed=WHOLE, verified_by="SHA-256"))
     view.end()
     last = stream.getvalue().splitlines()[-1]
-    assert last.startswith(f"another process fetched {NAME}: ") and "verified" not in last
+    assert last.startswith(f"checked {NAME}: 40.5 GiB in ") and last.endswith("(SHA-256)")
+    view.show(one(8.1, "elsewhere"))
+    view.show(one(40.5, "done", verified_by="SHA-256"))
+    view.end()
+    last = stream.getvalue().splitlines()[-1]
+    assert last.startswith(f"another process fetched {NAME}: ") and last.endswith("(SHA-256)")
+
+
+def test_verified_is_what_was_hashed_and_by_which_hash() -> None:
+    def said(*hashes: str | None) -> str:
+        stream = io.StringIO()
+        view = FetchView(NAME, stream=stream)
+        done = one(40.5, "done", n_received=WHOLE).files[0]
+        view.show(FetchProgress(files=tuple(replace(done, verified_by=each) for each in hashes)))
+        view.end()
+        return stream.getvalue().rstrip()
+
+    assert said("SHA-256", "SHA-256").endswith(", verified (SHA-256)")
+    assert said("git SHA-1", "SHA-256").endswith(", verified (SHA-256, git SHA-1)")
+    assert "verified" not in said("SHA-256", None)
 
 
 def test_without_unicode_nothing_is_drawn_that_cannot_be_shown() -> None:
@@ -209,6 +225,9 @@ def test_stopped_it_says_what_is_kept_and_what_goes_on(capsys: pytest.CaptureFix
     assert capsys.readouterr().err == (
         f"note: 16.9 of 40.5 GiB are kept: `localllm pull {NAME}` continues.\n"
     )
+    view.show(one(2.0, "checking"))  # of a file that may be whole
+    view.interrupted(f"localllm pull {NAME}")
+    assert "What was here is kept" in capsys.readouterr().err
 
 
 # -- on a real terminal ------------------------------------------------------------------------

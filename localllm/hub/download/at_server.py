@@ -29,6 +29,11 @@ class FileAtServer:
         self.etag = None if wanted.sha256 is None else check_etag(wanted.sha256)
         """The hash that names its content, by the listing or by the server; None: not known yet."""
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether the server has stated its hash and its address."""
+        return self._location is not None
+
     def ask(self) -> FileMetadata:
         """Ask for its hash and its address until there is an answer, and check that.
 
@@ -39,7 +44,7 @@ class FileAtServer:
         ask = partial(self._client.metadata, wanted.repo, wanted.commit, wanted.path)
         while True:
             try:
-                metadata = awaited(ask, self._stop)
+                metadata = awaited(ask, self._stop, limit_s=self._tries.longest_answer_s)
             except Transient as error:
                 self._tries.failed(error)
             else:
@@ -63,4 +68,4 @@ class FileAtServer:
         """Ask for its bytes from ``start`` on. Raises what ``ask`` does."""
         location = self._location or self.ask().location
         ask = partial(self._client.body, location, start=start, n_bytes=self._wanted.n_bytes)
-        return Receiver(ask, self._stop)
+        return Receiver(ask, self._stop, limit_s=self._tries.longest_answer_s)

@@ -25,15 +25,10 @@ _NO_LINKS = frozenset(
 )
 
 
-def is_linked(snapshot: Path, etag: str | None, n_bytes: int) -> bool:
-    """Whether a revision's file is here with its size, and is the content of that name.
-
-    ``etag`` None: any content of this size. A file that is no link has no name to compare.
-    """
+def leads_to(snapshot: Path, blob: Path) -> bool:
+    """Whether a revision's file is the link to a content in its repository's folder."""
     try:
-        if snapshot.stat().st_size != n_bytes or not snapshot.is_file():
-            return False
-        return etag is None or not snapshot.is_symlink() or snapshot.readlink().name == etag
+        return os.path.normpath(snapshot.parent / snapshot.readlink()) == os.path.normpath(blob)
     except OSError:
         return False
 
@@ -91,7 +86,7 @@ def _appear(path: Path, blobs: Path, make: Callable[[Path], object]) -> None:
     for anything: in ``refs`` it would be one more branch, and one that is still empty makes
     huggingface_hub 2.4 take the whole repository for corrupt.
     """
-    temporary = blobs / f".{path.name[:200]}.{secrets.token_hex(4)}.tmp"
+    temporary = blobs / f".{secrets.token_hex(8)}.tmp"  # a long name has no room for more
     try:
         make(temporary)
         os.replace(temporary, path)

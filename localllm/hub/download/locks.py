@@ -39,7 +39,7 @@ def locked(path: Path, *, busy: Callable[[int | None], None]) -> Iterator[bool]:
     """
     while True:
         try:
-            descriptor, state = take(path)
+            descriptor, state = _take(path)
         except OSError as error:
             raise disk_error(error, path, what="locked") from None
         try:
@@ -52,11 +52,10 @@ def locked(path: Path, *, busy: Callable[[int | None], None]) -> Iterator[bool]:
             os.close(descriptor)
 
 
-def take(path: Path) -> tuple[int, bool | None]:
-    """Open a lock, which is made where it is not there, and try to get it, without any waiting.
+def _take(path: Path) -> tuple[int, bool | None]:
+    """Open the lock and try to get it once; its descriptor, and what ``_try`` says.
 
-    Returns its descriptor, to be closed by the caller: that gives it free. And True: locked.
-    False: another has it. None: there are no locks here. Raises OSError.
+    Raises OSError.
     """
     while True:
         descriptor = _opened(path)

@@ -6,14 +6,16 @@ are left with all they have on the disk.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from localllm.core.fetching import FetchNote, FetchProgress, FileState
+from localllm.errors import LocalLLMError
 from localllm.hub.background import running
 from localllm.hub.cache_layout import RepoFolder
 from localllm.hub.download.links import write_ref
@@ -36,6 +38,7 @@ def fetch_files(
     stop: threading.Event | None = None,
     patience: FetchPatience | None = None,
     limit: int = N_AT_ONCE,
+    environ: Mapping[str, str] = os.environ,
 ) -> Generator[FetchProgress | FetchNote, None, tuple[Path, ...]]:
     """Fetch files of one commit into the cache at ``root``; return where each is found, in order.
 
@@ -43,7 +46,8 @@ def fetch_files(
     caller's thread. To close it, or an exception in it, ends the download within two seconds and
     keeps what is here; so does ``stop`` from another thread, and then it raises Stopped. The first
     error of a file ends all: what ``fetch_file`` raises, and LocalLLMError where the whole has no
-    room on the disk, before the first byte. The branch points to the commit once all is here.
+    room on the disk, before the first byte. The branch points to the commit once all is here; where
+    that cannot be written down, a note says so.
     """
     if len({(file.repo, file.revision, file.commit) for file in wanted}) != 1:
         raise ValueError("the files of one commit are fetched together")
@@ -68,6 +72,7 @@ def fetch_files(
                 stop=stop,
                 patience=patience or FetchPatience(),
                 note=notes.put,
+                environ=environ,
             )
             for index in indices
         }
@@ -86,7 +91,13 @@ def fetch_files(
                     noted.add(text)
                     yield FetchNote(text=text)
             yield FetchProgress(files=tuple(states))
-    write_ref(folder, wanted[0].revision, wanted[0].commit)
+    try:
+        write_ref(folder, wanted[0].revision, wanted[0].commit)
+    except LocalLLMError as error:
+        yield FetchNote(
+            text=f"The files are here; that {wanted[0].revision} is their revision could not be"
+            f" noted, and other programs may not find them by it. {error.message}"
+        )
     yield FetchProgress(files=tuple(states))  # what came last, too
     return tuple(found[index] for index in range(len(wanted)))
 

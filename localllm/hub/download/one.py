@@ -22,10 +22,12 @@ from localllm.hub.download.at_server import FileAtServer
 from localllm.hub.download.disk_errors import disk_error
 from localllm.hub.download.filesystems import is_networked, kind_of, largest_file_bytes
 from localllm.hub.download.filling import fill
-from localllm.hub.download.links import is_linked, place
+from localllm.hub.download.hashing import kind_of_hash
+from localllm.hub.download.here import Here
+from localllm.hub.download.links import leads_to, place
 from localllm.hub.download.locks import locked
 from localllm.hub.download.own_part import own_part
-from localllm.hub.download.part import Part, set_aside
+from localllm.hub.download.part import Part
 from localllm.hub.download.space import check_space
 from localllm.hub.download.told import Told
 from localllm.hub.download.tries import GaveUp, Tries
@@ -52,14 +54,16 @@ def fetch_file(
 ) -> Path:
     """Fetch one file into the cache at ``root``; return where its revision has it.
 
-    Asks nobody where the file is here. ``tell`` hears how far it is, each time that something has
+    Whatever it returns, this call has read and hashed every byte of. Asks nobody where the file is
+    here and the listing stated its hash. ``tell`` hears how far it is, each time that something has
     come, some thousand times a second at most; ``note`` a sentence that a person should know.
     ``stop`` ends it within 0.2 s by Stopped. Everything that came stays, and the next call goes on
     there.
 
     Raises what the client does for a file that may not be had, UnreachableError (exit 5) after too
-    many tries, IntegrityError (7) for a file that is another than the listing said or whose bytes
-    are wrong twice, and LocalLLMError (1) for a disk that is full, failing or not to be written.
+    many tries, IntegrityError (7) for a file that is another than the listing said, one that is
+    here included, or whose bytes are wrong twice, and LocalLLMError (1) for a disk that is full,
+    failing or not to be written.
     """
     told = Told(wanted, tell)
     tries = Tries(patience, stop, on_wait=lambda why: told.now(phase="waiting", waiting_for=why))
@@ -95,62 +99,70 @@ class _Fetch:
     def run(self) -> Path:
         self._told.now()
         etag = self._file.etag
-        if not is_linked(self._snapshot, etag, self._wanted.n_bytes):
-            try:
-                if etag is None or not self._is_whole(etag):
-                    etag = self._file.ask().etag
-                self._with_lock(etag)
-            except GaveUp as error:
-                raise self._gave_up(error.reason) from None
-        self._told.now(phase="done", n_done=self._wanted.n_bytes, waiting_for=None)
+        try:
+            if etag is None or not self._is_something_here(etag):
+                etag = self._file.ask().etag
+            self._get(etag)
+        except GaveUp as error:
+            raise self._gave_up(error.reason) from None
+        self._told.now(
+            phase="done",
+            n_done=self._wanted.n_bytes,
+            waiting_for=None,
+            verified_by=kind_of_hash(etag),
+        )
         return self._snapshot
 
-    def _is_whole(self, etag: str) -> bool:
-        """Whether the content is here with its size, at the end of its links."""
-        blob = self._folder.blob(etag)
-        try:
-            return blob.is_file() and blob.stat().st_size == self._wanted.n_bytes
-        except OSError:
-            return False
+    def _is_something_here(self, etag: str) -> bool:
+        """Whether a file lies under one of its names, right or wrong."""
+        return os.path.isfile(self._snapshot) or os.path.isfile(self._folder.blob(etag))
 
-    def _with_lock(self, etag: str) -> None:
-        """Get the content unless another process has got it, and make it found.
+    def _get(self, etag: str) -> None:
+        """Get the content unless it is here, and make it found.
 
         Under the lock to the end: a content that no revision has is one that may be pruned.
         """
-        for folder in (self._folder.blobs, self._folder.snapshots):
+        blob, blobs = self._folder.blob(etag), self._folder.blobs
+        aside = self._folder.corrupt(etag)
+        here = Here(self._wanted, etag, aside=aside, told=self._told, stop=self._stop)
+        if not os.access(blobs, os.W_OK) and self._is_found(here, blob):
+            return  # in a cache that others fill, where no lock can be made
+        for folder in (blobs, self._folder.snapshots):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise disk_error(error, folder) from None
         busy = partial(self._elsewhere, etag)
         with locked(self._folder.lock(etag), busy=busy) as keeps_out:
-            if not self._is_whole(etag):
-                self._fetch(etag, keeps_out=keeps_out)
-            place(
-                self._folder.blob(etag),
-                self._snapshot,
-                snapshots=self._folder.snapshots,
-                environ=self._environ,
-            )
+            if self._is_found(here, blob):
+                return
+            if not here.is_right(blob):
+                self._fetch(etag, here, keeps_out=keeps_out)
+            here.keep_evidence(self._snapshot)
+            place(blob, self._snapshot, snapshots=self._folder.snapshots, environ=self._environ)
 
-    def _fetch(self, etag: str, *, keeps_out: bool) -> None:
+    def _is_found(self, here: Here, blob: Path) -> bool:
+        """Whether the revision has the content: by a link to the blob, or as a file of its own."""
+        if self._snapshot.is_symlink():
+            return leads_to(self._snapshot, blob) and here.is_right(blob)
+        return here.is_right(self._snapshot)
+
+    def _fetch(self, etag: str, here: Here, *, keeps_out: bool) -> None:
         """Get the content into a part that nobody else writes to."""
+        if not self._file.was_asked:
+            self._file.ask()
         kind = kind_of(self._folder.blobs)
         self._check_room(etag, kind)
-        blob = self._folder.blob(etag)
-        if blob.exists() and not blob.is_symlink():  # a link goes when the file is there
-            set_aside(blob, self._folder.corrupt(etag))
         shared = self._folder.part(etag)
         if keeps_out and not is_networked(kind):
-            self._get(etag, shared)
+            self._fill(etag, shared, here)
             return
         self._note(
             f"Locks cannot be relied on in {self._root}: a download there that is killed starts"
             " again from its beginning."
         )
         with own_part(shared) as own:
-            self._get(etag, own)
+            self._fill(etag, own, here)
 
     def _elsewhere(self, etag: str, pid: int | None) -> None:
         """Another process has the lock: tell how far it is, and wait a moment."""
@@ -163,7 +175,7 @@ class _Fetch:
             raise Stopped
 
     def _check_room(self, etag: str, kind: str | None) -> None:
-        check_space([replace(self._wanted, sha256=etag)], self._root)
+        check_space([replace(self._wanted, sha256=etag)], self._root, counts_whole=False)
         limit = largest_file_bytes(kind)
         if limit is not None and self._wanted.n_bytes > limit:
             raise LocalLLMError(
@@ -172,24 +184,33 @@ class _Fetch:
                 hint="Name a folder on another disk with HF_HUB_CACHE.",
             )
 
-    def _get(self, etag: str, path: Path) -> None:
+    def _fill(self, etag: str, path: Path, here: Here) -> None:
         """Fill a part and give it its name; from the beginning again where its bytes are wrong."""
-        wanted, aside = self._wanted, self._folder.corrupt(etag)
-        found = ""
+        wanted, aside, blob = self._wanted, self._folder.corrupt(etag), self._folder.blob(etag)
+        digest = None
         for _ in range(N_ROUNDS):
             with Part(path, aside=aside, n_bytes=wanted.n_bytes, etag=etag) as part:
                 fill(part, self._file, tries=self._tries, told=self._told, stop=self._stop)
-                if not part.is_right:
-                    found = f"has the hash {part.digest[:12]}… where the Hub states {etag[:12]}…"
-                    part.set_aside()
-                else:
+                if part.is_right:
                     part.sync(self._stop)
-                    if part.finish(self._folder.blob(etag)) or self._is_whole(etag):
+                    here.keep_evidence(blob)  # not before: until then nothing is lost
+                    if part.finish(blob) or here.is_right(blob):
                         return
-                    found = "was taken away before it had its name"
+                    digest = None
+                else:
+                    digest = part.digest
+                    part.set_aside()
             self._tries.start_over()
+        if digest is None:
+            raise LocalLLMError(
+                f"{wanted.path} of {wanted.repo} was fetched twice, and each time another program"
+                " removed it before it was finished.",
+                hint=f"Find out what deletes files in {self._folder.blobs}, or name another folder"
+                " with HF_HUB_CACHE.",
+            )
         raise IntegrityError(
-            f"{wanted.path} of {wanted.repo} was fetched twice, and what came {found}.",
+            f"{wanted.path} of {wanted.repo} was fetched twice, and what came has the hash"
+            f" {digest[:12]}… where the Hub states {etag[:12]}….",
             hint="A proxy, a disk or memory may change bytes: try another network or another disk."
             f" What came is kept as {aside.name}; `localllm prune` removes it.",
         )

@@ -10,8 +10,8 @@ hash finds it out, and all is fetched again.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
+import secrets
 import stat
 import threading
 from collections.abc import Callable
@@ -22,6 +22,7 @@ from typing import Self
 
 from localllm.hub.background import Stopped
 from localllm.hub.download.disk_errors import disk_error
+from localllm.hub.download.hashing import READ_BYTES, hash_for
 from localllm.hub.download.threads import awaited
 from localllm.hub.download.writeback import begin_writing
 from localllm.units import MiB
@@ -30,11 +31,11 @@ KEPT = "What came is kept."
 BEGIN_BYTES = 32 * MiB
 """Written between two hints to the disk: 1 GiB from loopback then waits 0.01 s at its end, without
 them 0.5 s (five in turns, virtual disk, ext4); a slow disk far longer."""
-_READ_BYTES = MiB
-_SHA256_DIGITS = 64
 _NO_FSYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP})
 _MOST_REFUSED = 100
 """Writes in a row that take nothing and give no reason."""
+_MOST_OPENED = 3
+"""Once, again behind one that was moved aside, and once more for another process in between."""
 _LINKED = frozenset({errno.ELOOP, errno.EMLINK})  # O_NOFOLLOW at a link; the second on BSD
 
 
@@ -96,10 +97,7 @@ class Part:
     def restart(self) -> None:
         """Begin to write and to hash at the first byte; what is there stays until written over."""
         self._n_hashed = self._n_begun = 0
-        if len(self._etag) == _SHA256_DIGITS:
-            self._hash = hashlib.sha256()
-        else:  # git hashes a header along: kind and size of the object
-            self._hash = hashlib.sha1(b"blob %d\0" % self._n_bytes, usedforsecurity=False)
+        self._hash = hash_for(self._etag, self._n_bytes)
 
     def catch_up(self, stop: threading.Event, on_bytes: Callable[[], None]) -> None:
         """Hash what is in the file behind the bytes hashed so far. Raises Stopped.
@@ -109,7 +107,7 @@ class Part:
         while self._n_hashed < self._n_bytes:
             if stop.is_set():
                 raise Stopped
-            n_wanted = min(_READ_BYTES, self._n_bytes - self._n_hashed)
+            n_wanted = min(READ_BYTES, self._n_bytes - self._n_hashed)
             try:
                 data = os.pread(self._descriptor, n_wanted, self._n_hashed)
             except OSError:
@@ -214,26 +212,54 @@ def sync_folder(folder: Path) -> None:
 
 
 def _opened(path: Path, aside: Path, n_bytes: int) -> int:
-    """Open or make a part: a file of our own with one name, no longer than it will be."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
-    for is_last in (False, True):
+    """Make a part, or open the one that is there: a file with one name, no longer than it will be.
+
+    One that is made here is nobody else's, whatever owner the file system states.
+    """
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+    for _ in range(_MOST_OPENED):
         try:
-            descriptor = os.open(path, flags, 0o666)
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+        except FileExistsError:
+            pass
         except OSError as error:
-            foreign = error.errno in _LINKED | {errno.EISDIR, errno.ENXIO, errno.EACCES}
-            if is_last or not (foreign and os.path.lexists(path)):
+            raise disk_error(error, path) from None
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:  # taken away in this moment
+            continue
+        except OSError as error:
+            if error.errno not in _LINKED | {errno.EISDIR, errno.ENXIO, errno.EACCES}:
                 raise disk_error(error, path) from None
         else:
-            status = os.fstat(descriptor)
-            if (
-                stat.S_ISREG(status.st_mode)
-                and status.st_uid == os.geteuid()
-                and status.st_nlink == 1
-                and status.st_size <= n_bytes
-            ):
+            if _can_go_on(os.fstat(descriptor), path.parent, n_bytes):
                 return descriptor
             os.close(descriptor)
-            if is_last:
-                raise disk_error(OSError(errno.EACCES, ""), path)
         set_aside(path, aside)
-    raise AssertionError("the second turn returns or raises")
+    raise disk_error(OSError(errno.EACCES, ""), path)
+
+
+def _can_go_on(status: os.stat_result, folder: Path, n_bytes: int) -> bool:
+    """Whether a file that was there can be a part of ours, which nobody else writes to."""
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_size > n_bytes:
+        return False
+    return status.st_uid == os.geteuid() or status.st_uid == _owner_of_new(folder)
+
+
+def _owner_of_new(folder: Path) -> int | None:
+    """Whose a file is that is made in a folder; None where none can be made.
+
+    Servers may state another owner than us for what we write (``all_squash`` of NFS, ``uid=`` of
+    CIFS).
+    """
+    path = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError:
+        return None
+    try:
+        return os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
+        with suppress(OSError):
+            path.unlink()

@@ -32,22 +32,27 @@ def margin_bytes(n_bytes: int) -> int:
     return min(max(n_bytes // _MARGIN_SHARE, LEAST_MARGIN_BYTES), MOST_MARGIN_BYTES)
 
 
-def missing_bytes(wanted: Iterable[WantedFile], root: Path) -> int:
+def missing_bytes(wanted: Iterable[WantedFile], root: Path, *, counts_whole: bool = True) -> int:
     """Return what is still to be written of these files, one content counted once.
 
-    ``root`` is the cache's folder. Files that are here whole need nothing, parts only their rest.
+    ``root`` is the cache's folder. Parts need only their rest, and files that are here whole
+    nothing; with ``counts_whole`` False these are wrong, and stay until the right ones are here.
     """
     missing: dict[str, int] = {}
     for file in wanted:
         content = file.sha256 or f"{file.commit} {file.path}"
-        missing[content] = file.n_bytes - _here_bytes(file, RepoFolder(root=root, repo=file.repo))
+        folder = RepoFolder(root=root, repo=file.repo)
+        missing[content] = file.n_bytes - _here_bytes(file, folder, counts_whole=counts_whole)
     return sum(missing.values())
 
 
-def check_space(wanted: Iterable[WantedFile], root: Path) -> None:
-    """Raise LocalLLMError (exit 1) where the rest of these files has no room on their disk."""
+def check_space(wanted: Iterable[WantedFile], root: Path, *, counts_whole: bool = True) -> None:
+    """Raise LocalLLMError (exit 1) where the rest of these files has no room on their disk.
+
+    What counts as the rest is for ``missing_bytes`` to say.
+    """
     files = tuple(wanted)
-    n_missing = missing_bytes(files, root)
+    n_missing = missing_bytes(files, root, counts_whole=counts_whole)
     if n_missing == 0:
         return
     folder = RepoFolder(root=root, repo=files[0].repo).blobs
@@ -75,12 +80,12 @@ def free_bytes(folder: Path) -> int | None:
     return None
 
 
-def _here_bytes(file: WantedFile, folder: RepoFolder) -> int:
+def _here_bytes(file: WantedFile, folder: RepoFolder, *, counts_whole: bool) -> int:
     """How much of a file is here and stays, from 0 to all of it."""
     whole = [folder.snapshot(file.commit, file.path)]
     if file.sha256 is not None:
         whole.append(folder.blob(file.sha256))
-    if any(_size(path) == file.n_bytes for path in whole):
+    if counts_whole and any(_size(path) == file.n_bytes for path in whole):
         return file.n_bytes
     if file.sha256 is None:
         return 0

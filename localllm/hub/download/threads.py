@@ -6,8 +6,10 @@ itself, at the latest when the server has been silent for the client's timeout.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -15,6 +17,7 @@ from typing import Self, TypeVar
 
 from localllm.hub.background import Stopped
 from localllm.hub.download.wanted import Body
+from localllm.hub.http_refusals import Transient
 from localllm.units import MiB
 
 LOOK_S = 0.1
@@ -25,8 +28,21 @@ loopback into memory and hashed in 2.3 s, in one thread 3.2 s (2 cores, Python 3
 _Result = TypeVar("_Result")
 
 
-def awaited(call: Callable[[], _Result], stop: threading.Event) -> _Result:
-    """Return what ``call`` does, or raise what it raises; Stopped as soon as ``stop`` is set."""
+class Overdue(Transient):
+    """There is no answer yet, though the server may be sending one all the time."""
+
+    def __init__(self) -> None:
+        """Say so, as the end of a sentence."""
+        super().__init__("the server takes too long to answer")
+
+
+def awaited(
+    call: Callable[[], _Result], stop: threading.Event, *, limit_s: float = math.inf
+) -> _Result:
+    """Return what ``call`` does, or raise what it raises; Stopped as soon as ``stop`` is set.
+
+    Overdue where it has not ended after ``limit_s``; it is left to end by itself.
+    """
     done: queue.SimpleQueue[tuple[_Result | None, BaseException | None]] = queue.SimpleQueue()
 
     def work() -> None:
@@ -35,10 +51,13 @@ def awaited(call: Callable[[], _Result], stop: threading.Event) -> _Result:
         except BaseException as error:
             done.put((None, error))
 
+    ends_at_s = time.monotonic() + limit_s
     threading.Thread(target=work, name="localllm-wait", daemon=True).start()
     while True:
         if stop.is_set():
             raise Stopped
+        if time.monotonic() > ends_at_s:
+            raise Overdue
         try:
             result, error = done.get(timeout=LOOK_S)
         except queue.Empty:
@@ -55,11 +74,19 @@ class Receiver:
     """
 
     def __init__(
-        self, ask: Callable[[], AbstractContextManager[Body]], stop: threading.Event
+        self,
+        ask: Callable[[], AbstractContextManager[Body]],
+        stop: threading.Event,
+        *,
+        limit_s: float = math.inf,
     ) -> None:
-        """Ask at once. The methods raise what ``ask`` and its body do, and Stopped."""
+        """Ask at once. The methods raise what ``ask`` and its body do, and Stopped.
+
+        ``limit_s``: for how long the answer may take to begin.
+        """
         self._ask = ask
         self._stop = stop
+        self._limit_s = limit_s
         self._changed = threading.Condition()
         self._pieces: list[bytes] = []
         self._n_waiting = 0
@@ -83,8 +110,11 @@ class Receiver:
             self._changed.notify_all()
 
     def starts_at(self) -> int:
-        """Return where the first byte of the answer belongs, when it has begun."""
-        self._wait(lambda: self._starts_at is not None)
+        """Return where the first byte of the answer belongs, when it has begun.
+
+        Raises Overdue where it takes too long to.
+        """
+        self._wait(lambda: self._starts_at is not None, limit_s=self._limit_s)
         if self._starts_at is None:
             raise self._error or AssertionError("an answer that ends has begun")
         return self._starts_at
@@ -103,12 +133,15 @@ class Receiver:
             else:
                 return
 
-    def _wait(self, is_here: Callable[[], bool]) -> None:
+    def _wait(self, is_here: Callable[[], bool], *, limit_s: float = math.inf) -> None:
         """Wait for something, or for the end of the answer."""
+        ends_at_s = time.monotonic() + limit_s
         with self._changed:
             while not (is_here() or self._is_over):
                 if self._stop.is_set():
                     raise Stopped
+                if time.monotonic() > ends_at_s:
+                    raise Overdue
                 self._changed.wait(LOOK_S)
         if self._stop.is_set():
             raise Stopped

@@ -34,6 +34,11 @@ class Tries:
         self._was_reached = False
         self._most_bytes = 0
 
+    @property
+    def longest_answer_s(self) -> float:
+        """How long one answer may take to begin: longer is a failed try."""
+        return self._patience.longest_answer_s
+
     def reached(self) -> None:
         """Hear that the server is there: if it is gone later, it may come back."""
         self._was_reached = True

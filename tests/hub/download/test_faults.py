@@ -130,6 +130,24 @@ def test_however_long_a_server_asks_for_the_wait_is_bounded_and_shown(
     assert "429" in reason and reason.endswith("again in 0.02 s")
 
 
+@pytest.mark.parametrize("asked", ["0", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_server_that_asks_for_no_wait_is_not_stormed(one: OneFetch, asked: str) -> None:
+    one.patience = replace(one.patience, first_wait_s=0.03)
+    one.hub.fault(Fault(status=429, headers={"Retry-After": asked}, times=2))
+    assert right(one)
+    assert [reason.rpartition(" in ")[2] for reason in one.reasons()] == ["0.03 s", "0.06 s"]
+
+
+@pytest.mark.parametrize("origin", ["hub", "cdn"])
+def test_an_answer_that_does_not_begin_in_time_is_a_failed_try(one: OneFetch, origin: str) -> None:
+    one.patience = replace(one.patience, longest_answer_s=0.15)
+    method = "HEAD" if origin == "hub" else "GET"
+    # to whoever asks, a silence that the client's timeout lets pass is as a head that trickles in
+    one.hub.fault(Fault(origin=origin, method=method, cut="stall"))  # type: ignore[arg-type]  # one of the two
+    assert right(one)
+    assert one.reasons() == ["the server takes too long to answer, again in 0.01 s"]
+
+
 def test_a_reset_of_the_first_question_is_tried_again(one: OneFetch) -> None:
     one.hub.fault(Fault(origin="hub", method="HEAD", cut="rst", times=2))
     assert right(one) and len(one.hub.heads()) == 3

@@ -149,14 +149,14 @@ def test_a_disk_that_fails_is_said_with_what_to_do(
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    n_open = len(os.listdir("/proc/self/fd"))
+    n_open = len(os.listdir("/dev/fd"))
     with (
         pytest.raises(LocalLLMError, match="cannot be locked: Input") as caught,
         locked(path, busy=busy),
     ):
         pass
     assert "HF_HUB_CACHE" in (caught.value.hint or "")
-    assert len(os.listdir("/proc/self/fd")) == n_open
+    assert len(os.listdir("/dev/fd")) == n_open
 
 
 # ------------------------------------------------------------------------ file systems

@@ -209,6 +209,25 @@ def test_what_a_person_should_know_is_said_once(
     assert "Locks cannot be relied on" in notes[0].text
 
 
+def test_a_wish_for_no_links_reaches_every_file(hub: LoopbackHub, tmp_path: Path) -> None:
+    client = HubClient(environ={"HF_ENDPOINT": hub.endpoint})
+    environ = {"HF_HUB_DISABLE_SYMLINKS": "1"}
+    wanted = wanted_files(hub, REPO, NAMES[0])
+    _, (found,) = finish(fetch_files(wanted, client=client, root=tmp_path, environ=environ))
+    assert found.is_file() and not found.is_symlink()
+
+
+def test_a_branch_that_cannot_be_noted_is_no_failed_download(
+    hub: LoopbackHub, begin: Begin, folder: RepoFolder
+) -> None:
+    folder.folder.mkdir(parents=True)
+    folder.refs.write_text("no folder")
+    told, last = list(begin(wanted_files(hub, REPO, NAMES[0])))[-2:]
+    assert isinstance(told, FetchNote) and isinstance(last, FetchProgress)
+    assert "main" in told.text and "cannot be written" in told.text
+    assert last.files[0].verified_by == "SHA-256"
+
+
 def test_two_commits_are_no_model(hub: LoopbackHub, begin: Begin) -> None:
     one, two, _ = wanted_files(hub, REPO)
     for wanted in ([], [one, replace(two, commit="0" * 40)]):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from localllm.core.fetching import FileState
-from localllm.errors import LocalLLMError
+from localllm.errors import IntegrityError, LocalLLMError
 from localllm.hub.background import Stopped
 from localllm.hub.download.links import write_ref
 from localllm.units import GiB
@@ -74,6 +74,7 @@ def test_what_is_told_ends_with_all_of_it(one: OneFetch) -> None:
         n_resumed=HALF,
         n_received=size - HALF,
         phase="done",
+        verified_by="SHA-256",
     )
     done = [state.n_done for state in one.told]
     assert done == sorted(done)
@@ -140,9 +141,12 @@ def test_nobody_is_asked_for_what_is_here(one: OneFetch) -> None:
     one.fetch(one.wanted(SMALL))
     one.hub.forget()
     assert one.fetch().read_bytes() == BODY
-    assert one.fetch(one.wanted(SMALL)).read_bytes() == b"# A model\n"
-    assert one.told[-1].phase == "done"
+    assert one.told[-1].phase == "done" and one.told[-1].n_resumed == len(BODY)
     assert one.hub.requests == []
+    # the listing states no hash of a small file: its server does
+    assert one.fetch(one.wanted(SMALL)).read_bytes() == b"# A model\n"
+    assert [asked.method for asked in one.hub.requests] == ["HEAD"]
+    assert one.told[-1].verified_by == "git SHA-1"
 
 
 def test_a_content_that_is_here_is_only_linked(one: OneFetch) -> None:
@@ -186,6 +190,131 @@ def test_a_content_of_another_size_is_evidence_and_fetched_again(one: OneFetch) 
     assert one.fetch() == snapshot and snapshot.read_bytes() == BODY
     assert one.names() == ["ETAG", "ETAG.part.corrupt"]
     assert one.corrupt.read_bytes() == BODY[:1000]
+
+
+WRONG = BODY[:-1] + bytes([BODY[-1] ^ 1])
+"""Of the right size."""
+
+
+def rewrite(path: Path, data: bytes) -> None:
+    """As a failing disk does it, or another program."""
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_whole_file_of_another_program_is_believed_by_its_bytes_only(
+    one: OneFetch, is_linked: bool
+) -> None:
+    if is_linked:
+        one.fetch()
+        rewrite(one.blob, WRONG)
+        one.hub.forget()
+        one.told.clear()
+    else:
+        one.folder.blobs.mkdir(parents=True)
+        one.blob.write_bytes(WRONG)
+    assert one.fetch().read_bytes() == BODY
+    assert one.hub.ranges() == ["0-"]
+    assert one.corrupt.read_bytes() == WRONG
+    checked = [state.n_done for state in one.told if state.phase == "checking"]
+    assert checked[-2:] == [len(BODY), 0] and one.told[-1].n_resumed == 0
+
+
+@pytest.mark.parametrize("name", [NAME, SMALL])
+def test_a_file_that_is_no_link_is_believed_by_its_bytes_only(one: OneFetch, name: str) -> None:
+    found = one.fetch(one.wanted(name), symlinks=False)
+    right = found.read_bytes()
+    rewrite(found, right[::-1])
+    assert one.fetch(one.wanted(name), symlinks=False).read_bytes() == right
+    assert [path.read_bytes() for path in one.folder.blobs.iterdir()] == [right[::-1]]
+
+
+def test_a_shared_content_that_is_wrong_is_left_to_its_owners(one: OneFetch) -> None:
+    store = one.root / "shared"
+    store.write_bytes(WRONG)
+    one.folder.blobs.mkdir(parents=True)
+    one.blob.symlink_to(store)
+    assert one.fetch().read_bytes() == BODY
+    assert store.read_bytes() == WRONG and one.names() == ["ETAG"]
+
+
+def test_checking_what_is_here_can_be_stopped(one: OneFetch) -> None:
+    one.fetch()
+    one.stop.set()
+    with pytest.raises(Stopped):
+        one.fetch()
+    one.stop.clear()
+    assert one.names() == ["ETAG"]
+
+
+def test_a_wrong_file_stays_until_the_right_one_is_here(one: OneFetch) -> None:
+    snapshot = one.fetch()
+    rewrite(one.blob, WRONG)
+    one.hub.fault(Fault(cut="fin", after=0, times=-1))
+    with pytest.raises(LocalLLMError, match="Nothing of it came"):
+        one.fetch()
+    assert snapshot.read_bytes() == WRONG and not one.corrupt.exists()
+
+
+def test_a_listing_that_lies_about_the_size_takes_no_right_file_away(one: OneFetch) -> None:
+    snapshot = one.fetch()
+    one.hub.forget()
+    lie = replace(one.wanted(), n_bytes=len(BODY) - 1, path="other.gguf")
+    with pytest.raises(IntegrityError, match=r"has 1,199,999 bytes.*has 1,200,000\.$"):
+        one.fetch(lie)
+    assert one.hub.requests == [] and one.names() == ["ETAG"]
+    assert snapshot.read_bytes() == BODY
+
+
+def test_a_cache_that_others_fill_is_only_read(
+    one: OneFetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = one.fetch()
+    lock = one.folder.lock(ETAG)
+    lock.unlink()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert one.fetch() == snapshot and not lock.exists()
+
+
+def test_a_file_system_that_states_another_owner_is_gone_on_with(
+    one: OneFetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    us = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: us + 1)  # as NFS with all_squash has it
+    one.hub.fault(Fault(cut="fin", after=HALF))
+    one.hub.fault(Fault(cut="fin", after=0, times=-1))
+    with pytest.raises(LocalLLMError):
+        one.fetch()
+    one.hub.heal()
+    one.hub.forget()
+    assert one.fetch().read_bytes() == BODY
+    assert one.hub.ranges() == [f"{HALF}-"] and one.names() == ["ETAG"]
+
+
+def test_what_is_taken_away_twice_is_not_called_wrong(
+    one: OneFetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def take_away(old: Path, new: Path) -> None:
+        os.unlink(old)  # as somebody who tidies up does it, in this moment
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", take_away)
+    with pytest.raises(LocalLLMError, match="another program removed it") as caught:
+        one.fetch()
+    assert caught.value.exit_code == 1 and "corrupt" not in (caught.value.hint or "")
+    assert one.names() == []
+
+
+@pytest.mark.parametrize("symlinks", [True, False])
+def test_the_longest_name_that_a_folder_takes_is_a_name(one: OneFetch, symlinks: bool) -> None:
+    name = "模" * 80 + ".gguf"
+    assert len(name.encode()) == 245
+    one.hub.add_repo(REPO, {name: BODY})
+    found = one.fetch(one.wanted(name), symlinks=symlinks)
+    assert found.name == name and found.read_bytes() == BODY
 
 
 def test_a_link_that_leads_nowhere_or_to_another_content_is_made_anew(one: OneFetch) -> None:
@@ -282,6 +411,7 @@ def test_who_waits_finds_what_the_other_has_fetched(one: OneFetch) -> None:
         die()
         assert result() == one.folder.snapshot(one.wanted().commit, NAME)
     assert one.hub.ranges() == []
+    assert one.told[-1].verified_by == "SHA-256"
 
 
 def nobody_is_kept_out(descriptor: int, operation: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +46,37 @@ def test_what_is_here_needs_no_room(folder: RepoFolder, tmp_path: Path) -> None:
     assert missing_bytes([*wanted, replace(wanted[2], path="again.gguf")], tmp_path) == 400_000
     folder.blob(f"{3:064}").write_bytes(b"of another size")
     assert missing_bytes(wanted, tmp_path) == 400_000
+
+
+def test_a_whole_file_that_is_wrong_stays_beside_what_comes(
+    folder: RepoFolder, tmp_path: Path
+) -> None:
+    folder.blob(f"{1:064}").write_bytes(bytes(300_000))
+    folder.part(f"{1:064}").write_bytes(bytes(200_000))
+    assert missing_bytes([file(1)], tmp_path) == 0
+    assert missing_bytes([file(1)], tmp_path, counts_whole=False) == 100_000
+
+
+UNNAMEABLE = r"""
+import sys
+from pathlib import Path
+from localllm.errors import LocalLLMError
+from localllm.hub.download.space import missing_bytes
+from localllm.hub.download.wanted import WantedFile
+wanted = WantedFile(repo="user/model", revision="main", commit="0" * 40, path="\u6a21.gguf",
+                    n_bytes=1, sha256="0" * 64)
+try:
+    missing_bytes([wanted], Path("."))
+except LocalLLMError as error:
+    print(error.message, error.hint)
+"""
+
+
+def test_a_name_that_the_locale_has_no_letters_for_is_said_with_what_to_do(tmp_path: Path) -> None:
+    environ = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", UNNAMEABLE]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert "\\u6a21.gguf" in done.stdout and "LC_ALL=C.UTF-8" in done.stdout
 
 
 def test_a_small_file_is_known_by_its_revision(folder: RepoFolder, tmp_path: Path) -> None:

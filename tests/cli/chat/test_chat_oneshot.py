@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import IO
 
+import psutil
 import pytest
 
 from tests.cli.chat.conftest import ENDLESS
 from tests.cli.chat.pty import COMMAND, ROOT, children, environment, kill
+from tests.cli.conftest import Command, Outcome
 from tests.support.processes import gone
 
 QUESTION = "Which command shows the plan?"
@@ -149,8 +153,11 @@ def test_json_keeps_the_partial_text_of_a_killed_engine(slow_model: Path, state_
         deadline = time.monotonic() + 30
         while not children(process.pid) and time.monotonic() < deadline:
             time.sleep(0.02)
-        time.sleep(2.5)  # nothing is printed that would say when it answers
-        (engine,) = children(process.pid)  # only now: the first child may have been the dry run's
+        (engine,) = children(process.pid)
+        # Nothing is printed that would say when it answers, but then it computes: ten loads' worth.
+        working = psutil.Process(engine)
+        while working.cpu_times().user < 0.7 and time.monotonic() < deadline:
+            time.sleep(0.02)
         kill(engine)
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 6
@@ -193,29 +200,49 @@ def test_a_reader_that_leaves_ends_it_quietly(slow_model: Path, state_dir: Path)
     ],
 )
 def test_a_file_that_is_no_model_is_one_sentence_and_a_hint(
-    tmp_path: Path, state_dir: Path, name: str, content: bytes | None, code: int
+    tmp_path: Path,
+    localllm: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    content: bytes | None,
+    code: int,
 ) -> None:
+    pipe_in("", monkeypatch)
+    path = tmp_path / name
     if content is not None:
-        (tmp_path / name).write_bytes(content)
-    refused(chat(name, "-p", "x", state_dir=state_dir, cwd=tmp_path), code)
+        path.write_bytes(content)
+    refused(localllm("chat", str(path), "-p", "x"), code)
 
 
 def test_a_request_that_makes_no_sense_is_one_sentence_and_a_hint(
-    toy_model: Path, state_dir: Path
+    toy_model: Path, localllm: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = str(toy_model)
-    refused(chat(str(toy_model.parent), "-p", "x", state_dir=state_dir), 2)
-    refused(chat(model, "-p", "x", "--ctx", "9999999", state_dir=state_dir), 2)
-    refused(chat(model, "--ctx", "256", state_dir=state_dir, stdin="word " * 3000), 2)
-    refused(chat(model, state_dir=state_dir, stdin=" \n"), 2)
-    refused(chat(model, "-p", "x", "--temp", "hot", state_dir=state_dir), 2)
-    refused(chat("-p", "x", state_dir=state_dir), 2)
-    refused(chat(model, "-p", "x", "--ram-budget", "1MiB", state_dir=state_dir), 3)
+    pipe_in("", monkeypatch)
+    refused(localllm("chat", str(toy_model.parent), "-p", "x"), 2)
+    refused(localllm("chat", model, "-p", "x", "--ctx", "9999999"), 2)
+    refused(localllm("chat", model, "-p", "x", "--temp", "hot"), 2)
+    refused(localllm("chat", "-p", "x"), 2)
+    refused(localllm("chat", model, "-p", "x", "--ram-budget", "1MiB"), 3)
+    pipe_in(" \n", monkeypatch)
+    refused(localllm("chat", model), 2)
+    pipe_in("word " * 3000, monkeypatch)
+    refused(localllm("chat", model, "--ctx", "256"), 2)
 
 
-def refused(process: subprocess.CompletedProcess[str], code: int) -> None:
-    assert (process.returncode, process.stdout) == (code, "")
-    first, second, *more = process.stderr.splitlines()
+def test_a_refusal_leaves_the_process_with_its_code(state_dir: Path) -> None:
+    done = chat("missing.gguf", "-p", "x", state_dir=state_dir)
+    refused(Outcome(code=done.returncode, out=done.stdout, err=done.stderr), 5)
+
+
+def pipe_in(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives a command in this process a standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
+def refused(outcome: Outcome, code: int) -> None:
+    assert (outcome.code, outcome.out) == (code, "")
+    first, second, *more = outcome.err.splitlines()
     assert first.startswith("error: ")
     assert second.startswith("hint: ")
     assert more == []

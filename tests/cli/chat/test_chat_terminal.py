@@ -212,7 +212,7 @@ def test_a_full_context_ends_the_answer_with_the_ways_on(
 def test_what_is_typed_during_an_answer_waits_for_the_prompt(
     slow_model: Path, state_dir: Path
 ) -> None:
-    args = (*ENDLESS, "-n", "300")
+    args = (*ENDLESS, "-n", "120")
     with Terminal("chat", str(slow_model), *args, state_dir=state_dir) as terminal:
         terminal.wait_for(PROMPT)
         terminal.type("go\r")

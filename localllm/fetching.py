@@ -52,7 +52,7 @@ def fetch(
 
     client, root = HubClient(environ=environ), cache_root(environ)
     received = _Received()
-    events = fetch_files(_files(wanted), client=client, root=root, stop=stop)
+    events = fetch_files(_files(wanted), client=client, root=root, stop=stop, environ=environ)
     paths = yield from received.counted(events)
     remember_rate(client.endpoint, received.n_bytes, received.seconds, environ)
     yield Fetched(model=local_model(paths[0]))

@@ -142,10 +142,11 @@ def described(name: str, found: Plannable, *, listed: ToFetch | None = None) -> 
             template=None,
             licence=facts.licence,
             publisher=facts.publisher,
-            is_gated=facts.gated,
+            is_gated=None,  # that of the repositories which have its files: they say it themselves
             notes=(
                 *found.notes,
                 f"Published at {facts.source}, read on {facts.checked}.",
+                *_gate(facts.publisher, is_gated=facts.gated),
                 _where_it_is(name),
             ),
         )
@@ -172,6 +173,11 @@ def described(name: str, found: Plannable, *, listed: ToFetch | None = None) -> 
         reasoning_markers=_reasoning_markers(template or ""),
         notes=found.notes,
     )
+
+
+def _gate(publisher: str, *, is_gated: bool) -> tuple[str, ...]:
+    """What to know of a publisher's own repository; conversions often are not gated."""
+    return (f"{publisher}'s own repository wants its licence accepted first.",) if is_gated else ()
 
 
 def _where_it_is(name: str) -> str:

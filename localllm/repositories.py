@@ -19,7 +19,14 @@ from localllm.hub.headers.remote import Reading, remote_model
 from localllm.hub.http_refusals import UnreachableError
 from localllm.hub.names.errors import known_instead
 from localllm.hub.names.reading import RepoName
-from localllm.hub.offers.offers import Offer, find_offer, no_such_offer, offer_at, offers_of
+from localllm.hub.offers.offers import (
+    Offer,
+    Offers,
+    find_offer,
+    no_such_offer,
+    offer_at,
+    offers_of,
+)
 from localllm.hub.patience import FetchPatience
 from localllm.hub.repo_files import RepoListing
 from localllm.offering import OnOffer
@@ -43,18 +50,26 @@ def meant_offers(listing: RepoListing, repo: RepoName, quant: str | None) -> tup
                 hint="Its page lists the files under Files and versions.",
             )
         return (found,)
+    if not offers.models:
+        raise NotFoundError(
+            f"{listing.repo} has no model in GGUF files that can be run{_what_instead(offers)}.",
+            hint=known_instead(listing.repo) or "Name another repository that has them.",
+        )
     if quant is not None:
         found = find_offer(offers.models, quant)
         if found is None:
             raise no_such_offer(offers, quant, listing.repo)
         return (found,)
-    if not offers.models:
-        why = f" ({offers.incomplete[0].rstrip('.')})" if offers.incomplete else ""
-        raise NotFoundError(
-            f"{listing.repo} has no model in GGUF files that can be run{why}.",
-            hint=known_instead(listing.repo) or "Repositories with them usually end in -GGUF.",
-        )
     return offers.models
+
+
+def _what_instead(offers: Offers) -> str:
+    """What there is where there is no model, in brackets."""
+    if offers.incomplete:
+        return f" ({offers.incomplete[0].rstrip('.')})"
+    kinds = ("a projector", offers.projectors), ("an importance matrix", offers.imatrices)
+    found = [words for words, files in kinds if files]
+    return f" (only {' and '.join(found)})" if found else ""
 
 
 def doubles(listing: RepoListing, taken: Offer) -> str | None:

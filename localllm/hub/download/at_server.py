@@ -64,6 +64,10 @@ class FileAtServer:
         self._location = metadata.location
         return metadata
 
+    def forget_location(self) -> None:
+        """Ask the Hub again where the bytes are before they are asked for."""
+        self._location = None
+
     def receiver(self, start: int) -> Receiver:
         """Ask for its bytes from ``start`` on. Raises what ``ask`` does."""
         location = self._location or self.ask().location

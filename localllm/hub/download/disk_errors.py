@@ -9,7 +9,7 @@ from pathlib import Path
 from localllm.errors import LocalLLMError
 
 _ELSEWHERE = "HF_HUB_CACHE names the folder that models are kept in: set it to one on another disk."
-_ROOM = "Make room (localllm list, localllm prune), then run the same command again."
+_ROOM = "Make room (localllm list, localllm rm), then run the same command again."
 _HINTS = {
     errno.ENOSPC: f"{_ROOM} {_ELSEWHERE}",
     errno.EDQUOT: f"{_ROOM} {_ELSEWHERE}",

@@ -8,7 +8,7 @@ from localllm.hub.download.at_server import FileAtServer
 from localllm.hub.download.part import Part
 from localllm.hub.download.told import Told
 from localllm.hub.download.tries import Tries
-from localllm.hub.http_refusals import ExpiredLink, Transient
+from localllm.hub.http_refusals import ExpiredLink, NotReached, Transient
 
 
 def fill(
@@ -38,6 +38,8 @@ def fill(
             file.ask()
         except Transient as error:
             tries.failed(error)
+            if isinstance(error, NotReached):
+                file.forget_location()  # the Hub may lead elsewhere by now
 
 
 def _receive(part: Part, file: FileAtServer, tries: Tries, told: Told) -> None:

@@ -39,6 +39,8 @@ MAX_REQUESTS = 40
 """For one range, however many bytes each brings."""
 MAX_REDIRECTS = 5
 _CHUNK_BYTES = 64 * KiB
+_EXPIRED = frozenset({400, 401, 403, 404, 410})
+"""How storage elsewhere refuses a signed address whose time is over: the next try gets another."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -87,6 +89,7 @@ class RangeReader:
         self._on_bytes = on_bytes
         self._on_wait = on_wait
         self._patience = patience or Patience()
+        self._was_led_away = False
         self.version: Version | None = None
         """Known after the first read."""
 
@@ -143,6 +146,8 @@ class RangeReader:
             raise failure(self._file, error) from None
         try:
             if answer.status != HTTPStatus.PARTIAL_CONTENT:
+                if self._was_led_away and answer.status in _EXPIRED:
+                    raise Transient("the link to the file expired")
                 raise refusal(self._file, answer, start)
             yield from self._body(answer, start, end)
         except (OSError, http.client.HTTPException) as error:
@@ -153,6 +158,7 @@ class RangeReader:
     def _open(self, start: int, end: int) -> Any:
         """Ask, and follow redirects; each origin is told only the secret that is for it."""
         url = self._file.url
+        self._was_led_away = False
         for _ in range(MAX_REDIRECTS + 1):
             if self._stop.is_set():
                 raise Stopped
@@ -162,6 +168,7 @@ class RangeReader:
             location = answer.headers.get("Location")
             answer.close()
             url = redirected(url, location, shown=self._file.shown, hint=DOWNLOAD)
+            self._was_led_away |= origin_of(url) != origin_of(self._file.url)
         raise LocalLLMError(f"{self._file.shown} leads in a circle.", hint=DOWNLOAD)
 
     def _request(self, url: str, start: int, end: int) -> Any:

@@ -35,9 +35,16 @@ def not_here(name: str, meant: ModelName, environ: Mapping[str, str]) -> NotFoun
 
 def known_instead(repo: str) -> str | None:
     """Return a hint with the known models that a repository without GGUF files may be of."""
+    from localllm.hub.known.index import find_known
     from localllm.hub.names.sources import names_like
 
-    near = names_like(_last_part(repo))
+    name = _last_part(repo)
+    found = find_known(name)
+    near = (
+        [found.variant or found.model]
+        if found is not None and not found.words - {"tuned"}
+        else names_like(name)
+    )
     return f"Did you mean {listed(near)}?" if near else None
 
 

@@ -69,7 +69,7 @@ def test_a_recorded_shape_is_described_without_a_file(localllm: Command, cache: 
     done = localllm("show", "llama-3-8b:Q4_K_M")
     page = " ".join(done.out.split())
     assert "known by its recorded shape" in page and "32 heads of 128 over 8 KV heads" in page
-    assert "Licence llama3, gated: to be accepted before a download" in page
+    assert "Meta's own repository wants its licence accepted first" in page
     failed = localllm("show", "llama-3-8b:Q4_K_M", "--template")
     assert failed.code == 5 and "Only its shape is recorded" in failed.err
 

@@ -83,6 +83,14 @@ def test_a_server_that_never_sends_a_byte_is_given_up_and_the_part_kept(one: One
     assert one.names() == ["ETAG.part"]
 
 
+def test_storage_that_is_gone_is_looked_for_anew(one: OneFetch) -> None:
+    gone = {"Location": "http://127.0.0.1:9/nobody"}
+    one.hub.fault(Fault(origin="hub", method="HEAD", headers=gone))
+    one.hub.forget()
+    assert right(one)
+    assert len(one.hub.heads()) == 2
+
+
 def test_any_new_byte_starts_the_count_again(one: OneFetch) -> None:
     for _ in range(7):  # more breaks than tries
         one.hub.fault(Fault(cut="fin", after=100_000))

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from _fit.facts import Fact, LeftOut, facts_of_public_rows, load_facts
+from _fit.facts import Fact, LeftOut, facts_of_public_rows
 from _fit.hosts import read_host
 from _fit.names import gpu_names, model_name
 from _fit.table import TABLE, lines_of, read_records
@@ -58,11 +58,6 @@ def refused(row: dict[str, Any], **changes: Any) -> str:
     facts, left = facts_of_public_rows([row | changes])
     assert not facts
     return "; ".join(each.reason for each in left)
-
-
-@pytest.fixture(scope="module")
-def table() -> tuple[list[Fact], list[LeftOut]]:
-    return load_facts()
 
 
 def test_every_line_of_the_table_is_a_fact(table: tuple[list[Fact], list[LeftOut]]) -> None:

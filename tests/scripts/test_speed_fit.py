@@ -8,7 +8,7 @@ from typing import Any
 
 import fit_speed
 import pytest
-from _fit.facts import load_facts
+from _fit.facts import Fact, LeftOut
 from _fit.fitting import Row, fitted, left_out_errors, rows_of
 from _fit.least_squares import Observation, Place, bounded, fit, predicted
 from _fit.parameters import PRIORS
@@ -40,8 +40,8 @@ Judged = list[tuple[Row, float]]
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
-    facts, _ = load_facts()
+def rows(table: tuple[list[Fact], list[LeftOut]]) -> list[Row]:
+    facts, _ = table
     return rows_of(fact for fact in facts if fact.bound is None)
 
 

@@ -30,6 +30,8 @@ from localllm.hub.resolve import resolve
 from tests.support.gguf_maker import make_model, make_split_model, model_header
 from tests.support.gguf_writer import U16, header_bytes, scalar, string, strings
 from tests.support.loopback import IMPATIENT, Fault, LoopbackServer
+from tests.support.loopback_hub import Fault as HubFault
+from tests.support.loopback_hub import LoopbackHub
 from tests.support.shapes import LLAMA_3_8B, TOY, TOY_MOE
 
 Get = Callable[[str], RemoteModel]
@@ -446,3 +448,15 @@ def test_mutants_of_a_header_end_in_a_typed_error_or_a_model(
         except LocalLLMError as error:
             outcomes.add(type(error))
     assert {RemoteModel, GGUFError} <= outcomes
+
+
+def test_an_expired_link_is_asked_for_anew(toy_model: Path, tmp_path: Path) -> None:
+    with LoopbackHub() as hub:
+        hub.add_repo("user/toy-GGUF", {"toy.gguf": toy_model})
+        hub.fault(HubFault(status=403))
+        model = remote_model(
+            f"{hub.endpoint}/user/toy-GGUF/resolve/main/toy.gguf",
+            environ={"LOCALLLM_CACHE_DIR": str(tmp_path), "HF_ENDPOINT": hub.endpoint},
+            patience=IMPATIENT,
+        )
+        assert model.spec.name == "Toy" and len(hub.gets("cdn")) == 2

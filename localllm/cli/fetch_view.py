@@ -71,14 +71,14 @@ class FetchView:
         if self._began_s is None:
             self._began_s = now_s
         bytes_per_s = self._rated(event, now_s)
+        is_first, self._last = self._last is None, event  # before Ctrl-C can come in between
         if self._line.live:
             width = self._line.columns - 1
             self._line.draw(
                 words.live_line(self._name, event, bytes_per_s, width=width, unicode=self._unicode)
             )
         else:
-            self._log(event, bytes_per_s, now_s)
-        self._last = event
+            self._log(event, bytes_per_s, now_s, is_first=is_first)
 
     def end(self) -> None:
         """Say what was fetched, in which time, and what its bytes were held to."""
@@ -124,9 +124,11 @@ class FetchView:
         self._rate.add(now_s, counted)
         return self._rate.bytes_per_s
 
-    def _log(self, progress: FetchProgress, bytes_per_s: float | None, now_s: float) -> None:
+    def _log(
+        self, progress: FetchProgress, bytes_per_s: float | None, now_s: float, *, is_first: bool
+    ) -> None:
         share = progress.n_done / progress.n_bytes if progress.n_bytes else 0.0
-        if self._last is None:
+        if is_first:
             self._say(words.first_line(self._name, progress))
             self._logged_s, self._logged_share = now_s, share
             return

@@ -33,6 +33,7 @@ def test_a_runs_joules_are_those_of_the_counter(toy_model: Path, tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, "")
     test, chat = json.loads(done.stdout)
     seconds = sum(test["samples_ns"]) / 1e9
+    assert test["power_unknown"] is None
     assert (test["power_source"], test["power_scope"]) == ("RAPL", "CPU package")
     assert test["power_kind"] == "counter"
     assert test["power_w"] == pytest.approx(WATTS, rel=0.1)

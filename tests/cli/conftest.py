@@ -32,7 +32,8 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("LOCALLLM_STATE_DIR", str(tmp_path / "state"))
+    for kind in ("STATE", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"LOCALLLM_{kind}_DIR", str(tmp_path / kind.lower()))
 
 
 @pytest.fixture

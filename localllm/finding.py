@@ -180,9 +180,9 @@ class Finder:
         kept = kept_as(meant, quant=policy.quant, environ=self._environ)
         named_a_file = isinstance(meant, RepoName) and meant.path is not None
         if kept and not named_a_file:
-            from localllm.hub.kept.meant import is_still_meant
+            from localllm.hub.kept.meant import still_meant
 
-            kept = tuple(each for each in kept if is_still_meant(each, self._environ))
+            kept = still_meant(kept, self._environ)
         if not kept:
             return None
         current_first = sorted(kept, key=lambda each: not each.is_current)
@@ -242,7 +242,7 @@ class Finder:
             watch=self._watch,
             environ=self._environ,
             to_run=to_run,
-            here=[each.quant for each in kept_as(meant, environ=self._environ)],
+            here=lambda: [each.quant for each in kept_as(meant, environ=self._environ)],
         )
 
 

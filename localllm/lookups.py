@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from localllm.core.hardware import THIS_MACHINE, Device, Hardware
 from localllm.errors import UsageError
-from localllm.hub.resolve import LocalModel, resolve
+from localllm.hub.resolve import LocalModel, at_path, resolve
 from localllm.planning import Plannable, check_quant
 
 if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define than it does to make
@@ -38,11 +38,12 @@ def local_file(name: str, policy: Policy) -> LocalModel | None:
 
     Raises what ``resolve_model`` does, UsageError (2) for one in another quantisation than asked.
     """
-    from localllm.hub.resolve import is_path
+    from localllm.hub.names.reading import PathName, read_name
 
-    if not is_path(name):
+    meant = read_name(name)
+    if not isinstance(meant, PathName):
         return None
-    model = resolve(name)
+    model = at_path(meant.path)
     check_quant(model.spec, policy)
     return model
 

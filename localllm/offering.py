@@ -52,10 +52,7 @@ def pick(
     reading a header does, and UsageError for wishes that contradict each other.
     """
     known: dict[str, Plannable] = {}
-    if len(on_offer) > 1:
-        offered = [each for each in on_offer if each.quant != "?"] or list(on_offer)
-    else:
-        offered = list(on_offer)
+    offered = [each for each in on_offer if each.quant != "?"] or list(on_offer)
     if len(offered) == 1 and not _leaves_cache_open(policy):
         model = offered[0].read()
         fixed = replace(policy, quant=model.spec.quant)

@@ -50,7 +50,7 @@ def find_on_hub(
     watch: Watch,
     environ: Mapping[str, str],
     to_run: bool,
-    here: Sequence[str] = (),
+    here: Callable[[], Sequence[str]] = tuple,
 ) -> Decided:
     """Return what a name means on the Hub, with what has to be fetched of it.
 
@@ -67,7 +67,7 @@ def find_on_hub(
 
         raise not_here(name, meant, environ)
     if to_run and is_offline(environ):
-        raise _not_offline(name, meant, policy, here)
+        raise _not_offline(name, meant, policy, here())
     from localllm.hub.client.refusals import TokenError
     from localllm.hub.http_refusals import UnreachableError
     from localllm.repositories import Repositories
@@ -80,7 +80,13 @@ def find_on_hub(
         watch.on_step(f"looking at {candidate.repo}")
         try:
             return _offered(
-                repositories, candidate, policy, pick=pick, environ=environ, to_run=to_run
+                repositories,
+                candidate,
+                policy,
+                pick=pick,
+                watch=watch,
+                environ=environ,
+                to_run=to_run,
             )
         except TokenError:
             raise  # the next one would refuse it, too
@@ -135,19 +141,22 @@ def _offered(
     policy: Policy,
     *,
     pick: Pick,
+    watch: Watch,
     environ: Mapping[str, str],
     to_run: bool,
 ) -> Decided:
     """What is taken of one repository."""
+    from localllm.hub.offers.offers import offers_of
     from localllm.repositories import doubles, meant_offers, on_offer
 
     listing = repositories.listing(repo, to_run=to_run)
-    wanted = meant_offers(listing, repo, policy.quant)
+    offers = offers_of(listing.files, repo=listing.repo)
+    wanted = meant_offers(listing, offers, repo, policy.quant)
     headers = repositories.headers(listing)
     decided, taken = pick([on_offer(listing, offer, headers) for offer in wanted])
     offer = next(each for each in wanted if each.quant == taken.quant)
-    if repo.path is None and (others := doubles(listing, offer)):
-        repositories.tell(others)
+    if repo.path is None and (others := doubles(listing, offers, offer)):
+        watch.on_note(others)
     fetch = _to_fetch(listing, offer, repo.path, headers.bytes_per_s, environ)
     # a name with a quantisation would not find a file that was named by its path
     return replace(decided, fetch=fetch, name=fetch.name)

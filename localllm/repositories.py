@@ -25,7 +25,6 @@ from localllm.hub.offers.offers import (
     find_offer,
     no_such_offer,
     offer_at,
-    offers_of,
 )
 from localllm.hub.patience import FetchPatience
 from localllm.hub.repo_files import RepoListing
@@ -39,9 +38,10 @@ _TELLING_BYTES = 1 << 20
 """Less is over before a connection has come up to speed."""
 
 
-def meant_offers(listing: RepoListing, repo: RepoName, quant: str | None) -> tuple[Offer, ...]:
+def meant_offers(
+    listing: RepoListing, offers: Offers, repo: RepoName, quant: str | None
+) -> tuple[Offer, ...]:
     """Return what of a repository can be meant. Raises NotFoundError where there is nothing."""
-    offers = offers_of(listing.files, repo=listing.repo)
     if repo.path is not None:
         found = offer_at(offers, repo.path)
         if found is None:
@@ -72,9 +72,8 @@ def _what_instead(offers: Offers) -> str:
     return f" (only {' and '.join(found)})" if found else ""
 
 
-def doubles(listing: RepoListing, taken: Offer) -> str | None:
+def doubles(listing: RepoListing, offers: Offers, taken: Offer) -> str | None:
     """Return a sentence on the other models that a repository has in a quantisation, if any."""
-    offers = offers_of(listing.files, repo=listing.repo)
     others = [each for each in offers.others if each.quant == taken.quant]
     if not others:
         return None
@@ -127,10 +126,6 @@ class Repositories:
             return kept
         remember(endpoint, listing, self._environ)
         return listing
-
-    def tell(self, text: str) -> None:
-        """Say something that a person should know."""
-        self._on_note(text)
 
     def _tell_wait(self, repo: RepoName, reason: str | None) -> None:
         if reason is not None:

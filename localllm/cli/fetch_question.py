@@ -7,7 +7,7 @@ import sys
 import click
 
 from localllm.cli.fetch_words import left_words
-from localllm.core.fetching import time_left_s
+from localllm.core.fetching import ToFetch, time_left_s
 from localllm.units import format_bytes, format_transfer
 
 ASKED_ABOVE_BYTES = 10 * 10**9
@@ -31,6 +31,13 @@ def cost_words(n_bytes: int, *, free_bytes: int | None, bytes_per_s: float | Non
     if seconds is not None and bytes_per_s is not None:
         words.append(f"about {left_words(seconds)} at {format_transfer(bytes_per_s)}")
     return ", ".join(words)
+
+
+def cost_of(wanted: ToFetch) -> str:
+    """Return the same of a model that is to be fetched."""
+    return cost_words(
+        wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
+    )
 
 
 def agrees_to_fetch(n_bytes: int, *, sure: bool = False) -> bool:

@@ -165,7 +165,7 @@ def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> L
     Raises what ``Session.fetch`` does, LocalLLMError (exit 1) where the person said no, and
     KeyboardInterrupt where they stopped it: what came is kept, and ``command`` continues.
     """
-    from localllm.cli.fetch_question import agrees_to_fetch, cost_words
+    from localllm.cli.fetch_question import agrees_to_fetch, cost_of
     from localllm.cli.fetch_view import FetchView
     from localllm.cli.output import note
     from localllm.core.text import printable
@@ -174,10 +174,7 @@ def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> L
 
     check_room(wanted)
     if wanted.left_bytes:
-        cost = cost_words(
-            wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
-        )
-        note(f"{printable(wanted.name)}: {cost}.")
+        note(f"{printable(wanted.name)}: {cost_of(wanted)}.")
     else:
         note(f"{printable(wanted.name)} is here and up to date; it is checked.")
     if not agrees_to_fetch(wanted.left_bytes, sure=yes):

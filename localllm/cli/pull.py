@@ -93,12 +93,9 @@ def would_fetch(wanted: ToFetch, *, as_json: bool) -> None:
     if as_json:
         emit_json(document(wanted.name, (), wanted, is_dry_run=True))
         return
-    from localllm.cli.fetch_question import cost_words
+    from localllm.cli.fetch_question import cost_of
 
-    cost = cost_words(
-        wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
-    )
-    result(f"{printable(wanted.name)}: {cost}")
+    result(f"{printable(wanted.name)}: {cost_of(wanted)}")
     for file in wanted.files:
         result(f"  {printable(file.path)}  {format_bytes(file.n_bytes)}")
 

@@ -104,14 +104,6 @@ def resolve(name: str, environ: Mapping[str, str] = os.environ) -> LocalModel:
     raise not_here(name, meant, environ)
 
 
-def is_path(name: str) -> bool:
-    """Whether a name is ``demo`` or a file to be looked for here, be it there or not.
-
-    Raises UsageError for what can be no name.
-    """
-    return isinstance(read_name(name), PathName)
-
-
 def meaning_of(name: str, environ: Mapping[str, str] = os.environ) -> ModelName:
     """Return what a name means, with the person's own aliases replaced by what they stand for.
 

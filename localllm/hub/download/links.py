@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from localllm.hub.cache_layout import RepoFolder
+from localllm.hub.cache_layout import SHA1, RepoFolder
 from localllm.hub.download.disk_errors import disk_error
+from localllm.hub.tokens import TRUE
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 )
@@ -43,7 +41,7 @@ def place(
     """
     try:
         snapshot.parent.mkdir(parents=True, exist_ok=True)
-        if environ.get("HF_HUB_DISABLE_SYMLINKS", "").upper() not in _TRUE:
+        if environ.get("HF_HUB_DISABLE_SYMLINKS", "").lower() not in TRUE:
             to = os.path.relpath(blob, snapshot.parent)
             try:
                 _appear(snapshot, blob.parent, lambda temporary: os.symlink(to, temporary))
@@ -65,7 +63,7 @@ def write_ref(folder: RepoFolder, revision: str, commit: str) -> None:
     To be done when all its files are here: other tools take the revision for whole. Raises
     LocalLLMError where it cannot be written.
     """
-    if _COMMIT.fullmatch(revision):
+    if SHA1.fullmatch(revision):
         return
     ref = folder.ref(revision)
     try:

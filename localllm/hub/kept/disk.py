@@ -16,10 +16,9 @@ from pathlib import Path
 
 from localllm.core.text import printable
 from localllm.errors import IntegrityError, UsageError
-from localllm.hub.cache_layout import RepoFolder, check_path
+from localllm.hub.cache_layout import SHA1, RepoFolder, check_path
 
 _MODELS = "models--"
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _MAX_DEPTH = 16
 _MAX_FILES = 50_000
@@ -98,7 +97,7 @@ def model_folders(root: Path, notes: list[str]) -> Iterator[RepoFolder]:
 def commits_here(folder: RepoFolder, notes: list[str]) -> tuple[str, ...]:
     """Return the revisions that have a folder."""
     found = entries(folder.snapshots, notes)
-    return tuple(each.name for each in found if _COMMIT.fullmatch(each.name) and is_folder(each))
+    return tuple(each.name for each in found if SHA1.fullmatch(each.name) and is_folder(each))
 
 
 def read_refs(folder: RepoFolder, notes: list[str]) -> Refs:
@@ -108,7 +107,7 @@ def read_refs(folder: RepoFolder, notes: list[str]) -> Refs:
     broken: list[str] = []
     for path, name in walk(folder.refs, notes):
         text = _beginning(path)
-        if text is not None and _COMMIT.fullmatch(text.strip()):
+        if text is not None and SHA1.fullmatch(text.strip()):
             commits[name] = text.strip()
         else:
             broken.append(name)

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from localllm.core.kept import KeptModel
 from localllm.hub.client.listing_cache import remembered
 from localllm.hub.names.reading import DEFAULT_REVISION
-from localllm.hub.offers.offers import find_offer, offers_of
+from localllm.hub.offers.offers import Offers, find_offer, offers_of
 from localllm.hub.remote_url import hub_endpoint
 
 
-def is_still_meant(kept: KeptModel, environ: Mapping[str, str]) -> bool:
-    """Whether a kept model is what its quantisation means in its repository, as last listed.
+def still_meant(kept: Sequence[KeptModel], environ: Mapping[str, str]) -> tuple[KeptModel, ...]:
+    """Return those of one repository's models that their quantisations mean, as last listed.
 
     A repository may have two models in one quantisation, and the one that is here may have been
-    asked for by its path. True where nothing is known.
+    asked for by its path. All of them where nothing is known.
     """
-    if kept.repo is None or kept.commit is None:
-        return True
-    listing = remembered(hub_endpoint(environ).url, kept.repo, DEFAULT_REVISION, environ)
-    if listing is None or listing.commit != kept.commit:
-        return True
-    offer = find_offer(offers_of(listing.files, repo=listing.repo).models, kept.quant)
+    repo = kept[0].repo
+    listing = (
+        None
+        if repo is None
+        else remembered(hub_endpoint(environ).url, repo, DEFAULT_REVISION, environ)
+    )
+    if listing is None:
+        return tuple(kept)
+    offers = offers_of(listing.files, repo=listing.repo)
+    return tuple(each for each in kept if each.commit != listing.commit or _is_in(each, offers))
+
+
+def _is_in(kept: KeptModel, offers: Offers) -> bool:
+    offer = find_offer(offers.models, kept.quant)
     if offer is None:
         return True
     at = f"/snapshots/{kept.commit}/{offer.files[0].path}"

@@ -7,7 +7,6 @@ its tensors is missing at the end.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import threading
@@ -17,14 +16,12 @@ from pathlib import Path
 from localllm.core.kept import KeptModel, Verdict
 from localllm.core.text import printable
 from localllm.errors import IntegrityError, LocalLLMError, UsageError
+from localllm.hub.download.hashing import READ_BYTES, hash_for, kind_of_hash
 from localllm.hub.kept import shared_store
 from localllm.hub.kept.deleting import lock_of
 from localllm.hub.kept.disk import SnapshotFile, first_step, status_of
 from localllm.hub.kept.locks import hold
-from localllm.units import MiB
 
-_READ_BYTES = 1 * MiB
-_SHA256_DIGITS = 64
 _NO_HASH = "Nothing states what its content should be; its header is sound and no byte is missing."
 
 
@@ -100,12 +97,11 @@ def _checked(
         return None
     if found == stated:
         return Verdict(path=path, n_bytes=status.st_size, result="ok")
-    kind = "SHA-256" if len(stated) == _SHA256_DIGITS else "git SHA-1"
     return Verdict(
         path=path,
         n_bytes=status.st_size,
         result="corrupt",
-        reason=f"Its {kind} is {found[:12]}… where {stated[:12]}… is stated.",
+        reason=f"Its {kind_of_hash(stated)} is {found[:12]}… where {stated[:12]}… is stated.",
     )
 
 
@@ -114,19 +110,14 @@ def content_hash(
 ) -> str | None:
     """Return what a file hashes to, by the kind of hash that ``stated`` is; None if stopped.
 
-    64 digits: SHA-256; 40: what git names a blob by, the SHA-1 of its length and its content.
     Not counted as a use of the file, where the system can be told so. Raises what ``open_file``
     does, and OSError.
     """
     from localllm.hub.gguf.reader import open_file
 
     with open_file(path) as opened, io.FileIO(opened.fileno(), closefd=False) as file:
-        n_bytes = os.fstat(file.fileno()).st_size
-        if len(stated) == _SHA256_DIGITS:
-            digest = hashlib.sha256()
-        else:
-            digest = hashlib.sha1(b"blob %d\0" % n_bytes, usedforsecurity=False)
-        buffer = bytearray(_READ_BYTES)
+        digest = hash_for(stated, os.fstat(file.fileno()).st_size)
+        buffer = bytearray(READ_BYTES)
         view = memoryview(buffer)
         while n_read := file.readinto(buffer):
             if stop.is_set():

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from localllm.core.text import printable
 from localllm.errors import NotFoundError
-from localllm.hub.names.reading import AddressName, ModelName, PlainName
+from localllm.hub.names.reading import DEMO, AddressName, ModelName, PlainName
 
-_DEMO = "demo"
 _MAX_LISTED = 2000
 
 
@@ -65,18 +64,18 @@ def unknown(name: str, environ: Mapping[str, str] = os.environ) -> NotFoundError
     from localllm.hub.names.sources import names_like
 
     shown = printable(name[:200])
-    near = _nearest(name.lower(), [_DEMO], cutoff=0.5)
+    near = _nearest(name.lower(), [DEMO], cutoff=0.5)
     others = (
         _similar(name, ".")
         or names_like(shown, environ=environ)
         or names_like(_last_part(shown), environ=environ)
     )
     if near:
-        hint = f"Did you mean `{_DEMO}`?"
+        hint = f"Did you mean `{DEMO}`?"
     elif others:
         hint = f"Did you mean {listed(others)}?"
     else:
-        hint = f"Pass the path of a .gguf file, a repository as user/repo, or `{_DEMO}`."
+        hint = f"Pass the path of a .gguf file, a repository as user/repo, or `{DEMO}`."
     return NotFoundError(f'"{shown}" is neither a file nor a known name.', hint=hint)
 
 

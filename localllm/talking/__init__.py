@@ -1,0 +1,1 @@
+"""A conversation with a loaded model, for every shell: it draws nothing."""

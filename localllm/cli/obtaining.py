@@ -135,7 +135,8 @@ def choice_line(decided: Decided) -> str | None:
 
 def check_plan(session: Session, decided: Decided) -> None:
     """Raise DoesNotFitError or EngineError for what would be downloaded in vain."""
-    from localllm.cli.output import LiveLine, does_not_fit, engine_refuses
+    from localllm.cli.output import LiveLine
+    from localllm.words.failures import does_not_fit, engine_refuses
 
     with LiveLine() as line:
         line.draw("planning")

@@ -18,14 +18,13 @@ from localllm.cli.options import (
 )
 from localllm.cli.output import (
     LiveLine,
-    does_not_fit,
     emit_json,
-    engine_refuses,
     stdout_console,
     unicode_output,
 )
 from localllm.core.policy import Policy
 from localllm.errors import DoesNotFitError
+from localllm.words.failures import does_not_fit, engine_refuses
 
 if TYPE_CHECKING:
     from localllm.choosing import Decided

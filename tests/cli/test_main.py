@@ -14,8 +14,8 @@ import pytest
 import localllm as package
 from localllm import errors, session
 from localllm.cli import main
-from localllm.cli.output import failure
 from localllm.core.generation import Died, Failed
+from localllm.words.failures import failure
 from tests.cli.conftest import Command
 
 COMMANDS = list(main.COMMANDS)

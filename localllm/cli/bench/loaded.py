@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from localllm import __version__
 from localllm.cli.bench.planned import Planned
-from localllm.cli.output import LiveLine, failure
+from localllm.cli.output import LiveLine
 from localllm.core.bench.setup import BenchSetup, Mode
 from localllm.core.generation import Died, EngineInfo, Event, Failed, Loaded, LoadProgress
 from localllm.core.metered.readings import Energy, Health, Unmeasured
 from localllm.core.reconcile import Comparison
 from localllm.errors import DoesNotFitError
+from localllm.words.failures import failure
 
 if TYPE_CHECKING:
     from localllm.session import Session

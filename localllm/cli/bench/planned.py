@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from localllm.cli.output import LiveLine, does_not_fit
+from localllm.cli.output import LiveLine
 from localllm.core.bench.sweep import Axes, Configuration, configurations
 from localllm.core.bench.tests import bench_policy
 from localllm.core.generation import BenchTest
@@ -18,6 +18,7 @@ from localllm.core.hardware import Hardware
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.errors import EngineError, LocalLLMError, UsageError
+from localllm.words.failures import does_not_fit
 
 if TYPE_CHECKING:
     from localllm.session import LocalModel, Session

@@ -8,9 +8,10 @@ import sys
 from localllm.cli.chat.state import Chat
 from localllm.cli.chat.terminal import safe
 from localllm.cli.chat.turn import Answer
-from localllm.cli.output import LiveLine, emit_json, failure, note
+from localllm.cli.output import LiveLine, emit_json, note
 from localllm.core.generation import CompletionRequest, Event, PromptProgress, TextDelta
 from localllm.errors import EngineError, UsageError
+from localllm.words.failures import failure
 
 SCHEMA = "localllm.answer/1"
 

@@ -19,10 +19,11 @@ from localllm.cli.chat.styled import row, wrap, wrap_columns
 from localllm.cli.chat.terminal import Leave, quiet_keyboard, rich_terminal, safe
 from localllm.cli.chat.turn import Answer
 from localllm.cli.chat.view import stdout_view
-from localllm.cli.output import failure, note, show_error
+from localllm.cli.output import note, show_error
 from localllm.core.generation import Died
 from localllm.errors import LocalLLMError
 from localllm.session import input_history_path
+from localllm.words.failures import failure
 
 _TWICE_S = 2.0
 

@@ -14,7 +14,7 @@ from localllm.cli.chat.settings import Settings, recommended_sampling
 from localllm.cli.chat.terminal import Interrupts, quiet_keyboard
 from localllm.cli.chat.turn import Answer, run
 from localllm.cli.obtaining import Obtained, reread
-from localllm.cli.output import LiveLine, does_not_fit, failure, note
+from localllm.cli.output import LiveLine, note
 from localllm.core.generation import (
     ChatRequest,
     CompletionRequest,
@@ -30,6 +30,7 @@ from localllm.core.generation import (
 from localllm.errors import EngineError
 from localllm.records.entries import Entry
 from localllm.session import Session
+from localllm.words.failures import does_not_fit, failure
 
 if TYPE_CHECKING:
     from localllm.cli.chat.view import View

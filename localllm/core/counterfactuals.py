@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from localllm.core.batches import with_n_ubatch
 from localllm.core.breakdown import MemoryModel
-from localllm.core.hardware import Device
-from localllm.core.memory import N_CTX_PADDING
+from localllm.core.change import Change
+from localllm.core.memory import N_CTX_PADDING, MemorySource
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem, place
 from localllm.core.plan import Counterfactual, DeviceMemory, SpeedEstimate
@@ -51,9 +51,15 @@ def counterfactuals(
     found: list[Counterfactual] = []
     done: set[str] = set()
     reached: dict[str, tuple[bool, int, int]] = {}
-    for kind, words, changed in _changes(problem, solution):
+    for kind, words, change, memory in _changes(problem, solution):
         if kind in done:
             continue
+        changed = replace(
+            problem,
+            memory=memory or problem.memory,
+            policy=change.of(problem.policy),
+            hardware=change.on(problem.hardware),
+        )
         try:
             rough = solve(changed, None)
             if rough.verdict != "fits" or rough.score <= max(bar, reached.get(kind, bar)):
@@ -67,6 +73,8 @@ def counterfactuals(
         faster = _tg(speed(changed, other))
         if other.whole or kind == "quant":
             done.add(kind)  # nothing more to gain that way
+        if kind == "context":  # the largest one is a number by now
+            change = Change(wishes={"n_ctx": other.settings.shape.n_ctx})
         found.append(
             Counterfactual(
                 change=f"{_filled(words, solution, other)}: {_gain(problem.model, other)}"
@@ -74,6 +82,7 @@ def counterfactuals(
                 n_gpu_layers=other.placement.n_gpu_layers,
                 tg_tok_s=faster,
                 verdict=other.verdict,
+                applied=change,
             )
         )
     found += _larger_ubatch(problem, solution, before, guess=guess, solve=solve, speed=speed)
@@ -95,7 +104,8 @@ def _larger_ubatch(
     n_ubatch = min(4 * now, LARGEST_SUGGESTED_N_UBATCH)
     if problem.policy.n_ubatch is not None or not streamed or n_ubatch <= now:
         return
-    changed = replace(problem, policy=replace(problem.policy, n_ubatch=n_ubatch))
+    change = Change(wishes={"n_ubatch": n_ubatch})
+    changed = replace(problem, policy=change.of(problem.policy))
     overfull = place(
         replace(problem, memory=problem.memory.formulas).on(guess.devices),
         with_n_ubatch(problem, guess, n_ubatch),
@@ -114,50 +124,47 @@ def _larger_ubatch(
             n_gpu_layers=other.placement.n_gpu_layers,
             tg_tok_s=after.tg_tok_s,
             verdict=other.verdict,
+            applied=change,
         )
 
 
-class _Change(NamedTuple):
+class _Trial(NamedTuple):
     kind: str
     """Of one kind, each further change takes more from the person and so must gain more."""
     words: str
     """A format, given what the change frees and its context."""
-    problem: Problem
+    change: Change
+    memory: MemorySource | None = None
+    """Of another model; None: the same one."""
 
 
-def _changes(problem: Problem, solution: Solution) -> Iterator[_Change]:
+def _changes(problem: Problem, solution: Solution) -> Iterator[_Trial]:
     policy, shape = problem.policy, solution.settings.shape
-
-    def asking(**wishes: object) -> Problem:
-        return replace(problem, policy=replace(policy, **wishes))  # type: ignore[arg-type]  # its own fields
-
     for wish, words in FIXED.items():
         if getattr(policy, wish) is not None:
-            yield _Change(wish, words, asking(**{wish: None}))
+            yield _Trial(wish, words, Change(wishes={wish: None}))
     if shape.type_k == shape.type_v == "f16":
-        denser = asking(type_k="q8_0", type_v="q8_0")
-        yield _Change("kv", "q8_0 KV cache frees {freed}", denser)
+        denser = Change(wishes={"type_k": "q8_0", "type_v": "q8_0"})
+        yield _Trial("kv", "q8_0 KV cache frees {freed}", denser)
     if solution.verdict != "fits":
-        yield _Change("context", "context {n_ctx:,}", asking(n_ctx="max"))
+        yield _Trial("context", "context {n_ctx:,}", Change(wishes={"n_ctx": "max"}))
     n_ctx = shape.n_ctx // 2
     while n_ctx >= SMALLEST_SUGGESTED_N_CTX:
-        shorter = asking(n_ctx=n_ctx - n_ctx % N_CTX_PADDING)
-        yield _Change("context", "context {n_ctx:,}", shorter)
+        shorter = Change(wishes={"n_ctx": n_ctx - n_ctx % N_CTX_PADDING})
+        yield _Trial("context", "context {n_ctx:,}", shorter)
         n_ctx //= 2
     for smaller in _smaller_models(problem, solution):
         words = f"{smaller.quant} (about {format_bytes(smaller.file_bytes)})"
         formulas = MemoryModel(smaller, (), problem.hardware.host)
-        yield _Change("quant", words, replace(problem, memory=formulas))
+        yield _Trial("quant", words, Change(wishes={"quant": smaller.quant}), formulas)
     cards = [device for device in problem.hardware.usable_devices if not device.unified]
     if cards:
         twin = max(cards, key=lambda d: d.total_bytes or 0)
-        devices = (*problem.hardware.devices, another(twin))
-        larger = replace(problem.hardware, devices=devices)
-        words = f"one more {twin.description}"
-        yield _Change("device", words, replace(asking(tensor_split=None), hardware=larger))
+        larger = Change(wishes={"tensor_split": None}, device=twin)
+        yield _Trial("device", f"one more {twin.description}", larger)
     if any(headroom_bytes(device, policy) for device in problem.hardware.usable_devices):
-        bare = asking(vram_headroom_bytes=0, vram_headroom_fraction=None)
-        yield _Change("headroom", "no headroom on the GPUs", bare)
+        bare = Change(wishes={"vram_headroom_bytes": 0, "vram_headroom_fraction": None})
+        yield _Trial("headroom", "no headroom on the GPUs", bare)
 
 
 FIXED = {
@@ -195,14 +202,6 @@ def _room(rows: tuple[DeviceMemory, ...]) -> int:
     free = [(row.free_bytes or 0) - row.headroom_bytes for row in rows]
     shared = any(row.shared_bytes for row in rows)
     return (max(free) if shared else sum(free)) - rest
-
-
-def another(twin: Device, index: int = 1) -> Device:
-    """Return one more card like this one, the ``index``-th, with nothing on it."""
-    free = twin.free_bytes
-    if twin.total_bytes is not None:
-        free = twin.total_bytes - (twin.reserved_bytes or 0)
-    return replace(twin, name=f"{twin.name}+{index}", free_bytes=free, uuid=None, pci_id=None)
 
 
 def _filled(words: str, solution: Solution, other: Solution) -> str:

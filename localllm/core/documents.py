@@ -72,7 +72,15 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "cost": _listed(asdict(plan.cost)) if plan.cost else None,
         "reasons": list(plan.reasons),
         "cliff": asdict(plan.cliff) if plan.cliff else None,
-        "counterfactuals": [asdict(other) for other in plan.counterfactuals],
+        "counterfactuals": [
+            {
+                "change": other.change,
+                "n_gpu_layers": other.n_gpu_layers,
+                "tg_tok_s": other.tg_tok_s,
+                "verdict": other.verdict,
+            }
+            for other in plan.counterfactuals
+        ],
         "differences": [asdict(difference) for difference in plan.differences],
         "llama_args": list(plan.llama_args),
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from localllm.core.buffers import TensorOverride as TensorOverride
+from localllm.core.change import Change
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
 from localllm.core.steps import Step
@@ -167,9 +168,12 @@ class Counterfactual:
     """One change and what it would give."""
 
     change: str
+    """In words, with the gain."""
     n_gpu_layers: int
     tg_tok_s: float | None
     verdict: Verdict
+    applied: Change
+    """The same change as a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from localllm.core.change import another
 from localllm.core.choice import Chooser
 from localllm.core.choice_words import label
-from localllm.core.counterfactuals import another
 from localllm.core.hardware import Hardware
 from localllm.core.option import Option
 from localllm.core.policy import Policy, kv_label

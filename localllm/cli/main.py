@@ -45,6 +45,11 @@ class LazyCommand:
 
 
 COMMANDS = {
+    "ui": LazyCommand(
+        module="localllm.cli.ui",
+        attribute="ui",
+        summary="Open the terminal UI, as localllm alone does.",
+    ),
     "chat": LazyCommand(
         module="localllm.cli.chat.command",
         attribute="chat",
@@ -167,6 +172,7 @@ class LazyGroup(click.Group):
     epilog="""\
 \b
 Examples:
+  localllm
   localllm chat demo
   localllm chat demo -p "Which command shows the plan?"
   localllm chat llama-3-8b
@@ -188,7 +194,13 @@ def cli(ctx: click.Context) -> None:
     the measurement.
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
+        from localllm.cli.ui import at_a_terminal, ui
+
+        if not at_a_terminal():
+            click.echo(ctx.get_help())
+            return
+        with ui.make_context("ui", [], parent=ctx) as inner:
+            ui.invoke(inner)
 
 
 def run(args: Sequence[str]) -> int:

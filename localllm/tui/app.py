@@ -1,0 +1,153 @@
+"""The app: its places, its keys, and what is looked at. What a place does is in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.reactive import var
+
+from localllm.tui.desk import Desk
+from localllm.tui.masthead import PLACES, PlaceTab
+from localllm.tui.messages import ModelChosen, ModelsChanged, Place, PlanMade, SubjectChanged
+from localllm.tui.subject import Planned, Subject
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+    from localllm.tui.place import PlaceScreen
+
+
+def _home() -> PlaceScreen:
+    from localllm.tui.home.screen import HomeScreen
+
+    return HomeScreen()
+
+
+def _plan() -> PlaceScreen:
+    from localllm.tui.plan.screen import PlanScreen
+
+    return PlanScreen()
+
+
+def _chat() -> PlaceScreen:
+    from localllm.tui.chat.screen import ChatScreen
+
+    return ChatScreen()
+
+
+def _bench() -> PlaceScreen:
+    from localllm.tui.bench.screen import BenchScreen
+
+    return BenchScreen()
+
+
+def _hardware() -> PlaceScreen:
+    from localllm.tui.hardware.screen import HardwareScreen
+
+    return HardwareScreen()
+
+
+class LocalLLMApp(App[int]):
+    """The terminal UI. Its return code is the process's."""
+
+    TITLE: str | None = "localllm"
+    CSS_PATH = "app.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012  (not a ClassVar in Textual)
+    # Each place is imported when somebody goes there.
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "home": _home,
+        "plan": _plan,
+        "chat": _chat,
+        "bench": _bench,
+        "hardware": _hardware,
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(
+            "f1", "help", "Help", tooltip="What this place is for, and its keys", id="app.help"
+        ),
+        Binding("question_mark", "help", "Help", show=False, id="app.help2"),
+        *(
+            Binding(
+                key.lower(),
+                f"go('{place}')",
+                name,
+                show=False,
+                priority=True,
+                id=f"app.{place}",
+                tooltip=f"Go to {name}",
+            )
+            for place, (key, name) in PLACES.items()
+        ),
+    ]
+
+    subject: var[Subject] = var(Subject)
+    planned: var[Planned | None] = var(None)
+
+    def __init__(
+        self, *, desk: Desk, subject: Subject | None = None, place: Place = "home"
+    ) -> None:
+        """Take the way to the machine, and where to begin."""
+        super().__init__()
+        self.desk = desk
+        self.set_reactive(LocalLLMApp.subject, subject or Subject())
+        self._first_place: Place = place
+
+    def on_mount(self) -> None:
+        """Open the first place."""
+        self.switch_mode(self._first_place)
+
+    # -- where one is ----------------------------------------------------------------------------
+
+    def action_go(self, place: Place) -> None:
+        """Go to a place; a dialog that is open stays with the place it belongs to."""
+        if self.current_mode != place:
+            self.switch_mode(place)
+
+    @on(PlaceTab.Chosen)
+    def _tab_chosen(self, event: PlaceTab.Chosen) -> None:
+        self.action_go(event.place)
+
+    def action_help(self) -> None:
+        """Show what the place is for, and its keys."""
+        if self.screen.query("HelpPanel"):
+            self.action_hide_help_panel()
+        else:
+            self.action_show_help_panel()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Yield the places, and what Textual itself offers."""
+        for place, (key, name) in PLACES.items():
+            yield SystemCommand(
+                f"Go: {name}", f"Open {name} ({key})", lambda place=place: self.action_go(place)
+            )
+        yield from super().get_system_commands(screen)
+
+    # -- what is looked at -----------------------------------------------------------------------
+
+    @on(SubjectChanged)
+    def _subject_changed(self, event: SubjectChanged) -> None:
+        self.subject = event.subject
+        if event.place is not None:
+            self.action_go(event.place)
+
+    @on(ModelChosen)
+    def _model_chosen(self, event: ModelChosen) -> None:
+        wishes = self.subject.wishes if event.wishes is None else event.wishes
+        self.subject = replace(self.subject, name=event.name, wishes=wishes)
+        self.action_go(event.place)
+
+    @on(PlanMade)
+    def _plan_made(self, event: PlanMade) -> None:
+        self.planned = event.planned
+
+    @on(ModelsChanged)
+    def _models_changed(self, event: ModelsChanged) -> None:
+        for mode in self.MODES:
+            for screen in self._screen_stacks.get(mode, ()):
+                if screen is not self.screen:
+                    screen.post_message(ModelsChanged())

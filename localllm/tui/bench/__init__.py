@@ -1,0 +1,1 @@
+"""Bench: a place of the terminal UI."""

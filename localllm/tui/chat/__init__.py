@@ -1,0 +1,1 @@
+"""Chat: a place of the terminal UI."""

@@ -1,0 +1,179 @@
+"""The one way from the screens to the machine: sessions, each in a lane of its own.
+
+Every method blocks, and is called in a thread (``threads.py``). A session serves one caller at a
+time, so each lane has a lock: plans by the formulas, proofs by llama.cpp's allocator, and the
+engine with the loaded model. They do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from localllm import keeping
+from localllm.core.hardware import Hardware
+from localllm.core.plan import Plan
+from localllm.session import Session, hardware_named, known_models
+from localllm.tui.subject import Planned, Subject
+
+if TYPE_CHECKING:
+    from localllm.choosing import Decided
+    from localllm.core.kept import Inventory
+    from localllm.core.recommendation import Known
+    from localllm.finding import Watch
+
+
+class Desk:
+    """Sessions for the screens. Close it."""
+
+    def __init__(self, *, machine: Hardware | None = None, exact: bool = True) -> None:
+        """Ask and start nothing yet.
+
+        ``machine``: instead of the one that is detected; ``exact``: whether plans are proven by
+        llama.cpp's allocator.
+        """
+        self._exact = exact
+        self._here: Hardware | None = machine
+        self._detecting = threading.Lock()
+        self._formula_lane = threading.RLock()
+        self._formula: dict[tuple[str, ...], Session] = {}
+        self._exact_lane = threading.Lock()
+        self._proving: tuple[tuple[str, ...], Session] | None = None
+        self._run_lane = threading.Lock()
+        self._running: Session | None = None
+        self._closed = False
+
+    # -- the machine -----------------------------------------------------------------------------
+
+    def hardware(self, machines: tuple[str, ...] = ()) -> Hardware:
+        """Return this machine, detected once, or one by its profiles.
+
+        Raises UsageError with the nearest names for an unknown profile.
+        """
+        if machines:
+            return hardware_named(*machines)
+        with self._detecting:
+            if self._here is None:
+                self._here = Session().hardware
+            return self._here
+
+    def detect_again(self) -> Hardware:
+        """Look at this machine anew: memory is held and let go of while the UI is open."""
+        with self._detecting:
+            self._here = Session().hardware
+        with self._formula_lane:
+            self._formula.pop((), None)
+        return self._here
+
+    # -- models ----------------------------------------------------------------------------------
+
+    def here(self) -> Inventory:
+        """Return the models that are here, of all keepers."""
+        return keeping.kept_models()
+
+    def known(self) -> tuple[Known, ...]:
+        """Return the models with a recorded shape."""
+        return known_models()
+
+    # -- plans -----------------------------------------------------------------------------------
+
+    def find(self, subject: Subject, *, watch: Watch | None = None) -> Decided:
+        """Return what a subject's name means to be planned. Raises ``Session.find_for_plan``'s."""
+        assert subject.name is not None
+        with self._formula_lane:
+            return self._session(subject.machines).find_for_plan(
+                subject.name, subject.wishes, watch=watch
+            )
+
+    def plan(self, subject: Subject, *, decided: Decided | None = None) -> Planned:
+        """Plan a subject by the formulas.
+
+        ``decided``: what was found for the same wishes, so that nothing is looked up again. Raises
+        what ``find`` does, and UsageError for wishes that contradict each other.
+        """
+        with self._formula_lane:
+            found = decided or self.find(subject)
+            made = self._session(subject.machines).plan_decided(found)
+            return Planned(subject=subject, decided=found, plan=made)
+
+    def prove(self, planned: Planned, *, wanted: Callable[[], bool]) -> Plan | None:
+        """Plan once more, with llama.cpp's own allocator; None where that is no longer ``wanted``.
+
+        Where it cannot be asked the plan's ``basis_reason`` says why.
+        """
+        with self._exact_lane:
+            if self._closed or not self._exact or not wanted():
+                return None
+            machines = planned.subject.machines
+            if self._proving is None or self._proving[0] != machines:
+                self._end_proofs()
+                self._proving = machines, Session(hardware=self.hardware(machines))
+            return self._proving[1].plan_decided(planned.decided)
+
+    def formula_session(self, machines: tuple[str, ...] = ()) -> Session:
+        """Return a session that plans by the formulas, for what has no method here.
+
+        Use it inside ``with desk.planning():``.
+        """
+        return self._session(machines)
+
+    def planning(self) -> threading.RLock:
+        """Return the lock of the formulas' lane."""
+        return self._formula_lane
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def prepare_engine(self) -> None:
+        """Start the engine's process, which gets ready while the person still reads."""
+        self.run_session()
+
+    def run_session(self) -> Session:
+        """Return the session with the engine: it holds the loaded model, for chat or bench.
+
+        Its iterators are for one thread at a time. The proofs' child lets go of its memory first.
+        """
+        with self._run_lane:
+            if self._running is None:
+                from localllm.starting import start_engine
+
+                self._running = Session(engine=start_engine())
+            return self._running
+
+    @property
+    def running(self) -> Session | None:
+        """The session with the engine, if there is one already; never blocks."""
+        return self._running
+
+    def release(self) -> None:
+        """Let go of the loaded model and of everything that holds memory for a plan."""
+        with self._exact_lane:
+            self._end_proofs()
+        with self._run_lane:
+            session, self._running = self._running, None
+        if session is not None:
+            session.close()
+
+    def close(self) -> None:
+        """End every process that was started, whatever it is doing."""
+        self._closed = True
+        session, self._running = self._running, None  # no lock: a load may hold it
+        if session is not None:
+            session.close()
+        proving, self._proving = self._proving, None
+        if proving is not None:
+            proving[1].close()
+        for each in tuple(self._formula.values()):
+            each.close()
+
+    def _session(self, machines: tuple[str, ...]) -> Session:
+        with self._formula_lane:
+            if machines not in self._formula:
+                hardware = self.hardware(machines)
+                self._formula[machines] = Session(hardware=hardware, basis="formula")
+            return self._formula[machines]
+
+    def _end_proofs(self) -> None:
+        if self._proving is not None:
+            self._proving[1].close()
+            self._proving = None

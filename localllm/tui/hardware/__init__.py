@@ -1,0 +1,1 @@
+"""Hardware: a place of the terminal UI."""

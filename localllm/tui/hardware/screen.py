@@ -1,0 +1,22 @@
+"""The Hardware place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.widget import Widget
+
+from localllm.tui.looks import Panel
+from localllm.tui.messages import Place
+from localllm.tui.place import PlaceScreen
+
+
+class HardwareScreen(PlaceScreen):
+    """Work in progress."""
+
+    PLACE: ClassVar[Place] = "hardware"
+
+    def compose_place(self) -> Iterable[Widget]:
+        """Yield the panels."""
+        yield Panel(title="Hardware", empty="Nothing here yet.")

@@ -1,0 +1,1 @@
+"""Models: a place of the terminal UI."""

@@ -1,0 +1,130 @@
+"""The two lines on top of every screen: where one can go, and what is being looked at."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.events import Click
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+from textual.widgets import Static
+
+from localllm.core.plan import Plan
+from localllm.core.policy import kv_label
+from localllm.core.text import printable
+from localllm.tui.messages import Place
+from localllm.tui.subject import Planned, Subject
+from localllm.units import format_count
+
+PLACES: dict[Place, tuple[str, str]] = {
+    "home": ("F2", "Models"),
+    "plan": ("F3", "Plan"),
+    "chat": ("F4", "Chat"),
+    "bench": ("F5", "Bench"),
+    "hardware": ("F6", "Hardware"),
+}
+
+
+class PlaceTab(Static):
+    """One place, to be clicked on."""
+
+    class Chosen(Message):
+        """A tab was clicked."""
+
+        def __init__(self, place: Place) -> None:
+            """Take where to go."""
+            super().__init__()
+            self.place = place
+
+    def __init__(self, place: Place, *, current: bool) -> None:
+        """Take the place, and whether it is where one is."""
+        key, name = PLACES[place]
+        mark = f"[{name}]" if current else f" {name} "
+        super().__init__(Content(f"{key}{mark}"), classes="-current" if current else "")
+        self._place: Place = place
+
+    def on_click(self, event: Click) -> None:
+        """Tell of the click."""
+        event.stop()
+        self.post_message(self.Chosen(self._place))
+
+
+class SubjectLine(Widget):
+    """Model, quantisation, placement and context; the machine at the right."""
+
+    subject: reactive[Subject] = reactive(Subject)
+    planned: reactive[Planned | None] = reactive(None)
+
+    def render(self) -> Content:
+        """Return the line, the machine's end pushed to the right."""
+        left, right = Content(_model_words(self.subject, self.planned)), self._machine()
+        room = self.size.width - right.cell_length
+        left = left.truncate(max(room - 1, 0), ellipsis=True)
+        gap = max(self.size.width - left.cell_length - right.cell_length, 1)
+        return Content.assemble(left, Content(" " * gap), right)
+
+    def _machine(self) -> Content:
+        if not self.subject.machines:
+            return Content("this machine")
+        name = " + ".join(self.subject.machines)
+        return Content.assemble(f"{name} ", ("▐SIMULATED▌", "bold $text-warning"))
+
+
+class Masthead(Widget):
+    """Both lines."""
+
+    DEFAULT_CSS: ClassVar[str] = """
+    Masthead {
+        height: 2;
+        dock: top;
+        background: $panel;
+        & > Horizontal { height: 1; }
+        & .masthead--name { width: auto; padding: 0 2 0 1; text-style: bold; color: $text-primary; }
+        & PlaceTab { width: auto; padding: 0 1 0 0; color: $text-muted; }
+        & PlaceTab.-current { text-style: bold; color: $text; }
+        & PlaceTab:hover { text-style: underline; }
+        & > SubjectLine { height: 1; padding: 0 1; background: $surface; }
+    }
+    """
+
+    subject: reactive[Subject] = reactive(Subject)
+    planned: reactive[Planned | None] = reactive(None)
+
+    def __init__(self, place: Place) -> None:
+        """Take where this is."""
+        super().__init__()
+        self._place: Place = place
+
+    def compose(self) -> ComposeResult:
+        """Yield the tabs and the line."""
+        with Horizontal():
+            yield Static("localllm", classes="masthead--name")
+            for place in PLACES:
+                yield PlaceTab(place, current=place == self._place)
+        yield SubjectLine().data_bind(Masthead.subject, Masthead.planned)
+
+
+def _model_words(subject: Subject, planned: Planned | None) -> str:
+    if subject.name is None:
+        return "no model yet"
+    if planned is None or planned.subject.name != subject.name:
+        return printable(subject.name)
+    return plan_words(planned.plan)
+
+
+def plan_words(plan: Plan) -> str:
+    """Return a plan in one line: ``Llama 3 8B · Q4_K_M · 33/33 layers on GPU · 8k · q8_0 KV``."""
+    model = plan.model
+    on_gpu = f"{plan.n_gpu_layers}/{plan.n_layer_total} layers on GPU"
+    parts = [
+        f"{printable(model.name)} · {model.quant}",
+        on_gpu if plan.n_gpu_layers else "CPU",
+        f"{format_count(plan.n_ctx)} ctx · {kv_label(plan.type_k, plan.type_v)} KV",
+    ]
+    if plan.verdict != "fits":
+        parts.append("does not fit")
+    return " · ".join(parts)

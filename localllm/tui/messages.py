@@ -1,0 +1,47 @@
+"""What screens tell the app: somebody wants to go on elsewhere, or with something else."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from textual.message import Message
+
+from localllm.core.policy import Policy
+from localllm.tui.subject import Planned, Subject
+
+Place = Literal["home", "plan", "chat", "bench", "hardware"]
+"""The app's modes."""
+
+
+class SubjectChanged(Message):
+    """The person chose a model, wishes or a machine; with ``place`` they go on there."""
+
+    def __init__(self, subject: Subject, *, place: Place | None = None) -> None:
+        """Take the whole new subject."""
+        super().__init__()
+        self.subject, self.place = subject, place
+
+
+class ModelChosen(Message):
+    """The person chose a model by its name; wishes and machine stay what they are.
+
+    ``wishes`` replaces them where it is given.
+    """
+
+    def __init__(self, name: str, *, place: Place, wishes: Policy | None = None) -> None:
+        """Take the name that finds it."""
+        super().__init__()
+        self.name, self.place, self.wishes = name, place, wishes
+
+
+class PlanMade(Message):
+    """There is a plan of the subject; the masthead shows it, and the chat may begin with it."""
+
+    def __init__(self, planned: Planned | None) -> None:
+        """Take what was planned; None where nothing can be."""
+        super().__init__()
+        self.planned = planned
+
+
+class ModelsChanged(Message):
+    """Files of models have come or gone: whoever lists them looks again."""

@@ -1,0 +1,1 @@
+"""Plan: a place of the terminal UI."""

@@ -15,9 +15,9 @@ from localllm import __version__
 from localllm.cli.completers import items
 from localllm.cli.options import Command, Option, json_option, markdown_option, value_option
 from localllm.cli.output import check_one_format, emit_json, note, result, stdout_console
-from localllm.cli.parse import parse_count
 from localllm.core.text import printable
 from localllm.errors import UsageError
+from localllm.words.parse import parse_count
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -24,7 +24,8 @@ from localllm.cli.amounts import (
 )
 from localllm.cli.completers import complete_hardware, complete_model, complete_plannable
 from localllm.cli.declaring import Command, Function, Option, value_option
-from localllm.cli.parse import (
+from localllm.core.policy import KV_TYPES, Policy
+from localllm.words.parse import (
     PREFERENCES,
     parse_count,
     parse_flash_attn,
@@ -38,7 +39,6 @@ from localllm.cli.parse import (
     parse_tensor_split,
     parse_whole,
 )
-from localllm.core.policy import KV_TYPES, Policy
 
 __all__ = [
     "CHOICE_FLAGS",

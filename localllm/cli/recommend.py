@@ -17,10 +17,10 @@ from localllm.cli.options import (
     value_option,
 )
 from localllm.cli.output import LiveLine, check_one_format, emit_json, stdout_console
-from localllm.cli.parse import parse_count, parse_size
 from localllm.cli.remembering import Remembering, command_line
 from localllm.core.policy import Policy
 from localllm.errors import DoesNotFitError
+from localllm.words.parse import parse_count, parse_size
 
 if TYPE_CHECKING:
     from localllm.core.recommendation import Sort, Wish

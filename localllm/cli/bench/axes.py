@@ -12,10 +12,10 @@ from click.core import ParameterSource
 from localllm.cli.bench import lists
 from localllm.cli.completers import items
 from localllm.cli.options import Option
-from localllm.cli.parse import parse_tensor_split
 from localllm.core.bench.sweep import N_BATCH, N_UBATCH, Axes, LoadMode, SplitMode
 from localllm.core.policy import KV_TYPES, FlashAttn, Policy
 from localllm.errors import UsageError
+from localllm.words.parse import parse_tensor_split
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

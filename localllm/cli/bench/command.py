@@ -27,10 +27,10 @@ from localllm.cli.options import (
     yes_option,
 )
 from localllm.cli.output import emit_json, result
-from localllm.cli.parse import parse_count, parse_whole
 from localllm.core.bench.sweep import Axes
 from localllm.core.policy import Policy
 from localllm.errors import UsageError
+from localllm.words.parse import parse_count, parse_whole
 
 if TYPE_CHECKING:
     from localllm.core.bench.setup import Mode

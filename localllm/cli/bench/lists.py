@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from localllm.cli.parse import (
+from localllm.core.bench.sweep import LoadMode, SplitMode
+from localllm.core.policy import FlashAttn
+from localllm.words.parse import (
     parse_count,
     parse_flash_attn,
     parse_kv_type,
@@ -17,8 +19,6 @@ from localllm.cli.parse import (
     parse_pair,
     parse_whole,
 )
-from localllm.core.bench.sweep import LoadMode, SplitMode
-from localllm.core.policy import FlashAttn
 
 MOST_VALUES = 1000
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from localllm.cli import amounts, parse
+from localllm.cli import amounts
 from localllm.units import GiB, MiB
+from localllm.words import parse
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from localllm.core.hardware import Device, Hardware, Host
 from localllm.core.metered.meters import KIND_WORDS, SeenMeters
 from localllm.core.text import printable
 from localllm.units import format_bytes
+from localllm.words import memory_sum
 
 _DIM = "dim"
 _WORDS = {
@@ -96,7 +97,7 @@ def _memory_line(device: Device, *, width: int, unicode: bool) -> Text:
 
 
 def _usage_bar(used: int, total: int, *, width: int, unicode: bool) -> Text:
-    parts = [(draw.MODEL, used), (draw.SPARE, total - used)]
+    parts = [(memory_sum.MODEL, used), (memory_sum.SPARE, total - used)]
     return draw.bar(parts, total=total, width=width, unicode=unicode)
 
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from localllm.core.cache import kv_cells, kv_layer_bytes
 from localllm.core.memory import RunShape
 from localllm.core.plan import DeviceMemory, Plan
-from localllm.core.text import printable
 from localllm.units import format_bytes
+from localllm.words.memory import file_pages, place_name
 
 _TERMS: tuple[tuple[str, Callable[[DeviceMemory], int]], ...] = (
     ("model", lambda row: row.model_bytes),
@@ -31,7 +31,7 @@ def terms_table(plan: Plan) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column(Text("bytes", style="dim"))
     for row in plan.devices:
-        table.add_column("RAM" if row.kind == "host" else printable(row.name), justify="right")
+        table.add_column(place_name(row), justify="right")
     for name, of in _TERMS:
         if any(of(row) for row in plan.devices):
             table.add_row(name, *(f"{of(row):,}" for row in plan.devices))
@@ -49,14 +49,7 @@ def counted(plan: Plan) -> Iterator[str]:
     model = plan.model
     weights = sum(tensor.n_bytes for tensor in model.tensors)
     yield f"model: {len(model.tensors):,} tensors, {weights:,} bytes in the file's own types"
-    mapped = plan.host.mapped_bytes
-    if mapped:
-        yield f"of RAM's model column {format_bytes(mapped)} are the mapped file"
-    if plan.host.cached_bytes:
-        yield (
-            f"{format_bytes(plan.host.cached_bytes)} more of the file stay in the page cache until "
-            f"somebody needs the memory: their weights were copied"
-        )
+    yield from file_pages(plan)
     yield from _kv_lines(plan)
     yield (
         f"compute: batches of {plan.n_ubatch} tokens (submitted by {plan.n_batch}), "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -14,12 +14,25 @@ from localllm.cli import draw
 from localllm.cli.output import unicode_output
 from localllm.cli.plan_explain import counted, machine, terms_table
 from localllm.cli.plan_speed import speed_lines, time_table
-from localllm.core.estimate import N_PROMPT
 from localllm.core.hardware import THIS_MACHINE
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.policy import kv_label
 from localllm.core.text import printable
-from localllm.units import format_bytes, format_count, format_rate
+from localllm.units import format_bytes, format_count
+from localllm.words.memory import capacity, cliff_sentence, place_name, shortage
+from localllm.words.memory_sum import (
+    COMPUTE,
+    CONTEXT,
+    HEADROOM,
+    IN_USE,
+    MODEL,
+    OVERHEAD,
+    SHARED,
+    SPARE,
+    MemorySum,
+    parts_of,
+)
+from localllm.words.speeds import power_sentences, speed_sentences
 
 _ROOMY_COLUMNS = 96
 
@@ -56,11 +69,6 @@ def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
     # Never wrapped by us: a terminal's own wrapping leaves one line to copy.
     command = printable(shlex.join(["llama-server", *plan.llama_args]))
     console.print(Text(command), soft_wrap=True)
-
-
-def place_name(row: DeviceMemory) -> str:
-    """Return what a person calls a row of the plan: the device's name, or RAM."""
-    return "RAM" if row.kind == "host" else printable(row.name)
 
 
 def summary(plan: Plan) -> str:
@@ -115,14 +123,14 @@ def _sums(console: Console, plan: Plan, *, unicode: bool) -> Table:
     table.add_column(Text("MiB\n", style="dim"))
     table.add_column("layers\n", justify="right")
     shared = any(row.shared_bytes for row in plan.devices)
-    terms = [draw.MODEL, draw.CONTEXT, draw.COMPUTE, draw.OVERHEAD]
-    terms += [draw.SHARED] * shared + [draw.HEADROOM, draw.SPARE]
+    terms = [MODEL, CONTEXT, COMPUTE, OVERHEAD]
+    terms += [SHARED] * shared + [HEADROOM, SPARE]
     for part in terms:
-        glyph = part.shown(unicode=unicode)
-        table.add_column(Text.assemble(part.name, "\n", (glyph, part.style)), justify="right")
+        glyph = (part.shown(unicode=unicode), draw.STYLES[part])
+        table.add_column(Text.assemble(part.name, "\n", glyph), justify="right")
     table.add_column("free now\n", justify="right")
     for row in plan.devices:
-        figures = draw.MemorySum.of(row)
+        figures = MemorySum.of(row)
         spare = figures.spare
         table.add_row(
             Text(place_name(row), style="bold"),
@@ -151,32 +159,18 @@ def _bars(console: Console, plan: Plan, *, unicode: bool) -> Table:
     beside = max(map(len, names), default=0) + max(map(len, captions), default=0) + 3
     for row, name, caption in zip(rows, names, captions, strict=True):
         total = row.total_bytes or 0
-        sizes = [(draw.IN_USE, total - (row.free_bytes or 0)), *_parts(row)]
         width = max(console.width - beside, 20)
-        table.add_row(name, draw.bar(sizes, total=total, width=width, unicode=unicode), caption)
+        table.add_row(
+            name, draw.bar(parts_of(row), total=total, width=width, unicode=unicode), caption
+        )
     return table
 
 
-def _parts(row: DeviceMemory) -> list[tuple[draw.Part, int]]:
-    return [
-        (draw.MODEL, row.model_bytes),
-        (draw.CONTEXT, row.context_bytes),
-        (draw.COMPUTE, row.compute_bytes),
-        (draw.OVERHEAD, row.overhead_bytes),
-        (draw.SHARED, row.shared_bytes),
-        (draw.HEADROOM, row.headroom_bytes),
-        (draw.SPARE, row.spare_bytes or 0),
-    ]
-
-
 def _bar_caption(row: DeviceMemory, *, unicode: bool) -> Text:
-    spare, total = row.spare_bytes, row.total_bytes or 0
-    if spare is not None and spare < 0:
-        return Text(f"{format_bytes(-spare)} short", style="bold red")
-    in_use = total - (row.free_bytes or 0)
-    glyph = draw.IN_USE.shown(unicode=unicode)
-    used = f" ({glyph} {format_bytes(in_use)} used)" if in_use > 0 else ""
-    return Text(f"of {format_bytes(total)}{used}", style="dim")
+    missing = shortage(row)
+    if missing is not None:
+        return Text(missing, style="bold red")
+    return Text(capacity(row, in_use=f"{IN_USE.shown(unicode=unicode)} "), style="dim")
 
 
 def _facts(plan: Plan, *, explain: bool) -> Table:
@@ -185,10 +179,10 @@ def _facts(plan: Plan, *, explain: bool) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     sections: list[tuple[str, Sequence[str]]] = [
-        ("Speed", tuple(_speed(plan))),
-        ("Power", tuple(_power(plan, explain=explain))),
+        ("Speed", tuple(speed_sentences(plan))),
+        ("Power", tuple(power_sentences(plan, explain=explain))),
         ("Why", plan.reasons),
-        ("Next", _cliff(plan)),
+        ("Next", tuple(filter(None, [cliff_sentence(plan)]))),
         ("Would help", [other.change for other in plan.counterfactuals]),
         ("Basis", (_basis(plan),)),
     ]
@@ -205,49 +199,6 @@ def _facts(plan: Plan, *, explain: bool) -> Table:
                 cell = Padding(cell, 0)
             table.add_row(label if index == 0 else "", cell)
     return table
-
-
-def _speed(plan: Plan) -> Iterator[str]:
-    speed = plan.speed
-    if speed is None:
-        return
-    low, high = format_rate(speed.tg_low), format_rate(speed.tg_high)
-    line = f"{format_rate(speed.tg_tok_s)} tok/s ({low} to {high})"
-    if speed.pp_tok_s is not None:
-        long = f" of {speed.n_prompt:,} tokens" if speed.n_prompt > N_PROMPT else ""
-        line += f", prompt{long} {format_rate(speed.pp_tok_s)} tok/s"
-        if speed.pp_low is not None and speed.pp_high is not None:
-            line += f" ({format_rate(speed.pp_low)} to {format_rate(speed.pp_high)})"
-    if speed.at_depth:
-        line += f", {speed.at_depth:,} tokens into the context"
-    yield f"{line}; bound by {speed.bound_by} (estimate: {speed.basis})."
-
-
-def _power(plan: Plan, *, explain: bool) -> Iterator[str]:
-    power, cost = plan.power, plan.cost
-    if power is not None:
-        line = f"{power.board_w:,.0f} W"
-        if power.board_low_w is not None and power.board_high_w is not None:
-            line += f" ({power.board_low_w:.0f} to {power.board_high_w:.0f})"
-        yield (
-            f"{line} on the {power.scope} while decoding, {format_rate(power.j_per_token)} J per "
-            f"token (estimate)."
-        )
-        several = sum(row.kind == "gpu" for row in plan.devices) > 1
-        if power.circuit is not None and (several or explain):
-            yield power.circuit
-        if explain:
-            yield f"{power.basis[0].upper()}{power.basis[1:]}."
-    if cost is not None:
-        yield f"{cost.per_million_tokens:.2f} {cost.currency} per million tokens ({cost.basis})."
-
-
-def _cliff(plan: Plan) -> tuple[str, ...]:
-    cliff = plan.cliff
-    if cliff is None:
-        return ()
-    place = "in RAM" if cliff.device == "host" else f"on {cliff.device}"
-    return (f"{format_bytes(abs(cliff.bytes))} {place}: {cliff.consequence}.",)
 
 
 def _basis(plan: Plan) -> str:

@@ -1,0 +1,55 @@
+"""Memory in words: what a place is called, what is missing or in use, how far the next cliff is."""
+
+from __future__ import annotations
+
+from localllm.core.plan import Cliff, DeviceMemory, Plan
+from localllm.core.text import printable
+from localllm.units import format_bytes
+
+
+def place_name(row: DeviceMemory) -> str:
+    """Return what a person calls a row of the plan: the device's name, or RAM."""
+    return "RAM" if row.kind == "host" else printable(row.name)
+
+
+def shortage(row: DeviceMemory) -> str | None:
+    """Return how much a device is short of, or None where nothing is known to be missing."""
+    spare = row.spare_bytes
+    return f"{format_bytes(-spare)} short" if spare is not None and spare < 0 else None
+
+
+def capacity(row: DeviceMemory, *, in_use: str = "") -> str:
+    """Return what a device has, and how much of it others use, if any.
+
+    ``in_use``: the glyph that stands for that beside a bar, with a space after it.
+    """
+    total = row.total_bytes or 0
+    used = total - (row.free_bytes or 0)
+    beside = f" ({in_use}{format_bytes(used)} used)" if used > 0 else ""
+    return f"of {format_bytes(total)}{beside}"
+
+
+def cliff_place(cliff: Cliff) -> str:
+    """Return where a cliff is: ``in RAM``, ``on CUDA0``."""
+    return "in RAM" if cliff.device == "host" else f"on {cliff.device}"
+
+
+def cliff_sentence(plan: Plan) -> str | None:
+    """Return the distance to the next change of the plan, and what it is."""
+    cliff = plan.cliff
+    if cliff is None:
+        return None
+    return f"{format_bytes(abs(cliff.bytes))} {cliff_place(cliff)}: {cliff.consequence}."
+
+
+def file_pages(plan: Plan) -> tuple[str, ...]:
+    """Return, as sentences, which part of RAM's figures are pages of the mapped file."""
+    host, lines = plan.host, []
+    if host.mapped_bytes:
+        lines.append(f"of RAM's model column {format_bytes(host.mapped_bytes)} are the mapped file")
+    if host.cached_bytes:
+        lines.append(
+            f"{format_bytes(host.cached_bytes)} more of the file stay in the page cache until "
+            f"somebody needs the memory: their weights were copied"
+        )
+    return tuple(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.option import Option
 from localllm.core.policy import Prices, kv_label
 from localllm.core.quality import describe_loss, grade
-from localllm.core.text import printable
 from localllm.units import format_bytes, format_count, format_range, format_rate
+from localllm.words.flags import command_line
 
 NONE = "-"
 """What is not known, or not to be had."""
@@ -148,11 +147,6 @@ def _loses_much(option: Option) -> str:
     if grade(loss.kv_kld) == "large" or loss.kv_kld > loss.weights_kld:
         return f"{by_cache} {much}; --kv q8_0 loses less, and so does a shorter context (-c)"
     return f"{option.model.quant} with {by_cache} {much}; --kv q8_0 loses less"
-
-
-def command_line(command: Sequence[str]) -> str:
-    """The command as it can be typed again."""
-    return printable(shlex.join(command))
 
 
 def _decode_or_why_not(entry: Entry) -> str:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from localllm.cli.compare_cells import (
-    command_line,
     decode,
     describe,
     gpu_layers,
@@ -23,14 +21,13 @@ from localllm.core.policy import Policy
 from localllm.core.recommendation import Recommendation, Row, Sort, Wish, least_tok_s
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count, format_rate
+from localllm.words.flags import Command, command_line, hardware_flags, policy_flags
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 FOLDING = ("prompt tok/s", "KV", "context", "file", "loss", "J/token")
 """The order in which columns give way on a narrow terminal."""
-
-Command = tuple[str, ...]
 
 _ORDERED_BY: dict[Sort, str] = {
     "size": "the largest first",
@@ -130,54 +127,9 @@ def columns(rows: Sequence[Row], sort: Sort) -> list[Column]:
 
 def plan_command(row: Row, hardware_names: Sequence[str]) -> Command:
     """Return the command that makes a row's plan again: every choice in it is spelled out."""
-    machine = [part for name in hardware_names for part in ("--hardware", name)]
     name = f"{row.name}:{row.option.model.quant}"
+    machine = hardware_flags(hardware_names)
     return ("localllm", "plan", name, *machine, *policy_flags(row.option.policy))
-
-
-def policy_flags(chosen: Policy) -> Iterator[str]:
-    """Yield the planning flags of a choice; what is as usual needs none.
-
-    Wishes that the choice has answered (preference, speed, energy, quantisation) are not among
-    them.
-    """
-    usual = Policy()
-    alike = chosen.type_k is not None and chosen.type_k == chosen.type_v
-    if alike:
-        yield from ("--kv", str(chosen.type_k))
-    for field in fields(Policy):
-        value = getattr(chosen, field.name)
-        if value == getattr(usual, field.name) or value is None:
-            continue
-        if alike and field.name in ("type_k", "type_v"):
-            continue
-        if field.name in _FLAGS:
-            yield from (_FLAGS[field.name], str(value))
-        elif field.name == "tensor_split":
-            yield from ("--tensor-split", ",".join(f"{share:g}" for share in value))
-        elif field.name == "vram_headroom_fraction":
-            yield from ("--vram-headroom", f"{100 * value:g}%")
-        elif field.name in _SWITCHES:
-            yield _SWITCHES[field.name][0 if value else 1]
-
-
-_FLAGS = {
-    "n_ctx": "--ctx",
-    "type_k": "--type-k",
-    "type_v": "--type-v",
-    "n_gpu_layers": "--n-gpu-layers",
-    "n_cpu_moe": "--n-cpu-moe",
-    "n_batch": "--batch",
-    "n_ubatch": "--ubatch",
-    "flash_attn": "--flash-attn",
-    "n_threads": "--threads",
-    "depth": "--depth",
-    "vram_headroom_bytes": "--vram-headroom",
-    "vram_budget_bytes": "--vram-budget",
-    "ram_budget_bytes": "--ram-budget",
-    "power_limit_w": "--power-limit",
-}
-_SWITCHES = {"use_mmap": ("--mmap", "--no-mmap"), "repack": ("--repack", "--no-repack")}
 
 
 def _params(row: Row) -> str:

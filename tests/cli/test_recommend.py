@@ -8,9 +8,6 @@ import shlex
 import pytest
 
 from localllm.cli.main import cli
-from localllm.cli.options import planning_options
-from localllm.cli.recommend_view import policy_flags
-from localllm.core.policy import Policy
 from tests.cli.conftest import Command
 
 ON_A_CARD = ("--hardware", "rtx-3060-12gb")
@@ -102,40 +99,6 @@ def test_what_makes_no_sense_is_refused(
     outcome = localllm("recommend", "gemma", *arguments)
     assert (outcome.code, outcome.out) == (2, "")
     assert message in outcome.err
-
-
-def test_flags_of_a_policy_make_that_policy_again() -> None:
-    import click
-
-    made: list[Policy] = []
-
-    @click.command()
-    @planning_options
-    def command(policy: Policy) -> None:
-        made.append(policy)
-
-    policy = Policy(
-        n_ctx=12288,
-        type_k="q8_0",
-        type_v="q4_0",
-        n_gpu_layers=0,
-        n_cpu_moe=3,
-        tensor_split=(2.0, 1.5),
-        n_batch=1024,
-        n_ubatch=256,
-        flash_attn="on",
-        n_threads=6,
-        depth=100,
-        vram_headroom_fraction=0.05,
-        vram_budget_bytes=10**9,
-        ram_budget_bytes=2 * 10**9,
-        use_mmap=False,
-        repack=False,
-    )
-    command.main(list(policy_flags(policy)), standalone_mode=False)
-    alike = Policy(type_k="q8_0", type_v="q8_0", vram_headroom_bytes=0)
-    command.main(list(policy_flags(alike)), standalone_mode=False)
-    assert made == [policy, alike]
 
 
 def test_the_command_is_listed(localllm: Command) -> None:

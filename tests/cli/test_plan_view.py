@@ -9,8 +9,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from localllm.cli.output import does_not_fit
 from localllm.cli.plan_view import print_plan, summary
+from localllm.core.change import Change
 from localllm.core.documents import plan_document
 from localllm.core.plan import (
     Cliff,
@@ -23,6 +23,7 @@ from localllm.core.plan import (
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy, Prices
 from localllm.units import GiB, MiB, format_bytes
+from localllm.words.failures import does_not_fit
 from tests.support.specs import gpu, llama, llama_3_8b, llama_3_70b, machine, mixtral
 
 
@@ -178,7 +179,11 @@ def test_what_is_missing_is_said_in_words_and_in_the_error() -> None:
 def test_the_error_offers_the_first_change_that_rescues() -> None:
     plan = make_plan(llama_3_70b(), machine(ram=16 * GiB), Policy())
     rescue = Counterfactual(
-        change="context 2,048: fits in RAM", n_gpu_layers=0, tg_tok_s=None, verdict="fits"
+        change="context 2,048: fits in RAM",
+        n_gpu_layers=0,
+        tg_tok_s=None,
+        verdict="fits",
+        applied=Change(wishes={"n_ctx": 2048}),
     )
     hint = does_not_fit(replace(plan, counterfactuals=(rescue,))).hint
     assert hint == "This would help: context 2,048: fits in RAM."

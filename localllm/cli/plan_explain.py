@@ -15,6 +15,7 @@ from localllm.core.memory import RunShape
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.units import format_bytes
 from localllm.words.memory import file_pages, place_name
+from localllm.words.plan import difference_sentence
 
 _TERMS: tuple[tuple[str, Callable[[DeviceMemory], int]], ...] = (
     ("model", lambda row: row.model_bytes),
@@ -57,11 +58,7 @@ def counted(plan: Plan) -> Iterator[str]:
     )
     yield "overhead: what llama.cpp's own sum leaves out: backend context, pools, its process"
     for difference in plan.differences:
-        yield (
-            f"{difference.device} {difference.term}: our formula says "
-            f"{difference.formula_bytes:,} bytes, llama.cpp {difference.engine_bytes:,}, "
-            f"which stands"
-        )
+        yield difference_sentence(difference)
     for override in plan.tensor_overrides:
         yield f"kept in {override.buffer_type}: tensors like {override.pattern}"
 

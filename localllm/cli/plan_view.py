@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from rich.console import Console, RenderableType
@@ -16,9 +15,8 @@ from localllm.cli.plan_explain import counted, machine, terms_table
 from localllm.cli.plan_speed import speed_lines, time_table
 from localllm.core.hardware import THIS_MACHINE
 from localllm.core.plan import DeviceMemory, Plan
-from localllm.core.policy import kv_label
 from localllm.core.text import printable
-from localllm.units import format_bytes, format_count
+from localllm.words.flags import command_line, llama_command
 from localllm.words.memory import capacity, cliff_sentence, place_name, shortage
 from localllm.words.memory_sum import (
     COMPUTE,
@@ -32,15 +30,19 @@ from localllm.words.memory_sum import (
     MemorySum,
     parts_of,
 )
+from localllm.words.plan import (
+    basis_sentence,
+    model_facts,
+    planned_for,
+    runs,
+    summary,
+    verdict,
+)
 from localllm.words.speeds import power_sentences, speed_sentences
 
 _ROOMY_COLUMNS = 96
 
-_BASIS = {
-    "exact": ("exact", "green", "llama.cpp's own allocator says so"),
-    "formula": ("formula", "cyan", "our formulas over the file's header"),
-    "recorded shape": ("recorded shape", "yellow", "the model's published shape, without a file"),
-}
+_BASIS_STYLES = {"exact": "green", "formula": "cyan", "recorded shape": "yellow"}
 
 
 def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
@@ -48,7 +50,8 @@ def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
     unicode = unicode_output()
     console.print(_title(plan))
     if plan.hardware.source != THIS_MACHINE:
-        console.print(_elsewhere(plan))
+        # Before anything else.
+        console.print(Text(planned_for(plan.hardware), style="yellow"))
     console.print(_verdict(plan, unicode=unicode))
     console.print()
     console.print(_sums(console, plan, unicode=unicode))
@@ -67,53 +70,24 @@ def print_plan(console: Console, plan: Plan, *, explain: bool = False) -> None:
     console.print(_facts(plan, explain=explain))
     console.print()
     # Never wrapped by us: a terminal's own wrapping leaves one line to copy.
-    command = printable(shlex.join(["llama-server", *plan.llama_args]))
-    console.print(Text(command), soft_wrap=True)
-
-
-def summary(plan: Plan) -> str:
-    """Return the plan in one line: layers and where they lie, context, KV types."""
-    layers = f"{plan.n_gpu_layers} of {plan.n_layer_total} layers"
-    if plan.n_gpu_layers:
-        holding = [
-            printable(row.name) for row in plan.devices if row.kind == "gpu" and row.n_layers
-        ]
-        where = f"{layers} on {', '.join(holding)}"
-    else:
-        where = f"{plan.n_layer_total} layers on the CPU, {plan.n_threads} threads"
-    return f"{where}, context {plan.n_ctx:,}, KV {kv_label(plan.type_k, plan.type_v)}"
+    console.print(Text(command_line(llama_command(plan))), soft_wrap=True)
 
 
 def _title(plan: Plan) -> Text:
-    model = plan.model
-    word, style, _ = _BASIS[plan.basis]
-    facts = [model.quant, f"{format_count(model.n_params)} parameters"]
-    facts += [format_bytes(model.file_bytes), model.arch]
     return Text.assemble(
-        (printable(model.name), "bold"),
+        (printable(plan.model.name), "bold"),
         "  ",
-        printable(", ".join(fact for fact in facts if fact)),
+        model_facts(plan.model),
         "  ",
-        (f"[{word}]", style),
+        (f"[{plan.basis}]", _BASIS_STYLES[plan.basis]),
     )
 
 
-def _elsewhere(plan: Plan) -> Text:
-    """A plan for a machine that is not this one says so before anything else."""
-    hardware = plan.hardware
-    name, source = printable(hardware.name), printable(hardware.source)
-    named = name if source == f"profile {name}" else f"{name} ({source})"
-    return Text(f"planned for {named}, not for this machine", style="yellow")
-
-
 def _verdict(plan: Plan, *, unicode: bool) -> Text:
-    fits = plan.verdict == "fits"
-    good = fits and plan.refusal is None
+    good = runs(plan)
     mark = ("✓ " if good else "✗ ") if unicode else ""
-    word, style = ("fits", "bold green") if fits else ("does not fit", "bold red")
-    if fits and not good:
-        word, style = "would fit, but llama.cpp refuses to run it", "bold red"
-    return Text.assemble((f"{mark}{word}", style), f"  {summary(plan)}")
+    style = "bold green" if good else "bold red"
+    return Text.assemble((f"{mark}{verdict(plan)}", style), f"  {summary(plan)}")
 
 
 def _sums(console: Console, plan: Plan, *, unicode: bool) -> Table:
@@ -184,7 +158,7 @@ def _facts(plan: Plan, *, explain: bool) -> Table:
         ("Why", plan.reasons),
         ("Next", tuple(filter(None, [cliff_sentence(plan)]))),
         ("Would help", [other.change for other in plan.counterfactuals]),
-        ("Basis", (_basis(plan),)),
+        ("Basis", (basis_sentence(plan),)),
     ]
     if explain:
         sections += [
@@ -199,16 +173,3 @@ def _facts(plan: Plan, *, explain: bool) -> Table:
                 cell = Padding(cell, 0)
             table.add_row(label if index == 0 else "", cell)
     return table
-
-
-def _basis(plan: Plan) -> str:
-    _, _, meaning = _BASIS[plan.basis]
-    text = meaning
-    if plan.basis == "recorded shape":
-        exact = plan.memory_basis == "exact"
-        text += f", counted by {'llama.cpp itself' if exact else 'our formulas'}"
-    if plan.basis_reason:
-        text += f" ({plan.basis_reason})"
-    if plan.estimated_terms:
-        text += f"; upper estimates: {', '.join(plan.estimated_terms)}"
-    return f"{text}."

@@ -9,7 +9,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from localllm.cli.plan_view import print_plan, summary
+from localllm.cli.plan_view import print_plan
 from localllm.core.change import Change
 from localllm.core.documents import plan_document
 from localllm.core.plan import (
@@ -24,6 +24,7 @@ from localllm.core.planner import make_plan
 from localllm.core.policy import Policy, Prices
 from localllm.units import GiB, MiB, format_bytes
 from localllm.words.failures import does_not_fit
+from localllm.words.plan import summary
 from tests.support.specs import gpu, llama, llama_3_8b, llama_3_70b, machine, mixtral
 
 

@@ -7,10 +7,10 @@ is downloaded. Nothing is decided here.
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from localllm.core.policy import Policy
+from localllm.talking.obtained import Obtained, obtained_at, obtained_of
 
 if TYPE_CHECKING:
     from localllm.choosing import Decided
@@ -18,18 +18,6 @@ if TYPE_CHECKING:
     from localllm.core.fetching import ToFetch
     from localllm.finding import Watch
     from localllm.session import LocalModel, Session
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Obtained:
-    """A model that can be loaded."""
-
-    model: LocalModel
-    name: str
-    """What finds it again from anywhere."""
-    policy: Policy
-    """To plan it with: what was chosen is fixed in it."""
-    asked: Policy
 
 
 def obtain(
@@ -41,38 +29,16 @@ def obtain(
     ``Session.find`` and ``Session.fetch`` do, DoesNotFitError (exit 3) before anything is
     downloaded that would not fit, and KeyboardInterrupt.
     """
-    from localllm.cli.chat.names import reference
-    from localllm.session import local_file
-
-    model = local_file(name, policy)
-    if model is not None and not policy.states_a_wish:
-        return Obtained(model=model, name=reference(name), policy=policy, asked=policy)
+    obtained = obtained_at(name, policy)
+    if obtained is not None:
+        return obtained
     decided = look(session, name, policy)
     tell_choice(decided)
+    model = None
     if decided.fetch is not None:
         check_plan(session, decided)
         model = download(session, decided.fetch, yes=yes, command=again(command, name, decided))
-    else:
-        from localllm.session import LocalModel
-
-        assert isinstance(decided.model, LocalModel), "what needs no download is here"
-        model = decided.model
-    return Obtained(
-        model=model,
-        name=decided.name or reference(name),
-        policy=decided.policy,
-        asked=decided.asked,
-    )
-
-
-def reread(obtained: Obtained) -> Obtained:
-    """Return the same with what its files say now. Raises what ``resolve_model`` does."""
-    from localllm.session import local_file, resolve_model
-
-    model = local_file(obtained.name, obtained.policy) or resolve_model(
-        str(obtained.model.paths[0])
-    )
-    return replace(obtained, model=model)
+    return obtained_of(decided, name, model)
 
 
 def look(

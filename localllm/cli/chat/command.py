@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from localllm.cli.chat.settings import SETTINGS, Settings, changed
 from localllm.cli.options import (
     Command,
     Option,
@@ -20,10 +19,11 @@ from localllm.cli.options import (
 )
 from localllm.core.policy import Policy
 from localllm.errors import NotFoundError, UsageError
+from localllm.talking.settings import SETTINGS, Settings, changed
 
 if TYPE_CHECKING:
-    from localllm.cli.obtaining import Obtained
     from localllm.session import Conversation, ConversationStore
+    from localllm.talking.obtained import Obtained
 
 _LAST = "last"
 _SAMPLING = "Answer options"
@@ -210,7 +210,7 @@ def _run(
     # Its process gets ready while everything else is imported and the plan is made.
     with ended_by_signals(), start_engine() as engine:
         from localllm.cli.chat.oneshot import answer_once, question
-        from localllm.cli.chat.state import Chat
+        from localllm.cli.chat.state import TerminalChat
         from localllm.cli.obtaining import obtain
         from localllm.session import Session, conversation_store
 
@@ -222,7 +222,7 @@ def _run(
             obtained = obtain(session, name, policy, yes=yes)
             if conversation is None:
                 conversation = _begun(store, obtained, system, keep=not once)
-            chat_ = Chat(
+            chat_ = TerminalChat(
                 session=session,
                 store=store,
                 conversation=conversation,
@@ -264,7 +264,7 @@ def _resumed(
     store: ConversationStore, model: str | None, resume: str, system: str | None
 ) -> Conversation:
     """Return the conversation to go on with."""
-    from localllm.cli.chat.names import now_text
+    from localllm.talking.chat import now_text
 
     try:
         conversation = store.open(None if resume == _LAST else resume)

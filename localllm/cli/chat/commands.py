@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from localllm.cli.chat import report
-from localllm.cli.chat.settings import SETTINGS, changed, setting_name, value_text
-from localllm.cli.chat.state import Chat
+from localllm.cli.chat.state import TerminalChat
 from localllm.errors import LocalLLMError, UsageError
 from localllm.session import read_conversation, save_conversation
+from localllm.talking.settings import SETTINGS, changed, setting_name, value_text
 
 Outcome = Literal["stay", "leave", "regenerate", "replay"]
 
@@ -25,10 +25,10 @@ class Command:
 
     usage: str
     help: str
-    run: Callable[[Chat, str, Callable[[str], None]], Outcome]
+    run: Callable[[TerminalChat, str, Callable[[str], None]], Outcome]
 
 
-def run_command(chat: Chat, line: str, write: Callable[[str], None]) -> Outcome:
+def run_command(chat: TerminalChat, line: str, write: Callable[[str], None]) -> Outcome:
     """Run a line that begins with a slash. Raises LocalLLMError for what cannot be done."""
     word, _, rest = line.strip().partition(" ")
     name = word[1:].lower()
@@ -45,7 +45,7 @@ def run_command(chat: Chat, line: str, write: Callable[[str], None]) -> Outcome:
     return command.run(chat, rest.strip(), write)
 
 
-def _help(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _help(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     width = max(len(c.usage) for c in COMMANDS.values())
     for command in COMMANDS.values():
         write(f"  {command.usage:<{width}}  {command.help}")
@@ -55,7 +55,7 @@ def _help(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
     return "stay"
 
 
-def _set(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _set(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     name, _, value = rest.replace("=", " ", 1).partition(" ")
     value = value.strip()
     if not name:
@@ -73,26 +73,26 @@ def _set(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
     return "stay"
 
 
-def _system(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _system(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     if rest:
         chat.system = None if rest.lower() == "none" else rest
     write(f"  system prompt: {chat.system}" if chat.system else "  There is no system prompt.")
     return "stay"
 
 
-def _stats(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _stats(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     for line in report.stats(chat):
         write(line)
     return "stay"
 
 
-def _regen(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _regen(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     if not chat.can_ask_again():
         raise UsageError("There is nothing to answer again yet.", hint="Ask something first.")
     return "regenerate"
 
 
-def _clear(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _clear(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     kept = chat.conversation
     chat.start_over()
     if kept.entries and kept.path is not None:
@@ -102,7 +102,7 @@ def _clear(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
     return "stay"
 
 
-def _save(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _save(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     force = rest.startswith("-f ")
     name = rest.removeprefix("-f ").strip() or f"{chat.conversation.header.id}.md"
     path = Path(os.path.expanduser(name))
@@ -123,7 +123,7 @@ def _save(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
     return "stay"
 
 
-def _load(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _load(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     if not rest:
         open_id = chat.conversation.header.id
         rows = [s for s in chat.store.summaries() if s.id != open_id]
@@ -155,7 +155,7 @@ def _load(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
     return "replay"
 
 
-def _model(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _model(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     if not rest:
         write(f"  {chat.model_name}: {report.model_line(chat)}")
         return "stay"
@@ -165,7 +165,7 @@ def _model(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
     return "stay"
 
 
-def _exit(chat: Chat, rest: str, write: Callable[[str], None]) -> Outcome:
+def _exit(chat: TerminalChat, rest: str, write: Callable[[str], None]) -> Outcome:
     return "leave"
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from localllm.cli.chat.state import Chat
+from localllm.cli.chat.state import TerminalChat
 from localllm.cli.chat.terminal import safe
-from localllm.cli.chat.turn import Answer
 from localllm.cli.output import LiveLine, emit_json, note
 from localllm.core.generation import CompletionRequest, Event, PromptProgress, TextDelta
 from localllm.errors import EngineError, UsageError
+from localllm.talking.turn import Answer
 from localllm.words.failures import failure
 
 SCHEMA = "localllm.answer/1"
@@ -63,7 +63,7 @@ class OnceView:
             raise
 
 
-def answer_once(chat: Chat, text: str, *, as_json: bool, raw: bool) -> None:
+def answer_once(chat: TerminalChat, text: str, *, as_json: bool, raw: bool) -> None:
     """Answer ``text`` within the conversation, or continue it if ``raw``, and print the answer.
 
     Raises what the engine failed with (EngineError keeps the partial answer), KeyboardInterrupt
@@ -122,7 +122,7 @@ def question(prompt: str | None) -> str:
     return text
 
 
-def _document(chat: Chat, answer: Answer) -> dict[str, object]:
+def _document(chat: TerminalChat, answer: Answer) -> dict[str, object]:
     from localllm.core.metered.document import answer_energy_document
 
     session, stats = chat.session, answer.stats

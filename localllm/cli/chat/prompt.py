@@ -16,8 +16,9 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.styles import Style
 
 from localllm.cli.chat.commands import ALIASES, COMMANDS
-from localllm.cli.chat.settings import SETTINGS
-from localllm.cli.chat.status import Status
+from localllm.cli.chat.status import status_row
+from localllm.talking.settings import SETTINGS
+from localllm.words.status import Status
 
 PROMPT = "❯ "  # noqa: RUF001  (the prompt sign, not a quotation mark)
 _QUOTES = '"""'
@@ -62,7 +63,9 @@ class Prompt:
             enable_open_in_editor=True,
             enable_suspend=True,
             tempfile_suffix=".md",
-            bottom_toolbar=lambda: ANSI(status().row(get_app().output.get_size().columns).ansi),
+            bottom_toolbar=lambda: ANSI(
+                status_row(status(), get_app().output.get_size().columns).ansi
+            ),
             style=_STYLE,
         )
         # The status belongs under the text, where it also is while an answer is written.

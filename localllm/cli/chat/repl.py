@@ -10,19 +10,19 @@ from rich.text import Text
 
 from localllm.cli.chat import report
 from localllm.cli.chat.commands import run_command
-from localllm.cli.chat.figures import status_of
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MarkdownStream
 from localllm.cli.chat.prompt import PROMPT, Prompt
-from localllm.cli.chat.state import Chat
+from localllm.cli.chat.state import TerminalChat
 from localllm.cli.chat.styled import row, wrap, wrap_columns
 from localllm.cli.chat.terminal import Leave, quiet_keyboard, rich_terminal, safe
-from localllm.cli.chat.turn import Answer
 from localllm.cli.chat.view import stdout_view
 from localllm.cli.output import note, show_error
 from localllm.core.generation import Died
 from localllm.errors import LocalLLMError
 from localllm.session import input_history_path
+from localllm.talking.figures import status_of
+from localllm.talking.turn import Answer
 from localllm.words.failures import failure
 
 _TWICE_S = 2.0
@@ -31,7 +31,7 @@ _TWICE_S = 2.0
 class Repl:
     """The loop. ``run`` returns when the person leaves."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: TerminalChat) -> None:
         """Take a chat whose model is loaded."""
         self._chat = chat
         self._rich = rich_terminal()

@@ -12,13 +12,15 @@ from rich.text import Text
 
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MAX_PROSE_WIDTH, MarkdownStream
-from localllm.cli.chat.settings import ReasoningDisplay
-from localllm.cli.chat.status import Status, with_live
+from localllm.cli.chat.status import status_row
 from localllm.cli.chat.styled import Row, row, wrap
 from localllm.cli.chat.terminal import safe
 from localllm.core.generation import Event, Finished, PromptProgress, TextDelta
 from localllm.core.metered.live import Live
+from localllm.talking.settings import ReasoningDisplay
 from localllm.units import format_duration
+from localllm.words.figures import rate
+from localllm.words.status import Status, with_live
 
 PAINT_S = 1 / 12
 _MAX_PAINT_SHARE = 0.1
@@ -189,7 +191,9 @@ class RichView:
             else:
                 status = replace(status, phase=f"{status.phase or 'starting'} · {waited_s}")
         self._region.paint(
-            final, live, [_EMPTY, status.row(width)] if live else [status.row(width)]
+            final,
+            live,
+            [_EMPTY, status_row(status, width)] if live else [status_row(status, width)],
         )
         self._painted_s, self._dirty = self._clock(), False
         self._paint_every_s = max(PAINT_S, (self._painted_s - now_s) / _MAX_PAINT_SHARE)
@@ -242,8 +246,6 @@ def _dim_rows(text: str, width: int) -> list[Row]:
 
 
 def _speed(status: Status) -> str:
-    from localllm.cli.chat.status import rate
-
     return f"{rate(status.tok_s)} tok/s"
 
 

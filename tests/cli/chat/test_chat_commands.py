@@ -8,27 +8,22 @@ from pathlib import Path
 import pytest
 
 from localllm.cli.chat.commands import ALIASES, COMMANDS, run_command
-from localllm.cli.chat.names import now_text
 from localllm.cli.chat.prompt import CommandCompleter, goes_on, unquoted
-from localllm.cli.chat.settings import (
-    SETTINGS,
-    Settings,
-    changed,
-    recommended_sampling,
-    value_text,
-)
-from localllm.cli.chat.state import Chat
-from localllm.cli.obtaining import Obtained, obtain
+from localllm.cli.chat.state import TerminalChat
+from localllm.cli.obtaining import obtain
 from localllm.core.generation import Sampling
 from localllm.core.policy import Policy
 from localllm.errors import IntegrityError, NotFoundError, UsageError
 from localllm.records.conversations import ConversationStore
 from localllm.records.entries import Entry
 from localllm.session import Session
+from localllm.talking.chat import now_text
+from localllm.talking.obtained import Obtained
+from localllm.talking.settings import SETTINGS, Settings
 
 
 @pytest.fixture
-def chat(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Chat:
+def chat(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> TerminalChat:
     monkeypatch.chdir(state_dir)
     store = ConversationStore(state_dir / "conversations")
     session = Session()
@@ -36,7 +31,7 @@ def chat(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Chat:
     def obtained(name: str) -> Obtained:
         return obtain(session, name, Policy(), yes=True)
 
-    return Chat(
+    return TerminalChat(
         session=session,
         store=store,
         conversation=store.start(model="demo", now=datetime(2026, 11, 21)),
@@ -46,18 +41,18 @@ def chat(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Chat:
     )
 
 
-def run(chat: Chat, line: str) -> list[str]:
+def run(chat: TerminalChat, line: str) -> list[str]:
     written: list[str] = []
     run_command(chat, line, written.append)
     return written
 
 
-def answered(chat: Chat, text: str = "yes") -> None:
+def answered(chat: TerminalChat, text: str = "yes") -> None:
     chat.say("really?")
     chat.conversation.append(Entry(role="assistant", content=text, time=now_text()))
 
 
-def test_help_names_every_command(chat: Chat) -> None:
+def test_help_names_every_command(chat: TerminalChat) -> None:
     text = "\n".join(run(chat, "/help"))
     assert all(f"/{name}" in text for name in COMMANDS)
 
@@ -72,7 +67,7 @@ def test_help_names_every_command(chat: Chat) -> None:
         ("/", "/help lists them."),
     ],
 )
-def test_a_mistyped_command_names_the_nearest(chat: Chat, typed: str, hint: str) -> None:
+def test_a_mistyped_command_names_the_nearest(chat: TerminalChat, typed: str, hint: str) -> None:
     with pytest.raises(UsageError) as error:
         run_command(chat, typed, print)
     assert error.value.hint == hint
@@ -83,11 +78,11 @@ def test_every_alias_leads_to_a_command() -> None:
 
 
 @pytest.mark.parametrize("line", ["/exit", "/bye", "/EXIT", "/quit "])
-def test_leaving(chat: Chat, line: str) -> None:
+def test_leaving(chat: TerminalChat, line: str) -> None:
     assert run_command(chat, line, print) == "leave"
 
 
-def test_set_changes_what_the_next_answer_is_asked_with(chat: Chat) -> None:
+def test_set_changes_what_the_next_answer_is_asked_with(chat: TerminalChat) -> None:
     assert run(chat, "/set temp 0.2") == ["  temp 0.2"]
     run(chat, "/set top-k=7")
     run(chat, "/set max_tokens 50")
@@ -98,17 +93,11 @@ def test_set_changes_what_the_next_answer_is_asked_with(chat: Chat) -> None:
     assert run(chat, "/set temp") == ["  temp 0.2"]
 
 
-def test_set_lists_every_setting_with_its_value(chat: Chat) -> None:
+def test_set_lists_every_setting_with_its_value(chat: TerminalChat) -> None:
     lines = run(chat, "/set")
     assert len([line for line in lines if line.split()[:1] and line.split()[0] in SETTINGS]) == (
         len(SETTINGS)
     )
-
-
-@pytest.mark.parametrize("name", list(SETTINGS))
-def test_every_value_that_set_prints_it_also_reads(name: str) -> None:
-    settings = Settings()
-    assert changed(settings, name, value_text(settings, name)).sampling == settings.sampling
 
 
 @pytest.mark.parametrize(
@@ -122,7 +111,7 @@ def test_every_value_that_set_prints_it_also_reads(name: str) -> None:
     ],
 )
 def test_a_wrong_setting_says_what_is_right(
-    chat: Chat, line: str, message: str, hint: str | None
+    chat: TerminalChat, line: str, message: str, hint: str | None
 ) -> None:
     before = chat.settings
     with pytest.raises(UsageError) as error:
@@ -132,20 +121,7 @@ def test_a_wrong_setting_says_what_is_right(
     assert chat.settings == before
 
 
-def test_the_persons_choice_wins_over_the_models_and_that_over_ours() -> None:
-    metadata = {"general.sampling.temp": 0.6, "general.sampling.top_k": 20, "x": 1}
-    settings = Settings(recommended=recommended_sampling(metadata))
-    assert settings.sampling == Sampling(temperature=0.6, top_k=20)
-    settings = changed(settings, "temp", "1")
-    assert settings.sampling == Sampling(temperature=1, top_k=20)
-
-
-def test_nonsense_in_a_models_header_is_not_sampled_with() -> None:
-    metadata = {"general.sampling.temp": float("nan"), "general.sampling.top_p": 7.0}
-    assert recommended_sampling(metadata) == {}
-
-
-def test_the_system_prompt_can_be_set_shown_and_removed(chat: Chat) -> None:
+def test_the_system_prompt_can_be_set_shown_and_removed(chat: TerminalChat) -> None:
     assert run(chat, "/system") == ["  There is no system prompt."]
     assert run(chat, "/system Be brief.") == ["  system prompt: Be brief."]
     answered(chat)
@@ -155,7 +131,7 @@ def test_the_system_prompt_can_be_set_shown_and_removed(chat: Chat) -> None:
     assert [m.role for m in chat.messages] == ["user", "assistant"]
 
 
-def test_clear_begins_anew_and_keeps_the_old(chat: Chat) -> None:
+def test_clear_begins_anew_and_keeps_the_old(chat: TerminalChat) -> None:
     run(chat, "/system Be brief.")
     answered(chat)
     old = chat.conversation.header.id
@@ -165,7 +141,7 @@ def test_clear_begins_anew_and_keeps_the_old(chat: Chat) -> None:
     assert [m.content for m in chat.messages] == ["Be brief.", "really?", "yes"]
 
 
-def test_load_lists_and_finds_by_the_beginning(chat: Chat) -> None:
+def test_load_lists_and_finds_by_the_beginning(chat: TerminalChat) -> None:
     assert run(chat, "/load")[0] == "  No conversation has been kept yet."
     answered(chat)
     run(chat, "/clear")
@@ -176,7 +152,7 @@ def test_load_lists_and_finds_by_the_beginning(chat: Chat) -> None:
         run_command(chat, "/load 1999", print)
 
 
-def test_save_writes_both_formats_and_never_over_a_file_unasked(chat: Chat) -> None:
+def test_save_writes_both_formats_and_never_over_a_file_unasked(chat: TerminalChat) -> None:
     with pytest.raises(UsageError, match="nothing to save"):
         run_command(chat, "/save a.md", print)
     answered(chat)
@@ -195,7 +171,7 @@ def test_save_writes_both_formats_and_never_over_a_file_unasked(chat: Chat) -> N
     assert run(chat, "/save")[0].startswith("  saved to 2026")
 
 
-def test_load_of_a_foreign_file_changes_nothing(chat: Chat) -> None:
+def test_load_of_a_foreign_file_changes_nothing(chat: TerminalChat) -> None:
     answered(chat)
     Path("x.jsonl").write_text('{"a": 1}\n')
     with pytest.raises(IntegrityError):
@@ -203,20 +179,20 @@ def test_load_of_a_foreign_file_changes_nothing(chat: Chat) -> None:
     assert [m.content for m in chat.messages] == ["really?", "yes"]
 
 
-def test_regen_needs_a_question(chat: Chat) -> None:
+def test_regen_needs_a_question(chat: TerminalChat) -> None:
     with pytest.raises(UsageError, match="nothing to answer again"):
         run_command(chat, "/regen", print)
     answered(chat)
     assert run_command(chat, "/regen", print) == "regenerate"
 
 
-def test_a_model_that_does_not_exist_leaves_the_old_one(chat: Chat) -> None:
+def test_a_model_that_does_not_exist_leaves_the_old_one(chat: TerminalChat) -> None:
     with pytest.raises(NotFoundError):
         run_command(chat, "/model /no/such.gguf", print)
     assert chat.model_name == "demo"
 
 
-def test_stats_without_an_answer_invents_no_figures(chat: Chat) -> None:
+def test_stats_without_an_answer_invents_no_figures(chat: TerminalChat) -> None:
     text = "\n".join(run(chat, "/stats"))
     assert "last answer   none yet" in text
     assert "power" not in text, "nothing is loaded: nobody knows whose watts"

@@ -11,11 +11,13 @@ import pytest
 from rich.text import Text
 
 from localllm.cli.chat.live import LiveRegion
-from localllm.cli.chat.status import Status, rate
+from localllm.cli.chat.status import status_row
 from localllm.cli.chat.styled import Row, row
 from localllm.cli.chat.terminal import safe
 from localllm.cli.chat.view import PAINT_S, PlainView, RichView
 from localllm.core.generation import PromptProgress, TextDelta
+from localllm.words.figures import rate
+from localllm.words.status import Status
 
 STATUS = Status(
     model="demo F16", n_ctx=512, planned_bytes=8 * 2**20, measured_bytes=9 * 2**20, n_ctx_used=63
@@ -228,7 +230,7 @@ def test_plain_text_comes_as_it_is_with_thinking_marked() -> None:
 
 @pytest.mark.parametrize("width", range(8, 100, 7))
 def test_the_status_line_fits_and_drops_the_least_important_first(width: int) -> None:
-    line = STATUS.row(width)
+    line = status_row(STATUS, width)
     text = Text.from_ansi(line.ansi).plain
     assert line.width <= max(width, len(" – tok/s"))
     assert "– tok/s" in text
@@ -237,6 +239,6 @@ def test_the_status_line_fits_and_drops_the_least_important_first(width: int) ->
 
 
 def test_what_is_not_known_is_a_dash_and_never_a_zero() -> None:
-    text = Text.from_ansi(Status(model="m", n_ctx=512).row(80).ansi).plain
+    text = Text.from_ansi(status_row(Status(model="m", n_ctx=512), 80).ansi).plain
     assert text == " m · – tok/s · context –/512 · — W"
     assert rate(None) == "–"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localllm.cli.chat.energy_lines import energy_lines, footer_piece
 from localllm.core.joules import AnswerEnergy
 from localllm.core.metered.readings import Energy, Unmeasured
 from localllm.core.plan import Plan
+from localllm.words.energy_lines import energy_lines, footer_piece
 from tests.core.test_reconcile import energy, plan
 from tests.records.test_measurements import stats
 

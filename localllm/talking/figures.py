@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from localllm.cli.chat.names import label
-from localllm.cli.chat.state import Chat
-from localllm.cli.chat.status import Status
-from localllm.cli.chat.turn import Answer
 from localllm.core.generation import RunStats
 from localllm.core.metered.readings import Unmeasured
 from localllm.core.plan import Plan
 from localllm.core.prediction import predicted
+from localllm.talking.chat import Chat
+from localllm.talking.turn import Answer
+from localllm.words.loads import label
+from localllm.words.status import Status
 
 
 def status_of(chat: Chat) -> Status:

@@ -51,6 +51,8 @@ def print_hardware(
 
 
 def _text(pieces: Sequence[words.Piece]) -> Text:
+    if len(pieces) == 1:
+        return Text(pieces[0][0], style=_STYLES[pieces[0][1]])
     return Text.assemble(*((text, _STYLES[tone]) for text, tone in pieces))
 
 

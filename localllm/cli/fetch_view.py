@@ -13,11 +13,11 @@ from typing import Self, TextIO
 
 import click
 
-from localllm.cli import fetch_words as words
 from localllm.cli.output import LiveLine, note, unicode_output
-from localllm.core.fetching import FetchNote, FetchProgress, Rate
+from localllm.core.fetching import FetchNote, FetchProgress
 from localllm.core.text import printable
-from localllm.units import format_bytes, format_duration, format_part, format_transfer
+from localllm.words import fetching as words
+from localllm.words.fetch_account import FetchAccount
 
 LOG_EVERY_S = 30.0
 LOG_EVERY_SHARE = 0.1
@@ -35,16 +35,12 @@ class FetchView:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Draw the download of ``name`` to a stream, standard error by default."""
-        self._name = printable(name)
+        self._account = FetchAccount(name)
+        self._name = self._account.name
         self._stream = sys.stderr if stream is None else stream
         self._line = LiveLine(self._stream)
         self._unicode = unicode_output(self._stream)
         self._clock = clock
-        self._mode: words.Mode | None = None
-        self._rate = Rate()
-        self._began_s: float | None = None
-        self._last: FetchProgress | None = None
-        self._seen: set[words.Mode] = set()
         self._logged_s = self._logged_share = 0.0
         self._logged_wait: str | None = None
 
@@ -68,10 +64,9 @@ class FetchView:
             note(event.text)
             return
         now_s = self._clock()
-        if self._began_s is None:
-            self._began_s = now_s
-        bytes_per_s = self._rated(event, now_s)
-        is_first, self._last = self._last is None, event  # before Ctrl-C can come in between
+        is_first = self._account.last is None
+        self._account.hear(event, now_s)  # before Ctrl-C can come in between
+        bytes_per_s = self._account.bytes_per_s
         if self._line.live:
             width = self._line.columns - 1
             self._line.draw(
@@ -83,46 +78,14 @@ class FetchView:
     def end(self) -> None:
         """Say what was fetched, in which time, and what its bytes were held to."""
         self._line.wipe()
-        last = self._last
-        if last is None or self._began_s is None:
-            return
-        seconds = self._clock() - self._began_s
-        text = f"{format_bytes(last.n_bytes)} in {format_duration(seconds)}"
-        verified = f", verified ({', '.join(last.verified_by)})" if last.verified_by else ""
-        if last.n_received:
-            text += f" ({format_transfer(last.n_received / seconds)})" if seconds > 0 else ""
-            if n_here := words.here_bytes(last):
-                text += f", {format_bytes(n_here)} of it were here"
-            self._say(f"fetched {self._name}: {text}{verified}")
-        elif "elsewhere" in self._seen:
-            self._say(f"another process fetched {self._name}: {text}{verified}")
-        elif verified:
-            self._say(f"checked {self._name}: {text}{verified}")
-        else:
-            self._say(f"{self._name} was here: {format_bytes(last.n_bytes)}")
+        text = self._account.ended(self._clock())
+        if text is not None:
+            self._say(text)
 
     def interrupted(self, command: str) -> None:
         """Say what is kept and which command continues."""
         self._line.wipe()
-        last = self._last
-        if last is None or not last.n_done:
-            note(f"Nothing was fetched yet: `{command}` begins again.")
-            return
-        if any(file.phase == "checking" for file in last.files):  # how much is here is not told
-            note(f"What was here is kept: `{command}` continues.")
-            return
-        kept = format_part(last.n_done, last.n_bytes)
-        note(f"{kept} are kept: `{command}` continues.")
-
-    def _rated(self, progress: FetchProgress, now_s: float) -> float | None:
-        """Bytes a second of what goes on: over the network, or of what counts as done."""
-        mode = words.mode_of(progress)
-        self._seen.add(mode)
-        if mode != self._mode:
-            self._mode, self._rate = mode, Rate()
-        counted = progress.n_received if mode == "fetching" else progress.n_done
-        self._rate.add(now_s, counted)
-        return self._rate.bytes_per_s
+        note(self._account.stopped(f"`{command}`"))
 
     def _log(
         self, progress: FetchProgress, bytes_per_s: float | None, now_s: float, *, is_first: bool

@@ -58,11 +58,10 @@ def watch_on(line: LiveLine) -> Watch:
     """Return what draws a search on a live line, and says its notes."""
     from localllm.cli.output import note
     from localllm.finding import Watch
-    from localllm.units import format_bytes
+    from localllm.words.fetching import reading_words
 
     def on_reading(n_bytes: int, waiting_for: str | None) -> None:
-        waiting = f", waiting: {waiting_for}" if waiting_for else ""
-        line.draw(f"reading the model's header: {format_bytes(n_bytes)}{waiting}")
+        line.draw(reading_words(n_bytes, waiting_for))
 
     def on_note(text: str) -> None:
         line.wipe()
@@ -79,24 +78,13 @@ def watch_on(line: LiveLine) -> Watch:
 
 def tell_choice(decided: Decided) -> None:
     """Say in one line what was chosen, why, and what comes next to it."""
+    from localllm.words.choosing import choice_line
+
     words = choice_line(decided)
     if words is not None:
         from localllm.cli.output import note
 
         note(words)
-
-
-def choice_line(decided: Decided) -> str | None:
-    """Return that line; None where there was nothing to choose between."""
-    if decided.choice is None or decided.runner_up is None:
-        return None
-    from localllm.core.choice_words import taken
-
-    choice = decided.choice
-    words = taken(choice.best, decided.runner_up) if choice.best.fits else choice.reason
-    if decided.fetch is None and choice.best.fits:
-        words = f"Of what is here {words}"
-    return words if choice.unmet is None else f"{words} {choice.unmet}"
 
 
 def check_plan(session: Session, decided: Decided) -> None:
@@ -132,12 +120,13 @@ def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> L
     Raises what ``Session.fetch`` does, LocalLLMError (exit 1) where the person said no, and
     KeyboardInterrupt where they stopped it: what came is kept, and ``command`` continues.
     """
-    from localllm.cli.fetch_question import agrees_to_fetch, cost_of
+    from localllm.cli.fetch_question import agrees_to_fetch
     from localllm.cli.fetch_view import FetchView
     from localllm.cli.output import note
     from localllm.core.text import printable
     from localllm.errors import LocalLLMError
     from localllm.fetching import Fetched, check_room
+    from localllm.words.fetching import cost_of
 
     check_room(wanted)
     if wanted.left_bytes:

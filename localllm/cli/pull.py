@@ -93,7 +93,7 @@ def would_fetch(wanted: ToFetch, *, as_json: bool) -> None:
     if as_json:
         emit_json(document(wanted.name, (), wanted, is_dry_run=True))
         return
-    from localllm.cli.fetch_question import cost_of
+    from localllm.words.fetching import cost_of
 
     result(f"{printable(wanted.name)}: {cost_of(wanted)}")
     for file in wanted.files:

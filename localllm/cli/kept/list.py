@@ -15,9 +15,9 @@ from localllm.cli.output import LiveLine, emit_json, note, result, stdout_consol
 from localllm.core.text import printable
 
 if TYPE_CHECKING:
-    from localllm.cli.kept.rows import Row, Sort
     from localllm.core.kept import KeptModel
     from localllm.session import Session
+    from localllm.words.kept import Row, Sort
 
 EXAMPLES = """\
 \b
@@ -51,7 +51,7 @@ def list_command(words: tuple[str, ...], sort: Sort, no_plan: bool, as_json: boo
     """
     from localllm import keeping
     from localllm.cli.kept import list_view as view
-    from localllm.cli.kept.rows import Row, holds, ordered
+    from localllm.words.kept import Row, holds, ordered
 
     inventory = keeping.kept_models()
     found = [model for model in inventory.models if holds(model, words)]
@@ -89,9 +89,9 @@ def list_command(words: tuple[str, ...], sort: Sort, no_plan: bool, as_json: boo
 
 def _planned(open_session: Session, models: Sequence[KeptModel]) -> list[Row]:
     from localllm import keeping
-    from localllm.cli.kept.rows import Row
     from localllm.core.policy import Policy
     from localllm.errors import LocalLLMError
+    from localllm.words.kept import Row
 
     rows = []
     with LiveLine() as line:

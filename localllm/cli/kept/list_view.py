@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from localllm.cli.folding import GAP, Column, table
-from localllm.cli.kept.rows import FOLDERS, KEEPERS, Row, ago, verdict
 from localllm.cli.output import wrapped
 from localllm.core.kept import KeptModel, Leftover
 from localllm.core.text import printable
 from localllm.units import format_bytes
+from localllm.words.kept import FOLDERS, KEEPERS, Row, ago, verdict
 
 if TYPE_CHECKING:
     from rich.console import Console

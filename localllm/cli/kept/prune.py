@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from localllm.cli.kept.asking import agreed, sure_option
-from localllm.cli.kept.rows import ago
 from localllm.cli.options import Command, Option, json_option, value_option
 from localllm.cli.output import emit_json, result
 from localllm.core.kept import Leftover, LeftoverKind, Pruning, Removal
 from localllm.core.text import printable
 from localllm.units import format_bytes
+from localllm.words.kept import ago
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from localllm.cli.options import Command, json_option
 from localllm.cli.output import emit_json, result
 from localllm.core.kept import Removal
 from localllm.core.text import printable
-from localllm.units import format_bytes
+from localllm.words.kept import removal_lines, removed_line
 
 SCHEMA = "localllm.rm/1"
 
@@ -60,20 +59,9 @@ def remove(names: tuple[str, ...], dry_run: bool, force: bool, yes: bool, as_jso
         document = removal_document(removal, dry_run=dry_run, removed=removed)
         emit_json(document | {"freed_bytes": freed_bytes if removed else removal.freed_bytes})
     elif removed:
-        result(f"Deleted: {format_bytes(freed_bytes)} are free again.")
+        result(removed_line(freed_bytes))
     elif not dry_run:
         result("Nothing was deleted.")
-
-
-def removal_lines(removal: Removal) -> Iterator[str]:
-    """Yield what goes and what stays, a line each."""
-    for model in removal.models:
-        files = f"{len(model.files)} file{'s' * (len(model.files) != 1)}"
-        yield f"{model.name}  {format_bytes(model.n_bytes)}, {files}"
-    yield f"Deleting frees {format_bytes(removal.freed_bytes)}."
-    if removal.shared_bytes:
-        by = f" by {', '.join(removal.shared_with)}" if removal.shared_with else ""
-        yield f"{format_bytes(removal.shared_bytes)} stay: they are needed{by}."
 
 
 def removal_document(removal: Removal, *, dry_run: bool, removed: bool) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from localllm.cli.completers import complete_kept
-from localllm.cli.fetch_words import live_line
 from localllm.cli.options import Command, Option, json_option
 from localllm.cli.output import LiveLine, emit_json, note, result, unicode_output
 from localllm.core.fetching import FetchProgress, FileState, Rate
@@ -20,6 +19,8 @@ from localllm.core.kept import KeptModel, Verdict
 from localllm.core.text import printable
 from localllm.errors import IntegrityError, LocalLLMError, NotFoundError
 from localllm.units import format_bytes, format_duration
+from localllm.words.fetching import live_line
+from localllm.words.kept import verdict_lines
 
 SCHEMA = "localllm.verify/1"
 
@@ -117,13 +118,9 @@ def check(models: Sequence[KeptModel]) -> Iterator[Checked]:
 
 def lines(each: Checked) -> Iterator[str]:
     """Yield what is said of one file."""
-    verdict, model = each.verdict, each.model
-    name = model.name if model.n_parts == 1 else f"{model.name} {verdict.path.name}"
-    yield f"{verdict.result:<8} {name}  {format_bytes(verdict.n_bytes)}"
-    if verdict.reason is not None:
-        yield f"{'':<8} {verdict.reason}"
+    yield from verdict_lines(each.model, each.verdict)
     if each.set_aside is not None:
-        yield f"{'':<8} Set aside: `localllm pull {model.name}` fetches it anew."
+        yield f"{'':<8} Set aside: `localllm pull {each.model.name}` fetches it anew."
 
 
 def document(checked: Sequence[Checked]) -> dict[str, Any]:

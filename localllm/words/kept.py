@@ -1,13 +1,13 @@
-"""One kept model and what a plan says of it on this machine: the words and the order of a list."""
+"""Kept models and what plans say of them on this machine: the words and the order of a list."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from localllm.core.kept import Keeper, KeptModel
-from localllm.units import format_rate
+from localllm.core.kept import Keeper, KeptModel, Removal, Verdict
+from localllm.units import format_bytes, format_rate
 
 if TYPE_CHECKING:
     from localllm.core.plan import Plan
@@ -101,6 +101,30 @@ def plan_words(plan: Plan) -> str:
     if n and plan.tensor_overrides:
         words.append("experts in RAM")
     return ", ".join(words)
+
+
+def removal_lines(removal: Removal) -> Iterator[str]:
+    """Yield what goes and what stays, a line each."""
+    for model in removal.models:
+        files = f"{len(model.files)} file{'s' * (len(model.files) != 1)}"
+        yield f"{model.name}  {format_bytes(model.n_bytes)}, {files}"
+    yield f"Deleting frees {format_bytes(removal.freed_bytes)}."
+    if removal.shared_bytes:
+        by = f" by {', '.join(removal.shared_with)}" if removal.shared_with else ""
+        yield f"{format_bytes(removal.shared_bytes)} stay: they are needed{by}."
+
+
+def removed_line(freed_bytes: int) -> str:
+    """Return what a removal gave back."""
+    return f"Deleted: {format_bytes(freed_bytes)} are free again."
+
+
+def verdict_lines(model: KeptModel, checked: Verdict) -> Iterator[str]:
+    """Yield what is said of one file of a model after its bytes were checked."""
+    name = model.name if model.n_parts == 1 else f"{model.name} {checked.path.name}"
+    yield f"{checked.result:<8} {name}  {format_bytes(checked.n_bytes)}"
+    if checked.reason is not None:
+        yield f"{'':<8} {checked.reason}"
 
 
 def _plain(text: str) -> str:

@@ -1,5 +1,6 @@
-"""What a download's line says, for a given width: pure, so that every state of it can be looked at.
+"""What a download costs, and what its line says for a given width.
 
+Pure, so that every state of it can be looked at:
 ``fetching NAME ██████░░░░ 42% · 16.9 of 40.5 GiB · 52.3 MB/s · 7 min left``. Where the terminal is
 narrow the extras go first, then the name's user and middle, then name and bar; figures stay.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from localllm.core.fetching import FetchProgress, time_left_s
+from localllm.core.fetching import FetchProgress, ToFetch, time_left_s
 from localllm.units import format_bytes, format_part, format_transfer
 
 Mode = Literal["fetching", "checking", "waiting", "elsewhere"]
@@ -19,6 +20,38 @@ _LEAST_NAME = 12
 _BETWEEN = " · "
 _ELSEWHERE = "another process downloads it"
 _WIDEST_RATE, _WIDEST_LEFT = len("999 MB/s"), len("59 min left")
+
+
+def cost_words(n_bytes: int, *, free_bytes: int | None, bytes_per_s: float | None = None) -> str:
+    """Return what a download of so many bytes means: size, disk, and time where a rate is known.
+
+    ``free_bytes``: on the disk, before; None where nobody tells.
+    """
+    words = [f"{format_bytes(n_bytes)} to download"]
+    if free_bytes is not None:
+        stays = free_bytes - n_bytes
+        words.append(
+            f"{format_bytes(stays)} stay free on the disk"
+            if stays >= 0
+            else f"and the disk has {format_bytes(free_bytes)} free"
+        )
+    seconds = time_left_s(n_bytes, bytes_per_s)
+    if seconds is not None and bytes_per_s is not None:
+        words.append(f"about {left_words(seconds)} at {format_transfer(bytes_per_s)}")
+    return ", ".join(words)
+
+
+def cost_of(wanted: ToFetch) -> str:
+    """Return the same of a model that is to be fetched."""
+    return cost_words(
+        wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
+    )
+
+
+def reading_words(n_bytes: int, waiting_for: str | None) -> str:
+    """Return how far the reading of a header is, and why nothing comes where that is so."""
+    waiting = f", waiting: {waiting_for}" if waiting_for else ""
+    return f"reading the model's header: {format_bytes(n_bytes)}{waiting}"
 
 
 def mode_of(progress: FetchProgress) -> Mode:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from localllm.core.plan import Plan, PowerEstimate, Scope
-from localllm.core.prediction import Prediction, predicted
+from localllm.core.prediction import Prediction, Predictor
 
 _PART = re.compile(r"(?:(\d+) )?(GPU board|CPU package|whole chip)s?")
 """One part of ``readings.Energy.scope``, and how many of it were added."""
@@ -43,16 +43,24 @@ class ExpectedEnergy:
 
 
 def expected_energy(
-    plan: Plan, *, n_prompt: int, n_gen: int, depth: int, scope: str | None = None
+    plan: Plan,
+    *,
+    n_prompt: int,
+    n_gen: int,
+    depth: int,
+    scope: str | None = None,
+    predictor: Predictor | None = None,
 ) -> ExpectedEnergy | None:
     """Return the estimate for ``n_prompt`` tokens of a prompt and ``n_gen`` decoded ones.
 
     ``depth`` tokens lie in the context before them. ``scope``: whose energy, as
-    ``readings.Energy.scope``; None for the plan's own. None where the plan has no estimate.
+    ``readings.Energy.scope``; None for the plan's own. ``predictor``: the plan's, kept by whoever
+    asks often. None where the plan has no estimate.
     """
     power = plan.power
     if power is None:
         return None
+    predictor = predictor or Predictor(plan)
     joules = seconds = 0.0
     ranges: list[Prediction] = []
     parts: list[tuple[Literal["pp", "tg"], int, int]] = [
@@ -62,7 +70,7 @@ def expected_energy(
     for phase, n_tokens, before in parts:
         if not n_tokens:
             continue
-        speed = predicted(plan, phase, n_tokens=n_tokens, depth=before)
+        speed = predictor.predicted(phase, n_tokens=n_tokens, depth=before)
         watts = scope_w(power, phase, scope)
         if speed is None or watts is None:
             return None

@@ -33,28 +33,61 @@ class Prediction:
     """The same before own measurements moved it."""
 
 
+class Predictor:
+    """A plan's estimates of many runs: what a step of the model touches is counted once.
+
+    That count takes most of an estimate's time, and whoever shows one beside tokens that come
+    asks a few times a second.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        """Take a plan; nothing is counted before the first estimate."""
+        self.plan = plan
+        self._counted: tuple[Traffic, Run] | None = None
+        self._stated: dict[tuple[str, int], float] = {}
+
+    def predicted(
+        self, phase: Literal["tg", "pp"], *, n_tokens: int, depth: int
+    ) -> Prediction | None:
+        """Return the plan's estimate for ``n_tokens`` of a phase after ``depth`` others.
+
+        None where the plan has no estimate of the phase.
+        """
+        speed = self.plan.speed
+        if speed is None or n_tokens < 1:
+            return None
+        middle = speed.tg_tok_s if phase == "tg" else speed.pp_tok_s
+        low, high = (
+            (speed.tg_low, speed.tg_high) if phase == "tg" else (speed.pp_low, speed.pp_high)
+        )
+        if middle is None or low is None or high is None:
+            return None
+        n_stated = 1 if phase == "tg" else speed.n_prompt or n_tokens
+        if (phase, n_stated) not in self._stated:
+            self._stated[phase, n_stated] = self._formula_tok_s(
+                phase, n_tokens=n_stated, depth=speed.at_depth
+            )
+        formula = self._formula_tok_s(phase, n_tokens=n_tokens, depth=depth)
+        scale = formula / self._stated[phase, n_stated]
+        return Prediction(
+            tok_s=middle * scale, low=low * scale, high=high * scale, formula_tok_s=formula
+        )
+
+    def _formula_tok_s(self, phase: Literal["tg", "pp"], *, n_tokens: int, depth: int) -> float:
+        """Tokens per second. The context grows by a token a step: its mean depth counts."""
+        if self._counted is None:
+            self._counted = traffic_of(self.plan.model), run_of_plan(self.plan)
+        traffic, run = self._counted
+        if phase == "tg":
+            return decode_step(traffic, run, depth=depth + (n_tokens - 1) // 2).tok_s
+        return prefill_step(traffic, run, n_prompt=n_tokens, depth=depth).tok_s
+
+
 def predicted(
     plan: Plan, phase: Literal["tg", "pp"], *, n_tokens: int, depth: int
 ) -> Prediction | None:
-    """Return the plan's estimate for ``n_tokens`` of a phase after ``depth`` others.
-
-    None where the plan has no estimate of the phase.
-    """
-    speed = plan.speed
-    if speed is None or n_tokens < 1:
-        return None
-    middle = speed.tg_tok_s if phase == "tg" else speed.pp_tok_s
-    low, high = (speed.tg_low, speed.tg_high) if phase == "tg" else (speed.pp_low, speed.pp_high)
-    if middle is None or low is None or high is None:
-        return None
-    traffic, run = traffic_of(plan.model), run_of_plan(plan)
-    n_stated = 1 if phase == "tg" else speed.n_prompt or n_tokens
-    stated = _formula_tok_s(traffic, run, phase, n_tokens=n_stated, depth=speed.at_depth)
-    formula = _formula_tok_s(traffic, run, phase, n_tokens=n_tokens, depth=depth)
-    scale = formula / stated
-    return Prediction(
-        tok_s=middle * scale, low=low * scale, high=high * scale, formula_tok_s=formula
-    )
+    """Return one estimate, see ``Predictor.predicted``."""
+    return Predictor(plan).predicted(phase, n_tokens=n_tokens, depth=depth)
 
 
 def predicted_test(plan: Plan, *, n_prompt: int, n_gen: int, depth: int) -> Prediction | None:
@@ -100,15 +133,6 @@ def run_of_plan(plan: Plan) -> Run:
         ),
         n_threads=plan.n_threads,
     )
-
-
-def _formula_tok_s(
-    traffic: Traffic, run: Run, phase: Literal["tg", "pp"], *, n_tokens: int, depth: int
-) -> float:
-    """Tokens per second by formula. The context grows by a token a step: its mean depth counts."""
-    if phase == "tg":
-        return decode_step(traffic, run, depth=depth + (n_tokens - 1) // 2).tok_s
-    return prefill_step(traffic, run, n_prompt=n_tokens, depth=depth).tok_s
 
 
 def _host_expert_layers(plan: Plan) -> Iterator[int]:

@@ -6,14 +6,10 @@ has.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import textwrap
-from pathlib import Path
 from xml.sax.saxutils import escape
 
 from localllm.core.text import printable
-from localllm.errors import LocalLLMError
 
 STYLE = """
 text{font:13px system-ui,-apple-system,"Segoe UI","Noto Sans",sans-serif;fill:#1f2328}
@@ -28,22 +24,6 @@ text{fill:#e6edf3}.dim{fill:#9da7b3}.bad{fill:#ff8f80}.page{fill:#0d1117}.grid{s
 .value{stroke:#0d1117}.decode{fill:#3f8fe0}
 .prompt{fill:#2ea878}}
 """
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all, over one of that name. Raises LocalLLMError."""
-    target = Path(os.path.realpath(path))  # a link stays one
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
-    except OSError as error:
-        raise LocalLLMError(
-            f"{printable(str(path))} could not be written: {error.strerror or error}."
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def wrapped(text: str, size: int, width: float) -> list[str]:

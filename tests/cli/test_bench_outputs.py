@@ -11,15 +11,12 @@ import sqlite3
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from localllm.cli.bench import delimited, words
+from localllm.cli.bench import delimited
 from localllm.cli.bench.picture import bench_picture
-from localllm.core.bench.conditions import conditions
-from localllm.core.bench.energy import BenchEnergy, Window
-from localllm.core.bench.row import Beside, bench_row
+from localllm.core.bench.row import bench_row
 from localllm.core.metered.readings import Energy, Health
 from localllm.metering import Meters
 from tests.cli.conftest import Command
@@ -172,27 +169,6 @@ def test_joules_stand_beside_the_tokens(
         assert row["energy_j"] >= 50 * sum(row["samples_ns"]) / 1e9 * 0.999
         assert (row["power_rough"], row["power_unknown"]) == (True, None)
         assert (row["temperature_c"], row["peak_device_bytes"]) == (61.0, 5 * 1024**3)
-
-
-def steady_row(**changes: Any) -> dict[str, Any]:
-    """Five windows of 12 s at 100 W, 50 tokens/s: 2 J/token, some more and some less."""
-    windows = tuple(
-        Window(
-            n_tokens=600,
-            parts=(replace(constant(1), joules=1200.0 + extra, began_s=0.0, ended_s=12.0),),
-        )
-        for extra in (-12, -6, 0, 6, 12)
-    )
-    beside = Beside(energy=BenchEnergy(windows=windows), conditions=conditions([]))
-    row = bench_row(setup(plan_8b()), PP512, [10**9] * 5, test_time="", beside=beside)
-    return row | changes
-
-
-def test_both_errors_of_the_joules_are_printed() -> None:
-    """Deviation 0.0158 J/token over five windows: 2.776 * 0.0158 / sqrt(5) = 0.0196."""
-    assert words.energy_text(steady_row()) == (
-        "100 W, 2.00 ± 0.02 J/token (stat) ± 5 % (sensor), NVML energy counter, GPU board"
-    )
 
 
 def test_watts_are_drawn_over_time_and_marks_lie_where_they_should() -> None:

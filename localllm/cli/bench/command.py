@@ -203,7 +203,7 @@ def bench(
     if is_quick and is_steady:
         raise UsageError("--quick and --steady are opposites.", hint="Give one of them.")
     mode: Mode = "quick" if is_quick else "steady" if is_steady else "standard"
-    from localllm.cli.bench.rules import rules_of
+    from localllm.benching.rules import rules_of
     from localllm.core.bench.tests import bench_tests, check_size
 
     rules = rules_of(mode, repetitions=repetitions, delay_s=delay, chat=chat)
@@ -223,9 +223,10 @@ def bench(
 
 
 def _compare(a: Path, b: Path, *, as_json: bool) -> None:
-    from localllm.cli.bench.comparing import comparison_document, comparison_lines
-    from localllm.cli.bench.saving import bench_file
+    from localllm.benching.saving import bench_file
+    from localllm.cli.bench.comparing import comparison_document
     from localllm.core.bench.compare import compare
+    from localllm.words.bench_comparing import comparison_lines
 
     file_a, file_b = bench_file(a), bench_file(b)
     compared = compare(file_a.rows, file_b.rows)
@@ -239,7 +240,7 @@ def _compare(a: Path, b: Path, *, as_json: bool) -> None:
 def _check_targets(saved: Path | None, picture: Path | None) -> None:
     """Raise UsageError, before hours of measuring, for a file that cannot be written."""
     if saved is not None:
-        from localllm.cli.bench.saving import check_save_target
+        from localllm.benching.saving import check_save_target
 
         check_save_target(saved)
     if picture is not None:

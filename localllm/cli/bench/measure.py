@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from localllm import session
+from localllm.benching.loaded import Loader, Running
+from localllm.benching.planned import Planned, plan_all
+from localllm.benching.rules import Rules
+from localllm.benching.run import Run
+from localllm.benching.saving import bench_document, save_bench, write_whole
 from localllm.cli.bench.forms import Form
-from localllm.cli.bench.loaded import Loader
 from localllm.cli.bench.picture import bench_picture
-from localllm.cli.bench.planned import Planned, plan_all
 from localllm.cli.bench.report import Report
-from localllm.cli.bench.rules import Rules
-from localllm.cli.bench.run import Run
-from localllm.cli.bench.saving import bench_document
 from localllm.cli.bench.table import Column, columns
 from localllm.cli.obtaining import obtain
 from localllm.cli.output import LiveLine, note
 from localllm.cli.signals import ended_by_signals
-from localllm.cli.svg import write_whole
+from localllm.core.bench.activity import Progress
 from localllm.core.bench.setup import BenchSetup, Mode, settings_row
 from localllm.core.bench.sweep import Axes
 from localllm.core.generation import BenchTest, EngineInfo
 from localllm.core.policy import Policy
 from localllm.errors import LocalLLMError
+from localllm.words.bench_progress import progress_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +55,29 @@ def measure(
     whatever ends the run, after what was measured has been printed and saved.
     """
     with ended_by_signals(), session.Session() as whole, LiveLine() as live:
+
+        def tell(progress: Progress) -> None:
+            live.draw(progress_line(progress))
+
+        def take(row: dict[str, Any], running: Running, one: Planned) -> None:
+            live.wipe()
+            report.add(row, running, one)
+
+        def remark(text: str) -> None:
+            live.wipe()
+            note(text)
+
         taken = [obtain(whole, name, policy, yes=yes, command="bench") for name in models]
         found = [each.model for each in taken]
         policy = replace(policy, quant=None)  # it has been found, under its publisher's name
         planned = plan_all(
-            whole, found, policy, axes, tests, chat=rules.chat_answers > 0, live=live
+            whole,
+            found,
+            policy,
+            axes,
+            tests,
+            chat=rules.chat_answers > 0,
+            on_progress=tell,
         )
         live.wipe()
         if all(one.error is not None for one in planned):
@@ -72,17 +91,17 @@ def measure(
             tests=tests,
             rules=rules,
             loader=loader,
-            live=live,
-            on_row=report.add,
-            on_note=note,
+            on_row=take,
+            on_note=remark,
+            on_progress=tell if live.live else None,
         )
-        _finish_whatever_happens(run, report, loader, rules, output)
+        _finish_whatever_happens(run, report, loader, rules, output, live)
     if run.missed:
         raise _left_out(planned, [missed.error for missed in run.missed])
 
 
 def _finish_whatever_happens(
-    run: Run, report: Report, loader: Loader, rules: Rules, output: Output
+    run: Run, report: Report, loader: Loader, rules: Rules, output: Output, live: LiveLine
 ) -> None:
     ended, began = "interrupted", datetime.now(UTC).isoformat(timespec="seconds")
     try:
@@ -92,6 +111,7 @@ def _finish_whatever_happens(
         ended = error.message
         raise
     finally:
+        live.wipe()
         problem = loader.measurement_problem()
         loader.close()
         try:  # files first: a reader of standard output that has left must not cost them
@@ -108,7 +128,7 @@ def _write(run: Run, report: Report, output: Output, *, mode: Mode, ended: str, 
         document = bench_document(
             report.rows, mode=mode, ended=ended, began=began, missed=run.missed, watts=run.watts
         )
-        write_whole(output.saved, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        save_bench(output.saved, document)
     if output.picture is not None and report.rows:
         write_whole(output.picture, bench_picture(report.rows, run.watts))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
-from localllm.cli.bench import delimited, table, words
+from localllm.benching.loaded import Running
+from localllm.benching.planned import Planned
+from localllm.cli.bench import delimited, table
 from localllm.cli.bench.forms import Form
-from localllm.cli.bench.loaded import Running
-from localllm.cli.bench.planned import Planned
 from localllm.cli.output import emit_json, emit_json_line, result
-from localllm.core.bench.row import Row
-from localllm.core.reconcile import sentence
+from localllm.words import bench as words
 
 
 class Report:
@@ -28,7 +27,7 @@ class Report:
     def add(self, row: dict[str, Any], running: Running, planned: Planned) -> None:
         """Take a finished test or answer."""
         self.rows.append(row)
-        self._memory[planned.label] = tuple(_memory_lines(running, planned.label))
+        self._memory[planned.label] = tuple(words.memory_lines(running.memory, planned.label))
         first = len(self.rows) == 1
         if self._form == "md" and row["kind"] == "test":
             if first:
@@ -56,21 +55,7 @@ class Report:
     def _lines(self) -> Iterator[str]:
         first = self.rows[0]
         yield f"\nbuild: {first['build_commit']} (llama-cpp-python {first['llama_cpp_python']})"
-        yield from _mode_lines(first)
+        yield from words.mode_lines(first)
         yield from words.all_lines(self.rows, self._varied)
         for lines in self._memory.values():
             yield from lines
-
-
-def _mode_lines(row: Row) -> Iterator[str]:
-    if row["mode"] == "quick":
-        yield "quick run: few and short tests, not to be compared"
-    elif row["mode"] == "steady":
-        yield "steady run: warmed up, windows of 10 s or more, pauses between"
-
-
-def _memory_lines(running: Running, label: str) -> Iterator[str]:
-    """Yield the plan's memory beside what llama.cpp allocated, per device."""
-    for compared in running.memory:
-        place = "RAM" if compared.device == "host" else compared.device
-        yield f"{place}{f', {label}' if label else ''}: {sentence(compared.reconciled)}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from localllm.core.bench.compare import row_label
 from localllm.core.bench.row import Row
 from localllm.core.text import printable
+from localllm.words.bench import speed_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ _COLUMNS = (
         heading="t/s",
         width=20,
         field="",
-        text=lambda row: f"{row['avg_ts']:.2f} ± {row['stddev_ts']:.2f}",
+        text=speed_text,
     ),
 )
 

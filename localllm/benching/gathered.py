@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from localllm.cli.bench.loaded import Running
-from localllm.cli.bench.planned import Planned
+from localllm.benching.loaded import Running
+from localllm.benching.planned import Planned
 from localllm.core.bench.conditions import conditions
 from localllm.core.bench.cpu_use import CpuUse
 from localllm.core.bench.energy import BenchEnergy, Window

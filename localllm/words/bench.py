@@ -1,4 +1,4 @@
-"""What is said of a test below the table: the estimate, joules, and what was not as it should be.
+"""What is said of a bench test: its speed, the estimate, joules, and what was not as it should be.
 
 Plain lines from rows, so that a saved run reads as the run itself did.
 """
@@ -9,8 +9,28 @@ from collections.abc import Iterator, Sequence
 
 from localllm.core.bench.compare import row_label
 from localllm.core.bench.row import Row
-from localllm.core.reconcile import Reconciled, sentence
+from localllm.core.reconcile import Comparison, Reconciled, sentence
 from localllm.units import format_bytes, format_rate
+
+
+def speed_text(row: Row) -> str:
+    """Return ``115.20 ± 18.10``, tokens per second."""
+    return f"{row['avg_ts']:.2f} ± {row['stddev_ts']:.2f}"
+
+
+def mode_lines(row: Row) -> Iterator[str]:
+    """Yield what is special about a run's method, from any of its rows."""
+    if row["mode"] == "quick":
+        yield "quick run: few and short tests, not to be compared"
+    elif row["mode"] == "steady":
+        yield "steady run: warmed up, windows of 10 s or more, pauses between"
+
+
+def memory_lines(memory: Sequence[Comparison], settings: str) -> Iterator[str]:
+    """Yield the plan's memory beside what llama.cpp allocated, per device."""
+    for compared in memory:
+        place = "RAM" if compared.device == "host" else compared.device
+        yield f"{place}{f', {settings}' if settings else ''}: {sentence(compared.reconciled)}"
 
 
 def all_lines(rows: Sequence[Row], varied: Sequence[str]) -> Iterator[str]:

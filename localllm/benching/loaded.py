@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from localllm import __version__
-from localllm.cli.bench.planned import Planned
-from localllm.cli.output import LiveLine
+from localllm.benching.planned import Planned
+from localllm.benching.stopping import Stop
+from localllm.core.bench.activity import Loading, OnProgress, Progress
 from localllm.core.bench.setup import BenchSetup, Mode
 from localllm.core.generation import Died, EngineInfo, Event, Failed, Loaded, LoadProgress
 from localllm.core.metered.readings import Energy, Health, Unmeasured
@@ -18,6 +19,8 @@ from localllm.words.failures import failure
 
 if TYPE_CHECKING:
     from localllm.session import Session
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,17 +59,21 @@ class Loader:
         self._mode = mode
         self._loaded: tuple[Planned, Loaded] | None = None
 
-    def load(self, planned: Planned, live: LiveLine) -> Running:
-        """Return the loaded model. Raises DoesNotFitError where memory runs out, EngineError."""
+    def load(self, planned: Planned, *, on_progress: OnProgress, stop: Stop) -> Running:
+        """Return the loaded model.
+
+        Raises DoesNotFitError where memory runs out, EngineError, Stopped.
+        """
         if self._loaded is not None and _same_load(self._loaded[0], planned):
             return self._running(planned, self._loaded[1])
         self._loaded = None
         session = self._session_for(planned)
         loaded = None
         # Without its policy: what was asked for is measured as it is, or not at all.
-        for event in session.load(planned.local, planned.plan):
+        for event in _until_stopped(session.load(planned.local, planned.plan), stop):
             if isinstance(event, LoadProgress):
-                live.draw(f"loading {planned.plan.model.name}: {event.fraction:.0%}")
+                step = Loading(model=planned.plan.model.name, fraction=event.fraction)
+                on_progress(Progress(step=step))
             elif isinstance(event, Loaded):
                 loaded = event
             elif isinstance(event, Failed | Died):
@@ -76,6 +83,10 @@ class Loader:
             session.measuring.meters.wait_open()
         self._loaded = (planned, loaded)
         return self._running(planned, loaded)
+
+    def cancel(self) -> None:
+        """Ask the engine to end what it is doing; safe from any thread."""
+        self._session.cancel()
 
     def close(self) -> None:
         """End the engine."""
@@ -118,11 +129,19 @@ class Loader:
         )
 
 
-def checked(events: Iterator[Event]) -> Iterator[Event]:
-    """Pass events on; a refusal or a death of the engine is raised as its error."""
-    for event in events:
+def checked(events: Iterator[Event], stop: Stop) -> Iterator[Event]:
+    """Pass events on; a refusal or a death of the engine is raised as its error. Raises Stopped."""
+    for event in _until_stopped(events, stop):
         if isinstance(event, Failed | Died):
             raise failure(event)
+        yield event
+
+
+def _until_stopped(events: Iterator[T], stop: Stop) -> Iterator[T]:
+    """Pass events on; a death is told even where somebody has asked for an end."""
+    for event in events:
+        if not isinstance(event, Died):
+            stop.check()
         yield event
 
 

@@ -1,15 +1,14 @@
-"""How long a run still takes, in the words of its live line."""
+"""How long a run still takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from localllm.cli.bench.rules import Rules
+from localllm.benching.rules import Rules
 from localllm.core.bench.progress import Done, Work, seconds_left, work_of_answer, work_of_test
 from localllm.core.generation import BenchTest
 from localllm.core.plan import Plan
-from localllm.units import format_duration
 
 ENOUGH = 0.1
 """Of a piece must be done before it tells how long it takes."""
@@ -69,13 +68,13 @@ class Countdown:
         """Leave out everything of a configuration."""
         self._left = [piece for piece in self._left if piece.owner != owner]
 
-    def words(self, share: float = 0.0) -> str:
-        """Return ``, about 3 min 05 s left``; nothing where that cannot be said.
+    def left_s(self, share: float = 0.0) -> float | None:
+        """Return the seconds that are left; None where that cannot be said, or nothing is.
 
         ``share`` of the present piece is done: from a tenth on its own pace counts.
         """
         if not self._left:
-            return ""
+            return None
         current, *rest = [piece.work for piece in self._left]
         had_s = self._clock() - self._began_s
         if share >= ENOUGH:
@@ -85,7 +84,5 @@ class Countdown:
             now_s = None if expected_s is None else max(expected_s - had_s, 0.0)
         then_s = seconds_left(rest, self._done)
         if now_s is None or then_s is None:
-            return ""
-        left_s = now_s + then_s
-        text = format_duration(left_s) if left_s >= 10 else f"{left_s:.0f} s"
-        return f", about {text} left"
+            return None
+        return now_s + then_s

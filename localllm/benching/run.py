@@ -13,13 +13,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from localllm.cli.bench.answers import Answers, measure_answers
-from localllm.cli.bench.countdown import Countdown, pieces_of
-from localllm.cli.bench.gathered import Gathered, Missed, on_cpu
-from localllm.cli.bench.loaded import Loader, Running, checked
-from localllm.cli.bench.planned import Planned
-from localllm.cli.bench.rules import Rules
-from localllm.cli.output import LiveLine
+from localllm.benching.answers import Answers, measure_answers
+from localllm.benching.countdown import Countdown, pieces_of
+from localllm.benching.gathered import Gathered, Missed, on_cpu
+from localllm.benching.loaded import Loader, Running, checked
+from localllm.benching.planned import Planned
+from localllm.benching.rules import Rules
+from localllm.benching.stopping import Stop, Stopped
+from localllm.core.bench.activity import (
+    CoolingDown,
+    OnProgress,
+    Progress,
+    Repeating,
+    Step,
+    Trying,
+    WarmingUp,
+    Where,
+)
 from localllm.core.bench.conditions import conditions, is_warm
 from localllm.core.bench.cpu_use import cpu_use, more_disturbed
 from localllm.core.bench.energy import windows_of
@@ -35,7 +45,10 @@ ENOUGH = 2
 """Repetitions of an interrupted test from which something can be said."""
 
 RECENT = 20
-"""Repetitions that the speed of the live line is the mean of."""
+"""Repetitions that the speed meanwhile is the mean of."""
+
+TOLD_EVERY_S = 0.05
+"""Short repetitions are told of no more often."""
 
 OnRow = Callable[[dict[str, Any], Running, Planned], None]
 
@@ -50,16 +63,18 @@ class Run:
         tests: Sequence[BenchTest],
         rules: Rules,
         loader: Loader,
-        live: LiveLine,
         on_row: OnRow,
         on_note: Callable[[str], None],
+        on_progress: OnProgress | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take what is to be measured, and who hears of rows, and of what has none."""
-        self._rules, self._loader, self._live = rules, loader, live
-        self._on_row, self._on_note = on_row, on_note
-        self._clock, self._sleep = clock, sleep
+        self._rules, self._loader = rules, loader
+        self._on_row, self._on_note, self._on_progress = on_row, on_note, on_progress
+        self._clock = clock
+        self._stop = Stop()
+        self._stopped = False
+        self._next_told_s = 0.0
         self._gathered = [
             [Gathered(planned=one, test=test) for test in tests]
             for one in planned
@@ -74,6 +89,15 @@ class Run:
         plans = [tests[0].planned.plan for tests in self._gathered]
         self._countdown = Countdown(pieces_of(plans, tests, rules), clock=clock)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it ended early because somebody asked."""
+        return self._stopped
+
+    def stop(self) -> None:
+        """Ask ``run`` to end soon, as if it had come to its end; safe from any thread."""
+        self._stop.ask(self._loader.cancel)
+
     def run(self) -> None:
         """Measure. Raises what ends it, after everything finished has been handed on."""
         for missed in self.missed:
@@ -85,8 +109,10 @@ class Run:
                     if index not in self._dropped:
                         last = (order, n_wanted) == passes[-1]
                         self._configuration(index, n_wanted, last=last)
+        except Stopped:
+            self._stopped = True
         finally:
-            self._live.wipe()
+            self._stop.ended()
             self._keep_interrupted()
 
     def _turns(self, order: str) -> Sequence[int]:
@@ -98,9 +124,8 @@ class Run:
         planned = self._gathered[index][0].planned
         self._countdown.begin()
         try:
-            running = self._loader.load(planned, self._live)
+            running = self._loader.load(planned, on_progress=self._tell, stop=self._stop)
         except DoesNotFitError as error:
-            self._live.wipe()
             self._dropped.add(index)
             self._countdown.drop(index)
             self.missed.append(Missed(label=planned.label, error=error))
@@ -115,7 +140,7 @@ class Run:
                 self._countdown.end(index, "warm-up")
             for gathered in self._gathered[index]:
                 self._countdown.begin()
-                self._cool_down()
+                self._cool_down(gathered)
                 self._test(gathered, running, n_wanted)
                 self._countdown.end(index, work_kind(gathered.test))
                 if last:
@@ -162,20 +187,23 @@ class Run:
     def _take(self, gathered: Gathered, sample: BenchSample, n_samples: int) -> None:
         if sample.repetition > 0:
             gathered.samples.append(sample)
-        if self._live.live:
-            self._live.draw(self._progress(gathered, sample, n_samples))
+        now_s = self._clock()
+        if self._on_progress is not None and now_s >= self._next_told_s:
+            self._next_told_s = now_s + TOLD_EVERY_S
+            self._on_progress(self._repeating(gathered, sample, n_samples))
 
     def _events(
         self, test: BenchTest, n_samples: int, running: Running
     ) -> Iterator[BenchSample | BenchDone]:
         """Yield the samples of one test, and its end."""
-        for event in checked(running.session.bench((replace(test, repetitions=n_samples),))):
+        events = running.session.bench((replace(test, repetitions=n_samples),))
+        for event in checked(events, self._stop):
             if isinstance(event, BenchSample | BenchDone):
                 yield event
 
     def _repetitions_in_window(self, gathered: Gathered, running: Running) -> int:
         """Try one repetition, and return how many of them fill a window."""
-        self._live.draw(f"{self._where(gathered)}, one repetition to see how long it takes")
+        self._tell(Progress(step=Trying(), where=self._where(gathered)))
         samples = [
             event
             for event in self._events(gathered.test, 1, running)
@@ -192,7 +220,7 @@ class Run:
         began_s = self._clock()
         while True:
             worked_s = self._clock() - began_s
-            self._live.draw(f"warming up, {worked_s:.0f} s{self._countdown.words()}")
+            self._tell_time(WarmingUp(worked_s=worked_s))
             for _ in self._events(test, 2, running):
                 pass
             looks = running.health_since(began_s)
@@ -203,19 +231,19 @@ class Run:
         if warm is False:
             self._on_note(f"The temperature had not settled after {format_duration(worked_s)}.")
 
-    def _cool_down(self) -> None:
+    def _cool_down(self, gathered: Gathered) -> None:
         until_s = self._clock() + self._rules.delay_s
         while (left_s := until_s - self._clock()) > 0:
-            self._live.draw(f"cooling down, {left_s:.0f} s{self._countdown.words()}")
-            self._sleep(min(left_s, 0.2))
+            self._tell_time(CoolingDown(pause_left_s=left_s), self._where(gathered))
+            self._stop.pause(min(left_s, 0.2))
+            self._stop.check()
 
     def _answers(self, running: Running, planned: Planned) -> None:
         started, answers, began_s = _now(), Answers(), self._clock()
         before = cpu_seconds()
         try:
-            measure_answers(answers, running, self._rules, self._live)
+            measure_answers(answers, running, self._rules, on_progress=self._tell, stop=self._stop)
         finally:
-            self._live.wipe()
             if answers.measured:
                 seen = conditions(
                     running.health_since(began_s),
@@ -238,7 +266,6 @@ class Run:
 
     def _keep(self, gathered: Gathered) -> None:
         assert gathered.running is not None  # it has samples, of a model that was loaded
-        self._live.wipe()
         gathered.kept = True
         n_asked = self._rules.repetitions * (gathered.per_window or 1)
         samples = [sample.ns for sample in gathered.samples]
@@ -266,24 +293,34 @@ class Run:
                 if not gathered.kept and len(gathered.samples) >= ENOUGH:
                     self._keep(gathered)
 
-    # -- what is shown meanwhile ---------------------------------------------------------------
+    # -- what is told meanwhile ----------------------------------------------------------------
 
-    def _where(self, gathered: Gathered) -> str:
+    def _tell(self, progress: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def _tell_time(self, step: Step, where: Where | None = None) -> None:
+        self._tell(Progress(step=step, where=where, left_s=self._countdown.left_s()))
+
+    def _where(self, gathered: Gathered) -> Where:
         every = [one for tests in self._gathered for one in tests]
-        number = next(i for i, one in enumerate(every, 1) if one is gathered)
-        label = f", {gathered.planned.label}" if gathered.planned.label else ""
-        return f"bench {number}/{len(every)}: {gathered.test.label}{label}"
-
-    def _progress(self, gathered: Gathered, sample: BenchSample, n_samples: int) -> str:
-        where = self._where(gathered)
-        left = self._countdown.words(sample.repetition / n_samples)
-        if not gathered.samples:
-            return f"{where}, warmed up{left}"
-        test = gathered.test
-        rate = statistics.fmean(
-            1e9 * (test.n_prompt + test.n_gen) / one.ns for one in gathered.samples[-RECENT:]
+        return Where(
+            number=next(i for i, one in enumerate(every, 1) if one is gathered),
+            n_tests=len(every),
+            test=gathered.test,
+            settings=gathered.planned.label,
         )
-        return f"{where}, {sample.repetition}/{n_samples}, {rate:,.2f} t/s{left}"
+
+    def _repeating(self, gathered: Gathered, sample: BenchSample, n_samples: int) -> Progress:
+        test = gathered.test
+        recent = [1e9 * (test.n_prompt + test.n_gen) / one.ns for one in gathered.samples[-RECENT:]]
+        step = Repeating(
+            repetition=sample.repetition,
+            n_repetitions=n_samples,
+            tok_s=statistics.fmean(recent) if recent else None,
+        )
+        left_s = self._countdown.left_s(sample.repetition / n_samples)
+        return Progress(step=step, where=self._where(gathered), left_s=left_s)
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from localllm.cli.output import LiveLine
+from localllm.core.bench.activity import OnProgress, Planning, Progress
 from localllm.core.bench.sweep import Axes, Configuration, configurations
 from localllm.core.bench.tests import bench_policy
 from localllm.core.generation import BenchTest
@@ -46,7 +46,7 @@ def plan_all(
     tests: Sequence[BenchTest],
     *,
     chat: bool,
-    live: LiveLine,
+    on_progress: OnProgress,
 ) -> tuple[Planned, ...]:
     """Plan every configuration of every model. Raises UsageError for a wish that makes no sense."""
     planned: list[Planned] = []
@@ -56,7 +56,7 @@ def plan_all(
             wishes = bench_policy(policy, tests, chat=chat, n_ctx_train=local.spec.n_ctx_train)
             for configuration in configurations(wishes, axes):
                 label = _label(local, configuration, axes, several_models=len(models) > 1)
-                live.draw(f"planning {local.name} {label}")
+                on_progress(Progress(step=Planning(model=local.name, settings=label)))
                 planned.append(_planned(sessions.on(configuration), local, configuration, label))
     finally:
         sessions.close()

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from localllm.cli.bench.loaded import Running, checked
-from localllm.cli.bench.rules import CHAT_PROMPT, Rules
-from localllm.cli.output import LiveLine
+from localllm.benching.loaded import Running, checked
+from localllm.benching.rules import CHAT_PROMPT, Rules
+from localllm.benching.stopping import Stop
+from localllm.core.bench.activity import Answering, OnProgress, Progress
 from localllm.core.bench.energy import BenchEnergy, Window
 from localllm.core.generation import (
     ChatRequest,
@@ -51,16 +52,19 @@ class Answers:
         return BenchEnergy(windows=tuple(self.windows))
 
 
-def measure_answers(answers: Answers, running: Running, rules: Rules, live: LiveLine) -> None:
+def measure_answers(
+    answers: Answers, running: Running, rules: Rules, *, on_progress: OnProgress, stop: Stop
+) -> None:
     """Add answers, each with its own seed, so that a model that ends one early tells in another.
 
-    One with fewer than two tokens has no speed and is left out.
+    One with fewer than two tokens has no speed and is left out. Raises Stopped.
     """
     has_template = running.session.loaded is not None and running.session.loaded.template != "none"
     for seed in range(1, rules.chat_answers + 1):
-        for event in checked(_answer(running.session, seed, rules, chats=has_template)):
+        for event in checked(_answer(running.session, seed, rules, chats=has_template), stop):
             if isinstance(event, TextDelta):
-                live.draw(f"sampled answer {seed}/{rules.chat_answers}, {event.n_tokens} tokens")
+                step = Answering(number=seed, n_answers=rules.chat_answers, n_tokens=event.n_tokens)
+                on_progress(Progress(step=step))
             elif isinstance(event, Finished):
                 _add(answers, event, running)
 

@@ -1,13 +1,16 @@
-"""A run as a document of its own, ``localllm.bench/1``, and files that it is read from."""
+"""A run as a document of its own, ``localllm.bench/1``, and the files that hold one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from localllm import __version__
-from localllm.cli.bench.gathered import Missed
+from localllm.benching.gathered import Missed
 from localllm.core.bench.read import BenchFile, read_bench
 from localllm.core.bench.row import BENCH_SCHEMA
 from localllm.core.bench.setup import Mode
@@ -57,6 +60,47 @@ def check_save_target(path: Path) -> None:
         raise UsageError(f"There is no folder {printable(str(path.parent))}.")
     if path.exists() and not path.is_file():
         raise UsageError(f"{printable(str(path))} is there already, and it is not a file.")
+
+
+def save_bench(path: Path, document: Mapping[str, Any], *, replaces: bool = True) -> None:
+    """Write a whole run to a file. Raises LocalLLMError, UsageError as ``write_whole``."""
+    write_whole(path, json.dumps(document, indent=1, allow_nan=False) + "\n", replaces=replaces)
+
+
+def write_whole(path: Path, text: str, *, replaces: bool = True) -> None:
+    """Write a file whole or not at all, over one of that name. Raises LocalLLMError.
+
+    Without ``replaces`` a file of that name stays, and it is a UsageError.
+    """
+    target = Path(os.path.realpath(path))  # a link stays one
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        if replaces:
+            partial.replace(target)
+        else:
+            _put(partial, target)
+    except FileExistsError:
+        raise UsageError(
+            f"{printable(str(path))} is there already.", hint="Give it another name."
+        ) from None
+    except OSError as error:
+        raise LocalLLMError(
+            f"{printable(str(path))} could not be written: {error.strerror or error}."
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _put(partial: Path, target: Path) -> None:
+    """Give a whole file its name. Raises FileExistsError for a name that is taken."""
+    target.open("x").close()  # nobody else takes the name between the look and the replacing
+    try:
+        partial.replace(target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
 
 
 def bench_file(path: Path) -> BenchFile:

@@ -93,6 +93,7 @@ class AmdgpuWatcher:
         if card.asleep:
             return None
         cap_uw = read_int(card.hwmon / "power1_cap")
+        throttle = throttle_reasons(_read_bytes(card.folder / "gpu_metrics"))
         return Health(
             t_s=self._clock(),
             device=card.device,
@@ -101,8 +102,11 @@ class AmdgpuWatcher:
             clock_max_mhz=_fastest_mhz(read_text(card.folder / "pp_dpm_sclk")),
             memory_clock_mhz=_scaled(card.hwmon / "freq2_input", 1e-6),
             power_limit_w=cap_uw / 1e6 if cap_uw else None,
-            throttle=throttle_reasons(_read_bytes(card.folder / "gpu_metrics")),
+            throttle=throttle or (),
+            throttle_told=throttle is not None,
             used_bytes=read_int(card.folder / "mem_info_vram_used"),
+            utilisation=_scaled(card.folder / "gpu_busy_percent", 1e-2),
+            pci_id=card.pci_id,
         )
 
     def close(self) -> None:

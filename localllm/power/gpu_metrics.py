@@ -29,14 +29,14 @@ _REASONS = (
 )
 
 
-def throttle_reasons(table: bytes) -> tuple[str, ...]:
-    """Return what holds the clocks down; empty for nothing, and where the table does not tell."""
+def throttle_reasons(table: bytes) -> tuple[str, ...] | None:
+    """Return what holds the clocks down, empty for nothing; None where the table does not tell."""
     if len(table) < _SIZE:
-        return ()
+        return None
     size, format_revision, content_revision = _HEADER.unpack_from(table)
     if (format_revision, content_revision) != _VERSION or size != _SIZE:
-        return ()
+        return None
     (mask,) = _MASK.unpack_from(table, _MASK_OFFSET)
     if mask == _NOT_FILLED:
-        return ()
+        return None
     return tuple(name for name, bits in _REASONS if any(mask >> bit & 1 for bit in bits))

@@ -71,6 +71,7 @@ class NvmlWatcher:
             lambda h: api.nvmlDeviceGetMemoryInfo(h, api.nvmlMemory_v2),
             api.nvmlDeviceGetMemoryInfo,  # counts what the driver keeps for itself as used
         )
+        self._utilisation = Query(card, api.nvmlDeviceGetUtilizationRates)
         self._processes = Query(
             card,
             api.nvmlDeviceGetComputeRunningProcesses_v3,
@@ -89,6 +90,7 @@ class NvmlWatcher:
         reasons = self._reasons.ask()
         processes = self._processes.ask()
         memory = self._memory.ask()
+        utilisation = self._utilisation.ask()
         if self._card.lost is not None:
             return None
         return Health(
@@ -100,8 +102,11 @@ class NvmlWatcher:
             memory_clock_mhz=_positive(memory_clock_mhz),
             power_limit_w=None if limit_mw is None else limit_mw / 1000,
             throttle=() if reasons is None else throttle(int(reasons)),
+            throttle_told=reasons is not None,
             other_pids=self._others(process.pid for process in processes or ()),
             used_bytes=None if memory is None else int(memory.used),
+            utilisation=None if utilisation is None else int(utilisation.gpu) / 100,
+            pci_id=self._card.pci_id,
         )
 
     def close(self) -> None:

@@ -111,19 +111,21 @@ def test_health_is_what_the_driver_tells_and_the_rest_is_absent(tmp_path: Path) 
         f"{FOLDER}/pp_dpm_sclk": "0: 500Mhz\n1: 2371Mhz *\n2: 2500Mhz",
         f"{FOLDER}/gpu_metrics": table(1 << 0 | 1 << 36),
         f"{FOLDER}/mem_info_vram_used": 4096,
+        f"{FOLDER}/gpu_busy_percent": 97,
     }
     health = opened(tmp_path, files).watchers[0].health()
     assert health is not None
     assert (health.device, health.temperature_c, health.power_limit_w) == ("amd0", 61.0, 303.0)
     assert health.clock_mhz == pytest.approx(2371)
     assert (health.clock_max_mhz, health.used_bytes) == (2500.0, 4096)
-    assert health.throttle == ("power cap", "thermal")
+    assert (health.utilisation, health.pci_id) == (0.97, CARD)
+    assert (health.throttle, health.throttle_told) == (("power cap", "thermal"), True)
 
     (tmp_path / "bare").mkdir()
     bare = opened(tmp_path / "bare", amdgpu_sensors(CARD, {})).watchers[0].health()
     assert bare is not None
     assert (bare.temperature_c, bare.clock_mhz, bare.power_limit_w) == (None, None, None)
-    assert bare.throttle == ()
+    assert (bare.throttle, bare.throttle_told) == ((), False)
 
 
 @pytest.mark.parametrize(
@@ -132,11 +134,13 @@ def test_health_is_what_the_driver_tells_and_the_rest_is_absent(tmp_path: Path) 
         (table(0), ()),
         (table(1 << 16), ("current limit",)),
         (table(1 << 47), ("hardware slowdown",)),
-        (table(2**64 - 1), ()),  # never filled in
-        (table(1, content=1), ()),  # an older layout
-        (table(1)[:119], ()),  # cut short
-        (b"", ()),
+        (table(2**64 - 1), None),  # never filled in
+        (table(1, content=1), None),  # an older layout
+        (table(1)[:119], None),  # cut short
+        (b"", None),
     ],
 )
-def test_throttling_is_told_where_the_table_is_known(data: bytes, reasons: tuple[str]) -> None:
+def test_throttling_is_told_where_the_table_is_known(
+    data: bytes, reasons: tuple[str] | None
+) -> None:
     assert throttle_reasons(data) == reasons

@@ -25,6 +25,7 @@ def at_work(**changes: str | int | float) -> Values:
             "max_clock_mhz": 3105,
             "memory_clock_mhz": 10501,
             "event_reasons": 0x4,
+            "utilisation_percent": 97,
             "used_mib": 9000,
             "processes": f"{os.getpid()}:8800",
             **changes,
@@ -52,6 +53,8 @@ AT_WORK = Health(
     throttle=("power cap",),
     other_pids=(),
     used_bytes=9000 * MiB,
+    utilisation=0.97,
+    pci_id=PCI_4090,
 )
 
 

@@ -90,10 +90,17 @@ class Health:
     power_limit_w: float | None = None
     throttle: tuple[str, ...] = ()
     """Why the clocks are held down: ``power cap``, ``thermal``, ``hardware slowdown`` ..."""
+    throttle_told: bool = True
+    """Whether nothing in ``throttle`` means that nothing holds them down: some drivers do not say.
+    """
     other_pids: tuple[int, ...] = ()
     """Processes that compute on the device and are not ours."""
     used_bytes: int | None = None
     """Memory in use on the device, by everybody."""
+    utilisation: float | None = None
+    """Share of the last moment, 0 to 1, in which it computed at all, however little of it."""
+    pci_id: str | None = None
+    """As ``Source.pci_id``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

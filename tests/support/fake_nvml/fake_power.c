@@ -6,7 +6,8 @@
  *   gpu.0.field.186.0 = 61000             of a field: its number and its scope
  *   gpu.0.module_extra_mw = 90000         scope 1: what a module draws besides its GPU
  *   gpu.0.code.field.186.0 = 3            return code of a field; without the scope: of all
- *   gpu.0.temperature_c, clock_mhz, memory_clock_mhz, event_reasons, architecture
+ *   gpu.0.temperature_c, clock_mhz, memory_clock_mhz, event_reasons, architecture,
+ *   utilisation_percent
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,4 +100,12 @@ int nvmlDeviceGetTemperature(Device *device, int sensor, unsigned *out) {
 int nvmlDeviceGetClockInfo(Device *device, int type, unsigned *out) {
     ENTER(device)
     LEAVE(number32(device, type == 2 ? "memory_clock_mhz" : "clock_mhz", out));
+}
+
+typedef struct { unsigned gpu, memory; } Utilisation;
+
+int nvmlDeviceGetUtilizationRates(Device *device, Utilisation *out) {
+    ENTER(device)
+    out->memory = 0;
+    LEAVE(number32(device, "utilisation_percent", &out->gpu));
 }

@@ -184,6 +184,13 @@ def cpu_seconds() -> CpuSeconds | None:
     return look()
 
 
+def resident_bytes(pid: int) -> int | None:
+    """Return the memory that a process holds now; None where nobody tells."""
+    from localllm.probes.resident import resident_bytes as look
+
+    return look(pid)
+
+
 def past_runs(sought: Sought) -> tuple[PastRun, ...]:
     """Return the runs that were kept, the one used last first; none where nothing was.
 

@@ -129,11 +129,14 @@ class Meters:
         watts = [watts_now(trace, now_s) for trace in traces]
         known = [watt for watt in watts if watt is not None]
         whole = bool(known) and len(known) == len(watts)
+        none = None if whole else self._why_none(traces)
         live = Live(
             watts=sum(known) if whole else None,
             scope=scope_text([trace.source for trace in traces]) or None,
+            sources=tuple(dict.fromkeys(trace.source.name for trace in traces)),
             window_s=max((trace.source.window_s for trace in traces), default=0.0),
-            missing=None if whole else self._why_none(traces),
+            missing=None if none is None else none.reason,
+            fix=None if none is None else none.fix,
         )
         return with_health(live, self.health())
 
@@ -237,13 +240,13 @@ class Meters:
                 known[trace.source] = draw
         return known
 
-    def _why_none(self, traces: Sequence[Trace]) -> str:
+    def _why_none(self, traces: Sequence[Trace]) -> Unmeasured:
         lost = next((trace.lost for trace in traces if trace.lost is not None), None)
         if lost is not None:
-            return lost
+            return Unmeasured(reason=lost)
         if traces:
-            return "no reading yet"
-        return self._unmeasured().reason
+            return Unmeasured(reason="no reading yet")
+        return self._unmeasured()
 
     def _unmeasured(self) -> Unmeasured:
         """Say why there is no meter for this run's scope, and what would mend it."""

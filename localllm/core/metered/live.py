@@ -21,15 +21,21 @@ class Live:
     """Of ``scope``; None where no meter has a fresh value, with the reason in ``missing``."""
     scope: str | None = None
     """``GPU board``, ``2 GPU boards`` ..."""
+    sources: tuple[str, ...] = ()
+    """``Source.name`` of what is added, without repetition."""
     window_s: float = 0.0
     """Over how long ``watts`` is a mean; 0 of an instant."""
     missing: str | None = None
+    fix: str | None = None
+    """The one line that would enable a meter."""
     temperature_c: float | None = None
     """Of the hottest device of the run."""
     clock_mhz: float | None = None
     """Of the slowest."""
     clock_max_mhz: float | None = None
     throttle: tuple[str, ...] = ()
+    throttle_told: bool = False
+    """Whether every device of the run says what holds it back."""
 
     @property
     def slowed(self) -> str | None:
@@ -88,4 +94,5 @@ def with_health(live: Live, healths: Sequence[Health]) -> Live:
         clock_mhz=None if slowest is None else slowest.clock_mhz,
         clock_max_mhz=None if slowest is None else slowest.clock_max_mhz,
         throttle=tuple(dict.fromkeys(why for health in healths for why in health.throttle)),
+        throttle_told=bool(healths) and all(health.throttle_told for health in healths),
     )

@@ -126,11 +126,21 @@ class Serving:
 
     def memory_comparison(self) -> tuple[Comparison, ...]:
         """Planned against allocated bytes per device, see ``compare_memory``; empty if unknown."""
-        if self.plan is None or self.loaded is None:
+        plan, loaded = self.plan, self.loaded  # another thread may be loading meanwhile
+        if plan is None or loaded is None:
             return ()
         from localllm.core.reconcile import compare_memory
 
-        return compare_memory(self.plan, self.loaded.memory)
+        return compare_memory(plan, loaded.memory)
+
+    def resident_bytes(self) -> int | None:
+        """Return the memory that the engine's process holds now; None where nobody tells."""
+        pid = None if self._engine is None else self._engine.pid
+        if pid is None:
+            return None
+        from localllm.lookups import resident_bytes
+
+        return resident_bytes(pid)
 
     # -- how a plan is run -----------------------------------------------------------------------
 

@@ -8,8 +8,9 @@ a torn line is skipped when the file is read.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,9 @@ from localllm.records.entries import (
     header_line,
     messages_of,
     parse,
+    turns_of,
 )
+from localllm.records.searching import excerpt, may_hold, words_of
 from localllm.records.state import private_dir
 
 try:
@@ -99,6 +102,8 @@ class Summary:
     n_messages: int
     title: str
     """The first question, in one line."""
+    excerpt: str | None = None
+    """What was said around the words that were looked for, in one line."""
 
 
 class ConversationStore:
@@ -151,25 +156,41 @@ class ConversationStore:
 
     def summaries(self, limit: int = 10) -> tuple[Summary, ...]:
         """Return the conversations used last; files that cannot be read are left out."""
-        rows: list[Summary] = []
+        return tuple(itertools.islice(self.search(""), limit))
+
+    def search(self, query: str) -> Iterator[Summary]:
+        """Yield the conversations in which every word of a query was said, the last used first.
+
+        Words count in any case and within others; without any, all conversations are found. Files
+        that cannot be read are left out.
+        """
+        words = words_of(query)
         for name in self.ids():
-            if len(rows) == limit:
-                break
             path = self.root / f"{name}.jsonl"
             with contextlib.suppress(OSError, LocalLLMError):
-                transcript = parse(path.read_bytes())
-                said = [e for e in transcript.entries if e.role in ("user", "assistant")]
-                first = next((e.content for e in said if e.role == "user"), "")
-                rows.append(
-                    Summary(
-                        id=name,
-                        model=transcript.header.model,
-                        modified_s=path.stat().st_mtime,
-                        n_messages=len(said),
-                        title=" ".join(first.split())[:60],
-                    )
-                )
-        return tuple(rows)
+                found = _found(path, words)
+                if found is not None:
+                    yield found
+
+    def delete(self, name: str) -> None:
+        """Delete a conversation by its whole id.
+
+        Raises NotFoundError (exit 5) without it, UsageError (2) while a chat has it open,
+        LocalLLMError (1) where it cannot be deleted.
+        """
+        if name not in self.ids():
+            raise NotFoundError(f"There is no conversation {name}.")
+        path = self.root / f"{name}.jsonl"
+        try:
+            fd = _open_locked(path, new=False)
+        except OSError as error:
+            raise LocalLLMError(f"{path} cannot be deleted: {error.strerror}.") from error
+        try:
+            path.unlink()
+        except OSError as error:
+            raise LocalLLMError(f"{path} cannot be deleted: {error.strerror}.") from error
+        finally:
+            os.close(fd)
 
     def _latest(self) -> Path:
         names = self.ids()
@@ -198,6 +219,27 @@ class ConversationStore:
             f"No conversation begins with {prefix!r}.",
             hint=f"The nearest: {', '.join(near)}." if near else "None has been kept yet.",
         )
+
+
+def _found(path: Path, words: Sequence[str]) -> Summary | None:
+    """Return a conversation in a line; None where the words were not said in it."""
+    data = path.read_bytes()
+    if not may_hold(data, words):
+        return None
+    transcript = parse(data)
+    around = excerpt(transcript, words)
+    if words and around is None:
+        return None
+    said = [e for e in transcript.entries if e.role in ("user", "assistant")]
+    first = next((e.content for e in turns_of(transcript.entries) if e.role == "user"), "")
+    return Summary(
+        id=path.stem,
+        model=transcript.header.model,
+        modified_s=path.stat().st_mtime,
+        n_messages=len(said),
+        title=" ".join(first.split())[:60],
+        excerpt=around,
+    )
 
 
 def _open_locked(path: Path, *, new: bool) -> int:

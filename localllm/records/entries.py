@@ -1,14 +1,15 @@
 """One conversation as lines of JSON: the header, the entries, and how a torn file is read.
 
 The first line is the header, each further line one message. A file only grows: an answer that was
-asked for again says ``replaces_last``, and a changed system prompt is one more ``system`` line.
+asked for again and a question that was changed say ``replaces_last``, and a changed system prompt
+is one more ``system`` line.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
@@ -48,7 +49,8 @@ class Entry:
     model: str | None = None
     """The model that answered."""
     replaces_last: bool = False
-    """This answer takes the place of the one before it."""
+    """This answer takes the place of the one before it; this question of the last one and of its
+    answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,27 +104,40 @@ def parse(data: bytes) -> Transcript:
     return Transcript(header=header, entries=tuple(entries), n_bad_lines=n_bad_lines)
 
 
-def messages_of(header: Header, entries: Iterable[Entry]) -> tuple[Message, ...]:
-    """Return the conversation that the next answer continues, the system prompt first.
-
-    A question that never got an answer counts only when it is the last entry.
-    """
+def messages_of(header: Header, entries: Sequence[Entry]) -> tuple[Message, ...]:
+    """Return the conversation that the next answer continues, the system prompt first."""
     system = header.system
-    turns: list[Message] = []
     for entry in entries:
         if entry.role == "system":
             system = entry.content or None
+    prefix = (Message(role="system", content=system),) if system else ()
+    turns = (
+        Message(role=entry.role, content=entry.content, reasoning=entry.reasoning)
+        for entry in turns_of(entries)
+    )
+    return (*prefix, *turns)
+
+
+def turns_of(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return the questions and answers that count: what was replaced is left out.
+
+    A question that never got an answer counts only when it is the last entry.
+    """
+    turns: list[Entry] = []
+    for entry in entries:
+        if entry.role == "system":
             continue
+        if entry.role == "user" and entry.replaces_last:
+            while turns and turns[-1].role != "user":
+                turns.pop()
         follows = turns[-1].role if turns else None
-        repeated_question = entry.role == "user" and follows == "user"
         replaced_answer = (
             entry.role == "assistant" and entry.replaces_last and follows == "assistant"
         )
-        if repeated_question or replaced_answer:
+        if replaced_answer or (entry.role == "user" and follows == "user"):
             turns.pop()
-        turns.append(Message(role=entry.role, content=entry.content, reasoning=entry.reasoning))
-    prefix = [Message(role="system", content=system)] if system else []
-    return tuple(prefix + turns)
+        turns.append(entry)
+    return tuple(turns)
 
 
 def _dumps(value: Mapping[str, object]) -> str:

@@ -70,7 +70,10 @@ def markdown(transcript: Transcript) -> str:
 def _final(entries: tuple[Entry, ...]) -> list[Entry]:
     kept: list[Entry] = []
     for entry in entries:
-        if entry.replaces_last and kept and kept[-1].role == "assistant":
+        if entry.replaces_last and entry.role == "user":
+            asked = max((n for n, one in enumerate(kept) if one.role == "user"), default=len(kept))
+            kept = [*kept[:asked], *(one for one in kept[asked:] if one.role == "system")]
+        elif entry.replaces_last and kept and kept[-1].role == "assistant":
             kept.pop()
         kept.append(entry)
     return kept

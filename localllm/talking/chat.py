@@ -79,10 +79,13 @@ class Chat:
         """What finds the model again."""
         return self._obtained.name
 
-    def choose(self, obtained: Obtained) -> None:
-        """Go on with another model from the next load on."""
+    def choose(self, obtained: Obtained, *, is_fresh: bool = True) -> None:
+        """Go on with another model from the next load on.
+
+        ``is_fresh``: its files have just been read, and need not be before that load.
+        """
         self._obtained = obtained
-        self._was_planned = obtained is self._loaded
+        self._was_planned = not is_fresh
 
     def plan_load(self) -> Plan:
         """Return the plan of the next load. Raises DoesNotFitError (exit 3), UsageError."""

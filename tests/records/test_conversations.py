@@ -26,8 +26,8 @@ STATS = RunStats(
 )  # fmt: skip
 
 
-def user(text: str) -> Entry:
-    return Entry(role="user", content=text, time=TIME)
+def user(text: str, *, replaces_last: bool = False) -> Entry:
+    return Entry(role="user", content=text, time=TIME, replaces_last=replaces_last)
 
 
 def assistant(text: str, **more: object) -> Entry:
@@ -212,6 +212,46 @@ def test_a_file_that_only_grows_still_says_what_counts() -> None:
         ("assistant", "second try"),
         ("user", "last"),
     ]
+
+
+def test_a_question_that_was_changed_takes_its_answer_along(
+    store: ConversationStore, tmp_path: Path
+) -> None:
+    conversation = store.start(model="demo", now=NOW, system="Be brief.")
+    for entry in (
+        user("first"),
+        assistant("one"),
+        user("secnd"),
+        assistant("what?"),
+        assistant("pardon?", replaces_last=True),
+        Entry(role="system", content="Be long.", time=TIME),
+        user("second", replaces_last=True),
+        assistant("two"),
+    ):
+        conversation.append(entry)
+    assert [(m.role, m.content) for m in conversation.messages] == [
+        ("system", "Be long."),
+        ("user", "first"),
+        ("assistant", "one"),
+        ("user", "second"),
+        ("assistant", "two"),
+    ]
+    save(conversation, tmp_path / "c.md")
+    text = (tmp_path / "c.md").read_text()
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## System", "## You", "## Model", "## System", "## You", "## Model",
+    ]  # fmt: skip
+    assert "secnd" not in text and "pardon?" not in text
+    conversation.append(user("a third", replaces_last=True))
+    assert [m.content for m in conversation.messages] == ["Be long.", "first", "one", "a third"]
+    conversation.close()
+
+
+def test_the_first_question_can_be_changed() -> None:
+    header = Header(id="a", created="", model="m")
+    entries = [user("hw?"), assistant("?"), user("how?", replaces_last=True)]
+    assert [m.content for m in messages_of(header, entries)] == ["how?"]
+    assert [m.content for m in messages_of(header, entries[2:])] == ["how?"]
 
 
 def test_a_full_disk_loses_no_message_in_memory(store: ConversationStore, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class TerminalChat(Chat):
         try:
             return self.load()
         except BaseException:
-            self.choose(before)
+            self.choose(before, is_fresh=False)
             raise
 
     def answer(

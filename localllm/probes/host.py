@@ -91,6 +91,19 @@ def available_bytes(root: Path = Path("/")) -> int:
     return free if least_room is None else min(free, least_room.room_bytes)
 
 
+def page_cache_bytes(root: Path = Path("/")) -> int | None:
+    """Return how much of the RAM holds pages of files, which are given up when it is needed.
+
+    None where the system does not tell. A tmpfs counts as cached, and is not given up.
+    """
+    if root == Path("/") and not sys.platform.startswith("linux"):
+        return None
+    meminfo = parse_meminfo(read_text(root / "proc/meminfo") or "")
+    if "Cached" not in meminfo:
+        return None
+    return max(meminfo["Cached"] - meminfo.get("Shmem", 0), 0) + meminfo.get("Buffers", 0)
+
+
 def _free(meminfo: Mapping[str, int]) -> int:
     available = meminfo.get("MemAvailable")
     if available is not None:

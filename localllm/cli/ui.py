@@ -27,9 +27,9 @@ from localllm.errors import UsageError
 @offline_option
 @planning_options
 def ui(model: str | None, names: tuple[str, ...], policy: Policy) -> None:
-    """Open the terminal UI, at MODEL's plan if one is named.
+    """Open the terminal UI, as localllm alone does.
 
-    localllm alone does the same. See your machine, a model, its plan and its run; change the
+    It begins at MODEL's plan if one is named. See your machine, a model, its plan and its run; change the
     context and watch the layers move; try other hardware; then talk.
 
     \\b

@@ -74,7 +74,9 @@ def run_installed(target: Path, *arguments: str) -> subprocess.CompletedProcess[
 
 def test_the_wheel_holds_the_whole_package_and_nothing_else(built: Built) -> None:
     sources = {
-        str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "localllm").rglob("*.py")
+        str(path.relative_to(REPOSITORY))
+        for ending in ("py", "tcss")
+        for path in (REPOSITORY / "localllm").rglob(f"*.{ending}")
     }
     profiles = {
         "localllm/_profiles/" + str(path.relative_to(REPOSITORY / "profiles"))

@@ -123,16 +123,12 @@ def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> L
     from localllm.cli.fetch_question import agrees_to_fetch
     from localllm.cli.fetch_view import FetchView
     from localllm.cli.output import note
-    from localllm.core.text import printable
     from localllm.errors import LocalLLMError
     from localllm.fetching import Fetched, check_room
-    from localllm.words.fetching import cost_of
+    from localllm.words.fetching import before_line
 
     check_room(wanted)
-    if wanted.left_bytes:
-        note(f"{printable(wanted.name)}: {cost_of(wanted)}.")
-    else:
-        note(f"{printable(wanted.name)} is here and up to date; it is checked.")
+    note(before_line(wanted))
     if not agrees_to_fetch(wanted.left_bytes, sure=yes):
         raise LocalLLMError("Nothing was downloaded.", hint=f"Another time: {command}.")
     with FetchView(wanted.name) as view:

@@ -102,13 +102,11 @@ def would_fetch(wanted: ToFetch, *, as_json: bool) -> None:
 
 def warn_of_the_plan(session: Session, decided: Decided) -> None:
     """Say where it would not run here: it may be meant for another machine."""
-    from localllm.core.shrunk import short_of
+    from localllm.words.fetching import not_fitting
 
-    plan = session.plan_decided(decided)
-    if plan.verdict != "fits":
-        note(
-            f"It does not fit this machine, short of {short_of(plan)}: it is fetched all the same."
-        )
+    text = not_fitting(session.plan_decided(decided))
+    if text is not None:
+        note(text)
 
 
 def document(

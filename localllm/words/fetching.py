@@ -8,10 +8,14 @@ narrow the extras go first, then the name's user and middle, then name and bar; 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from localllm.core.fetching import FetchProgress, ToFetch, time_left_s
+from localllm.core.text import printable
 from localllm.units import format_bytes, format_part, format_transfer
+
+if TYPE_CHECKING:
+    from localllm.core.plan import Plan
 
 Mode = Literal["fetching", "checking", "waiting", "elsewhere"]
 
@@ -46,6 +50,27 @@ def cost_of(wanted: ToFetch) -> str:
     return cost_words(
         wanted.left_bytes, free_bytes=wanted.free_bytes, bytes_per_s=wanted.bytes_per_s
     )
+
+
+def before_line(wanted: ToFetch) -> str:
+    """Return what is about to be fetched, and what it costs; or that it is here, to be checked."""
+    if wanted.left_bytes:
+        return f"{printable(wanted.name)}: {cost_of(wanted)}."
+    return f"{printable(wanted.name)} is here and up to date; it is checked."
+
+
+def not_fitting(plan: Plan) -> str | None:
+    """Say that what is fetched would not run on the machine of a plan; None where it would."""
+    if plan.verdict == "fits":
+        return None
+    from localllm.core.shrunk import short_of
+
+    return f"It does not fit this machine, short of {short_of(plan)}: it is fetched all the same."
+
+
+def licence_words(licence: str, *, is_gated: bool | None) -> str:
+    """Return a licence, and whether it must be accepted before a download."""
+    return f"{licence}, gated: to be accepted before a download" if is_gated else licence
 
 
 def reading_words(n_bytes: int, waiting_for: str | None) -> str:
@@ -85,19 +110,17 @@ def live_line(
 ) -> str:
     """Return one line of at most ``width`` columns; ``verb``: what is done to what moves."""
     mode = mode_of(progress)
-    figures = [format_part(progress.n_done, progress.n_bytes)]
+    said = figures(progress, bytes_per_s)
     if mode == "waiting":
-        figures.append(f"waiting: {progress.waiting_for}")
         more, reserved = [], 0
     else:
-        figures += _speed(progress, mode, bytes_per_s)
         more = extras(progress)
         reserved = len(format_part(progress.n_bytes, progress.n_bytes))
         if mode != "checking":
             reserved += 2 * len(_BETWEEN) + _WIDEST_RATE + _WIDEST_LEFT
-    tail = _BETWEEN.join(figures)
-    percent = f"{_percent(progress):3d}%"
-    room = width - len(percent) - len(_BETWEEN) - max(len(tail), reserved)
+    tail = _BETWEEN.join(said)
+    share = f"{percent(progress):3d}%"
+    room = width - len(share) - len(_BETWEEN) - max(len(tail), reserved)
     why = progress.waiting_for or _ELSEWHERE
     if mode == "elsewhere":
         heads = [f"{name}: {why}", why, ""]
@@ -106,9 +129,9 @@ def live_line(
         heads = _heads(name, label, room - _LEAST_BAR - 2, unicode=unicode)
     head = next((each for each in heads if len(each) + _LEAST_BAR + 2 <= room), None)
     if not head and mode == "elsewhere":
-        line = _narrow(f"{why}: {percent.strip()}", figures, width)
+        line = _narrow(f"{why}: {share.strip()}", said, width)
     elif head is None:
-        line = _narrow(percent.strip(), figures, width)
+        line = _narrow(share.strip(), said, width)
     else:
         room -= len(head) + 2
         shown: list[str] = []
@@ -117,20 +140,41 @@ def live_line(
                 shown.append(each)
                 room -= len(each) + len(_BETWEEN)
         drawn = bar(progress, min(room, _WIDEST_BAR), unicode=unicode)
-        line = _BETWEEN.join([f"{head} {drawn} {percent}".lstrip(), *shown, tail])
+        line = _BETWEEN.join([f"{head} {drawn} {share}".lstrip(), *shown, tail])
     return line if unicode else line.replace(_BETWEEN, " - ")
+
+
+def figures(progress: FetchProgress, bytes_per_s: float | None) -> list[str]:
+    """Return how much of how much, then how fast and how long, or why nothing comes."""
+    mode = mode_of(progress)
+    part = format_part(progress.n_done, progress.n_bytes)
+    if mode == "waiting":
+        return [part, f"waiting: {progress.waiting_for}"]
+    return [part, *_speed(progress, mode, bytes_per_s)]
+
+
+def doing(progress: FetchProgress) -> str:
+    """Return what a download does, in a word or two; that another process does it."""
+    mode = mode_of(progress)
+    if mode == "elsewhere":
+        return progress.waiting_for or _ELSEWHERE
+    return mode
+
+
+def percent(progress: FetchProgress) -> int:
+    """Return how many of a hundred parts are here, rounded down."""
+    return int(100 * (progress.n_done / progress.n_bytes)) if progress.n_bytes else 0
 
 
 def plain_line(name: str, progress: FetchProgress, bytes_per_s: float | None) -> str:
     """Return the same as a line of a log."""
     mode = mode_of(progress)
-    words = [f"{_percent(progress)} %", format_part(progress.n_done, progress.n_bytes)]
-    if mode == "waiting":
-        words.append(f"waiting: {progress.waiting_for}")
-    elif mode == "elsewhere":
-        words.append(progress.waiting_for or _ELSEWHERE)
+    words = [f"{percent(progress)} %"]
+    if mode == "elsewhere":
+        part = format_part(progress.n_done, progress.n_bytes)
+        words += [part, progress.waiting_for or _ELSEWHERE]
     else:
-        words += _speed(progress, mode, bytes_per_s)
+        words += figures(progress, bytes_per_s)
     checking = "checking " if mode == "checking" else ""
     return f"{checking}{name}: {', '.join(words)}"
 
@@ -206,11 +250,3 @@ def _speed(progress: FetchProgress, mode: Mode, bytes_per_s: float | None) -> li
     if left_s is not None and mode != "checking":
         words.append(f"{left_words(left_s)} left")
     return words
-
-
-def _percent(progress: FetchProgress) -> int:
-    return int(100 * _share(progress))
-
-
-def _share(progress: FetchProgress) -> float:
-    return progress.n_done / progress.n_bytes if progress.n_bytes else 0.0

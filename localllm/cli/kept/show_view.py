@@ -14,6 +14,7 @@ from localllm.core.described_document import TEMPLATE_KEY
 from localllm.core.model import MetadataValue, ModelSpec
 from localllm.core.text import printable
 from localllm.units import format_bytes, format_count
+from localllm.words.fetching import licence_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -155,7 +156,7 @@ def _vocabulary(spec: ModelSpec) -> str:
 
 def _licence(shown: Described, origin: Origin) -> str:
     licence = origin.licence or shown.licence or "not stated in the file"
-    return f"{licence}, gated: to be accepted before a download" if shown.is_gated else licence
+    return licence_words(licence, is_gated=shown.is_gated)
 
 
 def _makers(shown: Described, origin: Origin) -> Iterator[tuple[str, str]]:

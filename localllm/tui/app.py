@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,8 +12,16 @@ from textual.binding import Binding, BindingType
 from textual.reactive import var
 
 from localllm.tui.desk import Desk
-from localllm.tui.masthead import PLACES, PlaceTab
-from localllm.tui.messages import ModelChosen, ModelsChanged, Place, PlanMade, SubjectChanged
+from localllm.tui.masthead import PLACES
+from localllm.tui.messages import (
+    ActivityChanged,
+    ModelChosen,
+    ModelsChanged,
+    Place,
+    PlaceChosen,
+    PlanMade,
+    SubjectChanged,
+)
 from localllm.tui.subject import Planned, Subject
 
 if TYPE_CHECKING:
@@ -87,6 +95,8 @@ class LocalLLMApp(App[int]):
 
     subject: var[Subject] = var(Subject)
     planned: var[Planned | None] = var(None)
+    activities: var[Mapping[Place, str]] = var[Mapping[Place, str]]({})
+    """What goes on in a place, in a few cells: the mastheads of the others show it."""
 
     def __init__(
         self, *, desk: Desk, subject: Subject | None = None, place: Place = "home"
@@ -108,9 +118,14 @@ class LocalLLMApp(App[int]):
         if self.current_mode != place:
             self.switch_mode(place)
 
-    @on(PlaceTab.Chosen)
-    def _tab_chosen(self, event: PlaceTab.Chosen) -> None:
+    @on(PlaceChosen)
+    def _place_chosen(self, event: PlaceChosen) -> None:
         self.action_go(event.place)
+
+    @on(ActivityChanged)
+    def _activity_changed(self, event: ActivityChanged) -> None:
+        others = {place: text for place, text in self.activities.items() if place != event.place}
+        self.activities = others if event.text is None else {**others, event.place: event.text}
 
     def action_help(self) -> None:
         """Show what the place is for, and its keys."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.events import Click
-from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Static
@@ -16,7 +16,7 @@ from textual.widgets import Static
 from localllm.core.plan import Plan
 from localllm.core.policy import kv_label
 from localllm.core.text import printable
-from localllm.tui.messages import Place
+from localllm.tui.messages import Place, PlaceChosen
 from localllm.tui.subject import Planned, Subject
 from localllm.units import format_count
 
@@ -27,18 +27,13 @@ PLACES: dict[Place, tuple[str, str]] = {
     "bench": ("F5", "Bench"),
     "hardware": ("F6", "Hardware"),
 }
+"""Its key, and what a person calls it."""
+
+SIMULATED = "▐SIMULATED▌"
 
 
 class PlaceTab(Static):
     """One place, to be clicked on."""
-
-    class Chosen(Message):
-        """A tab was clicked."""
-
-        def __init__(self, place: Place) -> None:
-            """Take where to go."""
-            super().__init__()
-            self.place = place
 
     def __init__(self, place: Place, *, current: bool) -> None:
         """Take the place, and whether it is where one is."""
@@ -46,11 +41,56 @@ class PlaceTab(Static):
         mark = f"[{name}]" if current else f" {name} "
         super().__init__(Content(f"{key}{mark}"), classes="-current" if current else "")
         self._place: Place = place
+        self.tooltip = "You are here" if current else f"Go to {name}"
 
     def on_click(self, event: Click) -> None:
         """Tell of the click."""
         event.stop()
-        self.post_message(self.Chosen(self._place))
+        self.post_message(PlaceChosen(self._place))
+
+
+class Activities(Widget):
+    """What goes on in other places, in the cells that are left."""
+
+    activities: reactive[Mapping[Place, str]] = reactive[Mapping[Place, str]]({})
+
+    def __init__(self, place: Place) -> None:
+        """Take where one is: what goes on there is seen without this."""
+        super().__init__()
+        self._place = place
+
+    def on_mount(self) -> None:
+        """Follow the app."""
+        self.watch(self.app, "activities", self._follow)
+
+    def on_click(self, event: Click) -> None:
+        """Go to where it goes on."""
+        event.stop()
+        elsewhere = self._elsewhere()
+        if elsewhere:
+            self.post_message(PlaceChosen(elsewhere[0]))
+
+    def render(self) -> Content:
+        """Return them at the right end; the first alone where there is no room for more."""
+        pieces = [
+            Content.assemble(
+                (PLACES[place][1], "$text-muted"), " ", Content(printable(self.activities[place]))
+            )
+            for place in self._elsewhere()
+        ]
+        width = self.size.width - 1
+        while len(pieces) > 1 and sum(piece.cell_length + 3 for piece in pieces) - 3 > width:
+            pieces.pop()
+        line = Content(" · ").join(pieces).truncate(max(width, 0), ellipsis=True)
+        return line.pad_left(max(width - line.cell_length, 0))
+
+    def _elsewhere(self) -> list[Place]:
+        return [place for place in PLACES if place != self._place and place in self.activities]
+
+    def _follow(self, activities: Mapping[Place, str]) -> None:
+        self.activities = activities
+        going_on = self._elsewhere()
+        self.tooltip = f"Go to {PLACES[going_on[0]][1]}" if going_on else None
 
 
 class SubjectLine(Widget):
@@ -58,6 +98,17 @@ class SubjectLine(Widget):
 
     subject: reactive[Subject] = reactive(Subject)
     planned: reactive[Planned | None] = reactive(None)
+
+    def on_mount(self) -> None:
+        """Say what a click does."""
+        self.tooltip = "The model: its plan. The machine: its hardware."
+
+    def on_click(self, event: Click) -> None:
+        """Go to the plan, or to the machine where that was clicked on."""
+        event.stop()
+        on_machine = event.x - 1 >= self.size.width - self._machine().cell_length  # 1: padding
+        model: Place = "home" if self.subject.name is None else "plan"
+        self.post_message(PlaceChosen("hardware" if on_machine else model))
 
     def render(self) -> Content:
         """Return the line, the machine's end pushed to the right."""
@@ -68,10 +119,14 @@ class SubjectLine(Widget):
         return Content.assemble(left, Content(" " * gap), right)
 
     def _machine(self) -> Content:
+        """The machine; a long name is cut so that the badge and half of the line remain."""
         if not self.subject.machines:
             return Content("this machine")
-        name = " + ".join(self.subject.machines)
-        return Content.assemble(f"{name} ", ("▐SIMULATED▌", "bold $text-warning"))
+        name = Content(printable(" + ".join(self.subject.machines)))
+        room = max(self.size.width // 2 - len(SIMULATED) - 1, 8)
+        return Content.assemble(
+            name.truncate(room, ellipsis=True), " ", (SIMULATED, "bold $text-warning")
+        )
 
 
 class Masthead(Widget):
@@ -86,7 +141,8 @@ class Masthead(Widget):
         & .masthead--name { width: auto; padding: 0 2 0 1; text-style: bold; color: $text-primary; }
         & PlaceTab { width: auto; padding: 0 1 0 0; color: $text-muted; }
         & PlaceTab.-current { text-style: bold; color: $text; }
-        & PlaceTab:hover { text-style: underline; }
+        & PlaceTab:hover, & Activities:hover { text-style: underline; }
+        & Activities { width: 1fr; height: 1; }
         & > SubjectLine { height: 1; padding: 0 1; background: $surface; }
     }
     """
@@ -105,6 +161,7 @@ class Masthead(Widget):
             yield Static("localllm", classes="masthead--name")
             for place in PLACES:
                 yield PlaceTab(place, current=place == self._place)
+            yield Activities(self._place)
         yield SubjectLine().data_bind(Masthead.subject, Masthead.planned)
 
 

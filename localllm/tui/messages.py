@@ -13,6 +13,15 @@ Place = Literal["home", "plan", "chat", "bench", "hardware"]
 """The app's modes."""
 
 
+class PlaceChosen(Message):
+    """The person clicked on something that stands for a place."""
+
+    def __init__(self, place: Place) -> None:
+        """Take where to go."""
+        super().__init__()
+        self.place = place
+
+
 class SubjectChanged(Message):
     """The person chose a model, wishes or a machine; with ``place`` they go on there."""
 
@@ -45,3 +54,15 @@ class PlanMade(Message):
 
 class ModelsChanged(Message):
     """Files of models have come or gone: whoever lists them looks again."""
+
+
+class ActivityChanged(Message):
+    """Something goes on in a place that one may see elsewhere, in the masthead; or it ended."""
+
+    def __init__(self, place: Place, text: str | None) -> None:
+        """Take where it goes on and a few cells about it, ``↓ 42 %``; None: nothing any more.
+
+        Once or twice a second is enough.
+        """
+        super().__init__()
+        self.place, self.text = place, text

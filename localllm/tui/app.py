@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.reactive import var
 
 from localllm.tui.desk import Desk
+from localllm.tui.fetching.fetches import Fetches
 from localllm.tui.masthead import PLACES
 from localllm.tui.messages import (
     ActivityChanged,
@@ -104,6 +105,7 @@ class LocalLLMApp(App[int]):
         """Take the way to the machine, and where to begin."""
         super().__init__()
         self.desk = desk
+        self.fetches = Fetches(self)
         self.set_reactive(LocalLLMApp.subject, subject or Subject())
         self._first_place: Place = place
 

@@ -29,6 +29,7 @@ def run(subject: Subject, *, place: Place = "home") -> int:
     try:
         code = asyncio.run(_until_left(app))
     finally:
+        app.fetches.close()
         closing = threading.Thread(target=desk.close, name="localllm-tui-close", daemon=True)
         closing.start()
         closing.join(PATIENCE_S)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from localllm.core.batches import with_n_ubatch
 from localllm.core.breakdown import MemoryModel
-from localllm.core.change import Change
+from localllm.core.change import Change, largest_card
 from localllm.core.memory import N_CTX_PADDING, MemorySource
 from localllm.core.model import ModelSpec
 from localllm.core.placing import Problem, place
@@ -157,9 +157,8 @@ def _changes(problem: Problem, solution: Solution) -> Iterator[_Trial]:
         words = f"{smaller.quant} (about {format_bytes(smaller.file_bytes)})"
         formulas = MemoryModel(smaller, (), problem.hardware.host)
         yield _Trial("quant", words, Change(wishes={"quant": smaller.quant}), formulas)
-    cards = [device for device in problem.hardware.usable_devices if not device.unified]
-    if cards:
-        twin = max(cards, key=lambda d: d.total_bytes or 0)
+    twin = largest_card(problem.hardware)
+    if twin is not None:
         larger = Change(wishes={"tensor_split": None}, device=twin)
         yield _Trial("device", f"one more {twin.description}", larger)
     if any(headroom_bytes(device, policy) for device in problem.hardware.usable_devices):

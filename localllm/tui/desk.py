@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from localllm import keeping
-from localllm.core.hardware import Hardware
+from localllm.core.change import with_one_more
+from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.plan import Plan
 from localllm.session import Session, hardware_named, known_models
-from localllm.tui.subject import Planned, Subject
+from localllm.tui.subject import ONE_MORE, Planned, Subject
 
 if TYPE_CHECKING:
     from localllm.choosing import Decided
@@ -47,11 +48,13 @@ class Desk:
     # -- the machine -----------------------------------------------------------------------------
 
     def hardware(self, machines: tuple[str, ...] = ()) -> Hardware:
-        """Return this machine, detected once, or one by its profiles.
+        """Return this machine, detected once, or one by its profiles, see ``Subject.machines``.
 
         Raises UsageError with the nearest names for an unknown profile.
         """
-        if machines:
+        if machines and machines[-1] == ONE_MORE:
+            return with_one_more(self.hardware(machines[:-1]))
+        if machines and machines != (THIS_MACHINE,):
             return hardware_named(*machines)
         with self._detecting:
             if self._here is None:

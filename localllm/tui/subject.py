@@ -8,6 +8,9 @@ from localllm.choosing import Decided
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 
+ONE_MORE = "one more card"
+"""Last among a subject's machines: the one before it has one more of its largest card."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
@@ -18,7 +21,7 @@ class Subject:
     wishes: Policy = field(default_factory=Policy)
     """What the person asked for, and nothing that was chosen for them."""
     machines: tuple[str, ...] = ()
-    """Hardware profiles, combined; none is this machine."""
+    """Hardware profiles, combined; none is this machine, which ``ONE_MORE`` needs named."""
 
     @property
     def simulated(self) -> bool:

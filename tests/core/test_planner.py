@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 from localllm.core.breakdown import MemoryModel
+from localllm.core.change import with_one_more
 from localllm.core.groups import device_groups
 from localllm.core.hardware import Hardware
 from localllm.core.model import ModelSpec
@@ -352,6 +353,17 @@ def test_one_more_card_is_offered_where_it_helps() -> None:
     plan = make_plan(llama_3_70b(), machine(gpu()), Policy())
     offered = [o for o in plan.counterfactuals if o.change.startswith("one more Test GPU")]
     assert [o.n_gpu_layers for o in offered] == [81]
+
+
+def test_a_machine_with_one_more_card_is_another_machine() -> None:
+    plan = make_plan(llama_3_70b(), machine(gpu()), Policy())
+    (offered,) = [o for o in plan.counterfactuals if o.change.startswith("one more Test GPU")]
+    larger = with_one_more(machine(gpu()))
+    then = make_plan(llama_3_70b(), larger, offered.applied.of(Policy()))
+    assert (then.n_gpu_layers, then.device_names) == (offered.n_gpu_layers, ("CUDA0", "CUDA1"))
+    assert larger.source != machine().source
+    with pytest.raises(UsageError, match="no GPU"):
+        with_one_more(machine())
 
 
 def test_an_impossible_context_is_answered_with_the_largest_possible() -> None:

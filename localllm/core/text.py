@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _KEPT = frozenset("\n\t")
+_JOINERS = re.compile("([\u200c\u200d]+)")
+"""Joiners belong to emoji and to several scripts, and cannot move the cursor."""
 
 
 def printable(text: str) -> str:
@@ -20,4 +23,14 @@ def printable(text: str) -> str:
         if character in _KEPT or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
         else character.encode("unicode_escape").decode("ascii")
         for character in text
+    )
+
+
+def safe(text: str) -> str:
+    """Return a model's text as a terminal may get it: no control character, joiners excepted."""
+    text = text.replace("\r", "")
+    if text.isprintable() or ("\u200c" not in text and "\u200d" not in text):
+        return printable(text)
+    return "".join(
+        piece if _JOINERS.fullmatch(piece) else printable(piece) for piece in _JOINERS.split(text)
     )

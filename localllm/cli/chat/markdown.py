@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich import markdown as rich_markdown
 from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
@@ -19,7 +18,7 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from localllm.cli.chat.styled import Row, render
-from localllm.cli.chat.terminal import safe
+from localllm.talking.markdown import Parser, prepared
 
 MAX_PROSE_WIDTH = 100
 """Longer rows of prose are hard to read; code and tables may be wider."""
@@ -27,11 +26,7 @@ MAX_CODE_LINES = 100
 """A longer code block becomes final in parts of so many lines."""
 _RULE_WIDTH = 48
 
-_PARSER = (
-    MarkdownIt("commonmark", {"html": False})  # rich would leave tags out
-    .enable(["strikethrough", "table"])
-    .disable(["reference", "lheading"])  # both would change or swallow what is already final
-)
+_PARSER = Parser()
 
 
 class _Heading(rich_markdown.Heading):
@@ -70,7 +65,7 @@ class _Rendered(Markdown):
 
     def __init__(self, tokens: list[Token]) -> None:
         super().__init__("", code_theme="ansi_light", hyperlinks=False)
-        self.parsed = [_prepared(token) for token in tokens]
+        self.parsed = [prepared(token) for token in tokens]
 
 
 class MarkdownStream:
@@ -174,26 +169,3 @@ def _render(block: list[Token], width: int, *, gap: bool) -> list[Row]:
     while rows and not rows[-1].width:
         rows.pop()
     return [Row(), *rows] if gap and rows else rows
-
-
-def _prepared(token: Token) -> Token:
-    """Return a token as it is to be shown: newlines kept, targets of links visible, no controls."""
-    token = copy(token)
-    token.content, token.info = safe(token.content), safe(token.info)  # entities may hold controls
-    if token.type == "softbreak":
-        token.type = "hardbreak"
-    elif token.type == "image":
-        token = Token("text", "", 0, content=f"{token.content} ({token.attrs.get('src', '')})")
-    elif token.children:
-        token.children = [_prepared(child) for child in _without_bare_links(token.children)]
-    return token
-
-
-def _without_bare_links(tokens: list[Token]) -> Iterator[Token]:
-    """Leave out the marks of links whose text is their target, which rich would show twice."""
-    bare = False
-    for n, token in enumerate(tokens):
-        if token.type == "link_open":
-            bare = token.info == "auto" or tokens[n + 1].content == token.attrs.get("href")
-        if not (bare and token.type in ("link_open", "link_close")):
-            yield token

@@ -6,9 +6,9 @@ import dataclasses
 import sys
 
 from localllm.cli.chat.state import TerminalChat
-from localllm.cli.chat.terminal import safe
 from localllm.cli.output import LiveLine, emit_json, note
 from localllm.core.generation import CompletionRequest, Event, PromptProgress, TextDelta
+from localllm.core.text import safe
 from localllm.errors import EngineError, UsageError
 from localllm.talking.turn import Answer
 from localllm.words.failures import failure

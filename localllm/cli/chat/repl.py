@@ -15,10 +15,11 @@ from localllm.cli.chat.markdown import MarkdownStream
 from localllm.cli.chat.prompt import PROMPT, Prompt
 from localllm.cli.chat.state import TerminalChat
 from localllm.cli.chat.styled import row, wrap, wrap_columns
-from localllm.cli.chat.terminal import Leave, quiet_keyboard, rich_terminal, safe
+from localllm.cli.chat.terminal import Leave, quiet_keyboard, rich_terminal
 from localllm.cli.chat.view import stdout_view
 from localllm.cli.output import note, show_error
 from localllm.core.generation import Died
+from localllm.core.text import safe
 from localllm.errors import LocalLLMError
 from localllm.session import input_history_path
 from localllm.talking.figures import status_of

@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from localllm.core.text import printable
-
 try:
     import termios
 except ImportError:  # Windows: typed text then shows within an answer
     termios = None  # type: ignore[assignment]  # asked for before it is used
-
-_JOINERS = re.compile("([\u200c\u200d]+)")
-"""Joiners belong to emoji and to several scripts, and cannot move the cursor."""
-
-
-def safe(text: str) -> str:
-    """Return a model's text as a terminal may get it: no control character, joiners excepted."""
-    text = text.replace("\r", "")
-    if text.isprintable() or ("\u200c" not in text and "\u200d" not in text):
-        return printable(text)
-    return "".join(
-        piece if _JOINERS.fullmatch(piece) else printable(piece) for piece in _JOINERS.split(text)
-    )
 
 
 def rich_terminal() -> bool:

@@ -14,9 +14,9 @@ from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.markdown import MAX_PROSE_WIDTH, MarkdownStream
 from localllm.cli.chat.status import status_row
 from localllm.cli.chat.styled import Row, row, wrap
-from localllm.cli.chat.terminal import safe
 from localllm.core.generation import Event, Finished, PromptProgress, TextDelta
 from localllm.core.metered.live import Live
+from localllm.core.text import safe
 from localllm.talking.settings import ReasoningDisplay
 from localllm.units import format_duration
 from localllm.words.figures import rate

@@ -13,9 +13,9 @@ from rich.text import Text
 from localllm.cli.chat.live import LiveRegion
 from localllm.cli.chat.status import status_row
 from localllm.cli.chat.styled import Row, row
-from localllm.cli.chat.terminal import safe
 from localllm.cli.chat.view import PAINT_S, PlainView, RichView
 from localllm.core.generation import PromptProgress, TextDelta
+from localllm.core.text import safe
 from localllm.words.figures import rate
 from localllm.words.status import Status
 

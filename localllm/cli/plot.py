@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localllm.benching.saving import write_whole
-from localllm.cli.plot_axis import Axis, Range, axis_of, text_width, tick_text
+from localllm.cli.plot_axis import Axis, Range, axis_of, text_width
 from localllm.cli.svg import STYLE, safe, text_at, wrapped
 from localllm.core.text import printable
 from localllm.errors import UsageError
 from localllm.units import format_range, format_rate
+from localllm.words.ticks import tick_text
 
 _WIDTH = 1000
 _MARGIN = 20

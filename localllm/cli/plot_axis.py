@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from localllm.words.ticks import linear_ticks, tick_text
+
 LOGARITHMIC_FROM = 25.0
 """Fastest over slowest: beyond it the slowest bar of a linear axis is thinner than its outline."""
 
@@ -57,13 +59,6 @@ def axis_of(known: Sequence[Range], left: float, right: float) -> Axis:
     return _with_fewer_ticks(axis)
 
 
-def linear_ticks(most: float) -> tuple[float, ...]:
-    """Return about five round values from 0 to at least ``most``, which is above 0."""
-    step = 10.0 ** math.floor(math.log10(most / 4))
-    step *= next(n for n in (1, 2, 5, 10) if most / (step * n) <= 5)
-    return tuple(step * i for i in range(math.ceil(most / step) + 1))
-
-
 def _log_ticks(least: float, most: float) -> tuple[float, ...]:
     """Decades, with 2 and 5 between them where there are few; they enclose all values."""
     first, last = math.floor(math.log10(least)), math.ceil(math.log10(most))
@@ -84,11 +79,6 @@ def _with_fewer_ticks(axis: Axis) -> Axis:
             kept.append(tick)
             end = axis.at(tick) + half
     return replace(axis, ticks=tuple(kept))
-
-
-def tick_text(value: float) -> str:
-    """What is written at a tick."""
-    return f"{value:,.10g}"
 
 
 def text_width(text: str, size: int) -> float:

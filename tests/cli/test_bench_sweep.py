@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from localllm import session
-from localllm.benching import rules
-from localllm.cli.bench import lists
+from localllm.benching import rules, wanted
 from localllm.cli.bench.axes import one_split
 from localllm.core.generation import Event, Failed
 from localllm.core.plan import Plan
+from localllm.words import bench_lists as lists
 from tests.cli.conftest import Command
 
 
@@ -151,7 +151,7 @@ def test_a_steady_run_goes_there_and_back(
     def shorter(mode: Any, **wishes: Any) -> rules.Rules:
         return replace(usual(mode, **wishes), window_s=0.02, warm_s=0.05, delay_s=0.01)
 
-    monkeypatch.setattr(rules, "rules_of", shorter)
+    monkeypatch.setattr(wanted, "rules_of", shorter)
     outcome = localllm(
         *("bench", str(toy_model), "--steady", "-t", "1", "-b", "64,128", "-p", "16", "-n", "0"),
         *("--no-chat", "--json"),

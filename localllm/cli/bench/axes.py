@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from localllm.cli.bench import lists
 from localllm.cli.completers import items
 from localllm.cli.options import Option
 from localllm.core.bench.sweep import N_BATCH, N_UBATCH, Axes, LoadMode, SplitMode
 from localllm.core.policy import KV_TYPES, FlashAttn, Policy
 from localllm.errors import UsageError
+from localllm.words import bench_lists as lists
 from localllm.words.parse import parse_tensor_split
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ death of the engine is printed before the error is.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from localllm.cli.bench import lists
 from localllm.cli.bench.axes import SWEPT_FLAGS, axes_options, list_option
 from localllm.cli.bench.forms import FORMS, Form
 from localllm.cli.options import (
@@ -30,6 +30,7 @@ from localllm.cli.output import emit_json, result
 from localllm.core.bench.sweep import Axes
 from localllm.core.policy import Policy
 from localllm.errors import UsageError
+from localllm.words import bench_lists as lists
 from localllm.words.parse import parse_count, parse_whole
 
 if TYPE_CHECKING:
@@ -203,17 +204,19 @@ def bench(
     if is_quick and is_steady:
         raise UsageError("--quick and --steady are opposites.", hint="Give one of them.")
     mode: Mode = "quick" if is_quick else "steady" if is_steady else "standard"
-    from localllm.benching.rules import rules_of
-    from localllm.core.bench.tests import bench_tests, check_size
+    from localllm.benching.wanted import usual
+    from localllm.core.bench.tests import check_size
 
-    rules = rules_of(mode, repetitions=repetitions, delay_s=delay, chat=chat)
-    tests = bench_tests(
-        prompts=((128,) if is_quick else (512,)) if prompts is None else prompts,
-        gens=((32,) if is_quick else (128,)) if gens is None else gens,
-        pairs=pairs or (),
-        depths=depths or (0,),
-        repetitions=rules.repetitions,
+    wanted = replace(
+        usual(mode), pairs=pairs or (), repetitions=repetitions, delay_s=delay, chat=chat
     )
+    wanted = replace(
+        wanted,
+        prompts=wanted.prompts if prompts is None else prompts,
+        gens=wanted.gens if gens is None else gens,
+        depths=depths or wanted.depths,
+    )
+    rules, tests = wanted.rules, wanted.tests
     check_size(len(models), axes, tests)
     _check_targets(saved, picture)
     from localllm.cli.bench.measure import Output, measure

@@ -7,15 +7,14 @@ point is the deviation between repetitions.
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from localllm.cli.plot_axis import Axis, linear_ticks, text_width, tick_text
+from localllm.cli.plot_axis import Axis, text_width
 from localllm.cli.svg import STYLE, safe, text_at, wrapped
-from localllm.core.bench.compare import SETTINGS
+from localllm.core.bench.panels import Panel, Point, Series, panels
 from localllm.core.bench.row import Row
 from localllm.units import format_rate
+from localllm.words.ticks import linear_ticks, tick_text
 
 _WIDTH, _MARGIN = 1000, 20
 _LEFT, _RIGHT = 84, 724
@@ -23,8 +22,6 @@ _LEFT, _RIGHT = 84, 724
 _PANEL = 200
 _ABOVE, _BELOW = 44, 52
 _LINE = 16
-_MOST_POINTS = 600
-"""Of a curve: more than there are pixels."""
 
 _COLOURS = (
     ("#2f81d8", "#3f8fe0"),
@@ -35,33 +32,6 @@ _COLOURS = (
     ("#5b6570", "#9da7b3"),
 )
 """Of one series after the other, on light and on dark."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """One figure, and how far it scatters."""
-
-    x: float
-    y: float
-    deviation: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """Figures that belong together."""
-
-    name: str
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """One pair of axes."""
-
-    heading: str
-    x_words: str
-    series: tuple[Series, ...]
-    dots: bool = True
 
 
 def bench_picture(rows: Sequence[Row], watts: Sequence[tuple[float, float]]) -> str:
@@ -75,61 +45,7 @@ def bench_picture(rows: Sequence[Row], watts: Sequence[tuple[float, float]]) -> 
     unknown = dict.fromkeys(row["power_unknown"] for row in rows if row["power_unknown"])
     if not watts and unknown:
         lines.append(f"power: not measured ({', '.join(unknown)})")
-    return _svg(str(first["model_type"]), lines, tuple(_panels(rows, watts)))
-
-
-def _panels(rows: Sequence[Row], watts: Sequence[tuple[float, float]]) -> Iterator[Panel]:
-    for heading, kinds in (
-        ("prompt, tokens/s", (True, False)),
-        ("generation, tokens/s", (False, True)),
-        ("prompt and generation together, tokens/s", (True, True)),
-    ):
-        tests = [
-            row
-            for row in rows
-            if row["kind"] == "test" and (row["n_prompt"] > 0, row["n_gen"] > 0) == kinds
-        ]
-        if tests:
-            series = tuple(_series(tests, rows))
-            yield Panel(heading=heading, x_words="tokens already in the context", series=series)
-    if watts:
-        start_s = watts[0][0]
-        points = tuple(_thinned([Point(x=t_s - start_s, y=watt) for t_s, watt in watts]))
-        scopes = dict.fromkeys(row["power_scope"] for row in rows if row["power_scope"])
-        yield Panel(
-            heading="power, W",
-            x_words="seconds",
-            series=(Series(name=", ".join(scopes) or "power", points=points),),
-            dots=False,
-        )
-
-
-def _series(tests: Sequence[Row], rows: Sequence[Row]) -> Iterator[Series]:
-    """Yield a series for each test and configuration, in the order of the rows."""
-    varied = [name for name in SETTINGS if len({str(row.get(name)) for row in rows}) > 1]
-    groups: dict[str, list[Row]] = {}
-    for row in tests:
-        parts = [f"pp{row['n_prompt']}"] * (row["n_prompt"] > 0)
-        parts += [f"tg{row['n_gen']}"] * (row["n_gen"] > 0)
-        name = ", ".join(["+".join(parts), *(f"{field} {row[field]}" for field in varied)])
-        groups.setdefault(name, []).append(row)
-    for name, group in groups.items():
-        points = sorted(
-            (Point(x=row["n_depth"], y=row["avg_ts"], deviation=row["stddev_ts"]) for row in group),
-            key=lambda point: point.x,
-        )
-        yield Series(name=name, points=tuple(points))
-
-
-def _thinned(points: Sequence[Point]) -> Iterator[Point]:
-    """Yield means of neighbours where there are more points than can be seen."""
-    step = max(1, -(-len(points) // _MOST_POINTS))
-    for start in range(0, len(points), step):
-        near = points[start : start + step]
-        yield Point(
-            x=statistics.fmean(point.x for point in near),
-            y=statistics.fmean(point.y for point in near),
-        )
+    return _svg(str(first["model_type"]), lines, tuple(panels(rows, watts)))
 
 
 def _svg(title: str, subtitles: Sequence[str], panels: Sequence[Panel]) -> str:

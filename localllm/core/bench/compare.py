@@ -3,14 +3,15 @@
 Pure. Rows are those of ``row.py`` or llama-bench's own; ``read.py`` makes sure of their
 fields. Means are compared by Welch's t-test, the p-values of all tests corrected by Holm: among
 many comparisons one in twenty must not pass for a finding. A test that says nothing of the machine
-(a quick run, somebody else on the device, a single repetition) is never called significant.
+(a quick run, somebody else on the device, a single repetition, a mean that was kept without its
+repetitions) is never called significant.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from localllm.core.bench.row import Row
@@ -185,6 +186,7 @@ def _differences(met: Sequence[tuple[Row, Row]], varied: Sequence[str]) -> Itera
 def _judged(met: Sequence[tuple[Row, Row]], varied: Sequence[str]) -> tuple[Pair, ...]:
     """Judge all speeds together, and all energies: each is one family of comparisons."""
     speeds = _family("t/s", [(_speeds(a), _speeds(b), _doubt(a, b)) for a, b in met])
+    speeds = [_with_kept(figure, a, b) for figure, (a, b) in zip(speeds, met, strict=True)]
     with_joules = [i for i, (a, b) in enumerate(met) if _joules(a) and _joules(b)]
     energies = _family(
         "J/token",
@@ -249,6 +251,15 @@ def _speeds(row: Row) -> list[float]:
     return [statistics.fmean(samples[i : i + size]) for i in range(0, len(samples), size)]
 
 
+def _with_kept(figure: Figure, a: Row, b: Row) -> Figure:
+    """Add the deviations between repetitions that were not kept themselves."""
+    return replace(
+        figure,
+        a_deviation=a.get("stddev_ts") if a.get("only_mean") else figure.a_deviation,
+        b_deviation=b.get("stddev_ts") if b.get("only_mean") else figure.b_deviation,
+    )
+
+
 def _joules(row: Row) -> list[float]:
     joules = list(row.get("samples_j_per_token") or [])
     return joules if any(joules) else []
@@ -261,6 +272,8 @@ def _doubt(a: Row, b: Row) -> str | None:
             return f"{name} is a quick run"
         if row.get("invalid"):
             return f"{name}: {row['invalid'][0]}"
+        if row.get("only_mean"):
+            return f"{name} was kept without its repetitions"
     return None
 
 

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 from localllm.core.policy import FlashAttn, Policy
 
@@ -37,6 +37,20 @@ class Axes:
     """Types of K and V."""
     flash_attn: tuple[FlashAttn, ...] = ("auto",)
     n_threads: tuple[int | None, ...] = (None,)
+
+    @classmethod
+    def of_policy(cls, policy: Policy) -> Self:
+        """Return the one configuration of a policy; llama-bench's own where it leaves one open."""
+        return cls(
+            n_gpu_layers=(policy.n_gpu_layers,),
+            n_cpu_moe=(policy.n_cpu_moe,),
+            tensor_split=(policy.tensor_split,),
+            n_batch=(policy.n_batch or N_BATCH,),
+            n_ubatch=(policy.n_ubatch or N_UBATCH,),
+            cache=((policy.type_k, policy.type_v),),
+            flash_attn=(policy.flash_attn,),
+            n_threads=(policy.n_threads,),
+        )
 
     @property
     def swept(self) -> frozenset[str]:

@@ -173,6 +173,7 @@ class FetchDialog(ModalScreen[LocalModel | None]):
         for id, label in zip(("forth", "back"), _LABELS[phase], strict=True):
             button = self.query_one(f"#fetch-{id}", Button)
             button.label = label
+            button.refresh(layout=True)
             button.display = bool(label)
         self.query_one("#fetch-forth", Button).focus()
 

@@ -61,12 +61,11 @@ def _lines(fetch: Fetch, width: int) -> Iterator[Content]:
     yield Content.assemble(
         (bar(progress, max(width - len(share), 1), unicode=True), "$primary"), share
     )
-    said = (
-        doing(progress),
-        *figures(progress, fetch.account.bytes_per_s),
-        *extras(progress),
-    )
-    yield Content(printable(" · ".join(said)))
+    if fetch.is_running:
+        does = doing(progress)
+        said = figures(progress, fetch.account.bytes_per_s)
+        head = () if does == "waiting" else (does,)  # the figures say why
+        yield Content(printable(" · ".join((*head, *said, *extras(progress)))))
     for note in fetch.notes:
         yield Content(printable(note))
     if len(progress.files) > 1:

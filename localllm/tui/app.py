@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import on
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.reactive import var
 
@@ -26,6 +26,7 @@ from localllm.tui.messages import (
 from localllm.tui.subject import Planned, Subject
 
 if TYPE_CHECKING:
+    from textual.command import Provider
     from textual.screen import Screen
 
     from localllm.tui.place import PlaceScreen
@@ -61,6 +62,21 @@ def _hardware() -> PlaceScreen:
     return HardwareScreen()
 
 
+_PLACE_TIPS: Mapping[Place, str] = {
+    "home": "The models that are here, and those known by name",
+    "plan": "Where the layers go, how fast that is, what would help",
+    "chat": "Talk with the model",
+    "bench": "Measure it, and compare",
+    "hardware": "What was found here, and why something is missing",
+}
+
+
+def _commands() -> type[Provider]:
+    from localllm.tui.palette import Commands
+
+    return Commands
+
+
 class LocalLLMApp(App[int]):
     """The terminal UI. Its return code is the process's."""
 
@@ -75,6 +91,7 @@ class LocalLLMApp(App[int]):
         "bench": _bench,
         "hardware": _hardware,
     }
+    COMMANDS = {_commands}  # noqa: RUF012  (not a ClassVar in Textual)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "f1", "help", "Help", tooltip="What this place is for, and its keys", id="app.help"
@@ -88,7 +105,7 @@ class LocalLLMApp(App[int]):
                 show=False,
                 priority=True,
                 id=f"app.{place}",
-                tooltip=f"Go to {name}",
+                tooltip=_PLACE_TIPS[place],
             )
             for place, (key, name) in PLACES.items()
         ),
@@ -130,19 +147,15 @@ class LocalLLMApp(App[int]):
         self.activities = others if event.text is None else {**others, event.place: event.text}
 
     def action_help(self) -> None:
-        """Show what the place is for, and its keys."""
-        if self.screen.query("HelpPanel"):
-            self.action_hide_help_panel()
-        else:
-            self.action_show_help_panel()
+        """Show what the place is for, the keys that work now, and the words."""
+        from localllm.tui.help.keys import key_groups
+        from localllm.tui.help.screen import HelpScreen
+        from localllm.tui.help.texts import PLACE_TEXTS
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Yield the places, and what Textual itself offers."""
-        for place, (key, name) in PLACES.items():
-            yield SystemCommand(
-                f"Go: {name}", f"Open {name} ({key})", lambda place=place: self.action_go(place)
-            )
-        yield from super().get_system_commands(screen)
+        place = cast("Place", self.current_mode)
+        text = getattr(self.screen, "HELP_TEXT", "") or PLACE_TEXTS[place]
+        groups = key_groups(self.screen.active_bindings.values(), shown_as=self.get_key_display)
+        self.push_screen(HelpScreen(PLACES[place][1], text, groups))
 
     # -- what is looked at -----------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Help: what a place is for, the keys that work now, and what the words mean."""

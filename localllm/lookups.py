@@ -63,6 +63,17 @@ def resolve_for_plan(
     return find(name, on_reading=lambda reading: on_reading(reading.n_bytes, reading.waiting_for))
 
 
+def without_quant(name: str) -> str:
+    """Return a model's name without the quantisation that it asks for, if it does.
+
+    Raises UsageError for a name that can mean nothing.
+    """
+    from localllm.hub.names.reading import read_name
+
+    asks = getattr(read_name(name), "quant", None) is not None
+    return name.rpartition(":")[0] if asks else name
+
+
 def model_names() -> tuple[str, ...]:
     """Return the names of the known models, then the person's own, each sorted."""
     from localllm.hub.known.index import known_names
@@ -98,6 +109,13 @@ def detect_hardware(*, measure_bandwidth: bool = False, wake_gpus: bool = False)
         except EngineError:
             devices = None
     return detect(devices, measure_bandwidth=measure_bandwidth, wake_gpus=wake_gpus)
+
+
+def gpu_sleeps() -> bool:
+    """Return whether a laptop's GPU is powered down: asking llama.cpp would wake it."""
+    from localllm.probes.machine import gpu_sleeps as asleep
+
+    return asleep()
 
 
 def power_meters(hardware: Hardware) -> SeenMeters:
@@ -139,8 +157,25 @@ def hardware_named(*names: str) -> Hardware:
     return named_hardware([part for name in names for part in _parts(name)])
 
 
+def hardware_sources(*names: str) -> tuple[tuple[str, str], ...]:
+    """Return where the figures of a machine by name come from: each profile's name and sources.
+
+    Nothing of a saved JSON file: its figures were read on the machine itself. Raises UsageError for
+    an unknown name.
+    """
+    from localllm.probes.profiles import load_profile
+
+    parts = [part for name in names for part in _parts(name)]
+    profiles = [load_profile(part) for part in parts if not _is_file(part)]
+    return tuple(dict.fromkeys((profile.name, profile.source) for profile in profiles))
+
+
+def _is_file(name: str) -> bool:
+    return name.lower().endswith(".json") or Path(name).is_file()
+
+
 def _parts(name: str) -> tuple[str, ...]:
-    if name.lower().endswith(".json") or Path(name).is_file():
+    if _is_file(name):
         return (name,)
     parts = tuple(part.strip() for part in name.split("+"))
     if not all(parts):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "localllm.doctor/1"
 
-_MARKS = {"ok": ("✓", "+", "green"), "warn": ("!", "!", "yellow"), "missing": ("✗", "x", "red")}
+_COLOURS = {"ok": "green", "warn": "yellow", "missing": "red"}
 
 
 @click.command(cls=Command, epilog="\b\nExamples:\n  localllm doctor\n  localllm doctor --json")
@@ -73,19 +73,20 @@ def _print(console: Console, findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
     from localllm.core.text import printable
+    from localllm.words.findings import MARKS, to_mend
 
     unicode = unicode_output()
     table = Table.grid(padding=(0, 2, 0, 0))
     for finding in findings:
-        mark, plain, colour = _MARKS[finding.level]
+        mark, plain = MARKS[finding.level]
         table.add_row(
-            Text(mark if unicode else plain, style=f"bold {colour}"),
+            Text(mark if unicode else plain, style=f"bold {_COLOURS[finding.level]}"),
             Text(finding.topic, style="bold"),
             Text(printable(finding.text)),
         )
     console.print(table)
     for finding in findings:
         if finding.fix is not None:
-            console.print(Text(f"\nTo mend {finding.topic}:", style="bold"))
+            console.print(Text(f"\n{to_mend(finding)}", style="bold"))
             # Not wrapped by us, so that it can be copied as one line.
             console.print(Text(printable(finding.fix), style="cyan"), soft_wrap=True)

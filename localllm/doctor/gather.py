@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from localllm import __version__
 from localllm.core.generation import EngineInfo
@@ -48,8 +48,11 @@ BUILD_RECORD = "localllm-build.json"
 """Written beside the interpreter's environment by the set-up of a checkout."""
 
 
-def gather(environ: Mapping[str, str] = os.environ) -> Facts:
-    """Return what there is to know. Asks llama.cpp in a child process, about half a second."""
+def gather(environ: Mapping[str, str] = os.environ, *, stdout: TextIO | None = None) -> Facts:
+    """Return what there is to know. Asks llama.cpp in a child process, about half a second.
+
+    ``stdout``: the terminal, for a shell that has put something else in its place.
+    """
     from localllm.doctor.hub import gather_hub
     from localllm.engine.info import engine_info
     from localllm.lookups import power_meters
@@ -81,7 +84,7 @@ def gather(environ: Mapping[str, str] = os.environ) -> Facts:
         hub=gather_hub(environ),
         packages={name: _version(name) for name in PACKAGES},
         environment=chosen_variables(environ),
-        terminal=_terminal(environ),
+        terminal=_terminal(environ, sys.stdout if stdout is None else stdout),
         demo_problem=_demo_problem(),
     )
 
@@ -209,11 +212,11 @@ def tool_version(output: str) -> str | None:
     return printable(line) if line else None
 
 
-def _terminal(environ: Mapping[str, str]) -> Terminal:
+def _terminal(environ: Mapping[str, str], stdout: TextIO) -> Terminal:
     return Terminal(
-        is_terminal=sys.stdout.isatty(),
+        is_terminal=stdout.isatty(),
         columns=shutil.get_terminal_size().columns,
-        encoding=getattr(sys.stdout, "encoding", None) or "unknown",
+        encoding=getattr(stdout, "encoding", None) or "unknown",
         term=environ.get("TERM", ""),
         colour_term=environ.get("COLORTERM", ""),
         inside_tmux=bool(environ.get("TMUX")),

@@ -7,21 +7,27 @@ engine with the loaded model. They do not wait for each other.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from localllm import keeping
+from localllm import keeping, lookups
 from localllm.core.change import with_one_more
 from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.plan import Plan
-from localllm.session import Session, hardware_named, known_models
+from localllm.gauging import Gauges
+from localllm.session import Session, hardware_named, known_models, own_measurements
 from localllm.tui.subject import ONE_MORE, Planned, Subject
 
 if TYPE_CHECKING:
     from localllm.choosing import Decided
+    from localllm.core.calibration import Observation
     from localllm.core.kept import Inventory
+    from localllm.core.metered.meters import SeenMeters
     from localllm.core.recommendation import Known
+    from localllm.doctor import Facts
     from localllm.finding import Watch
 
 
@@ -68,6 +74,43 @@ class Desk:
         with self._formula_lane:
             self._formula.pop((), None)
         return self._here
+
+    def measure_bandwidth(self) -> Hardware:
+        """Return this machine with the bandwidth of its RAM measured, in about a second.
+
+        Only to be shown: plans stand on the same figures as before.
+        """
+        measured = lookups.detect_hardware(measure_bandwidth=True).host
+        here = self.hardware()
+        host = replace(
+            here.host,
+            memory_bandwidth_gb_s=measured.memory_bandwidth_gb_s,
+            memory_bandwidth_basis=measured.memory_bandwidth_basis,
+            unknown=measured.unknown,
+        )
+        return replace(here, host=host)
+
+    def gauges(self, hardware: Hardware) -> Gauges:
+        """Return what reads this machine about once a second; it wakes no GPU."""
+        return Gauges(hardware)
+
+    def meters(self, hardware: Hardware) -> SeenMeters:
+        """Return the power meters of this machine; it wakes no GPU."""
+        return lookups.power_meters(hardware)
+
+    def gpu_sleeps(self) -> bool:
+        """Return whether ``check_up`` would wake a laptop's GPU."""
+        return lookups.gpu_sleeps()
+
+    def check_up(self) -> Facts:
+        """Return what the doctor looks at. Asks llama.cpp, in about half a second."""
+        from localllm.doctor import gather
+
+        return gather(stdout=sys.__stdout__)
+
+    def own_measurements(self, hardware: Hardware) -> tuple[tuple[Observation, ...], str | None]:
+        """Return what was measured here, and why it cannot be read if it cannot."""
+        return own_measurements(hardware)
 
     # -- models ----------------------------------------------------------------------------------
 

@@ -81,17 +81,14 @@ class Planner:
 
     def start(self) -> None:
         """Start the child in the background; not needed, and never an error, here."""
-        if self._dry is None and self._wish != "formula":
-            from localllm.engine.dryrun import DryRun
-
-            self._dry = DryRun()
-            self._dry.start()
+        if self._wish != "formula":
+            self._started()
 
     def close(self) -> None:
-        """End the child, if one was started."""
-        if self._dry is not None:
-            self._dry.close()
-            self._dry = None
+        """End the child, if one was started; from any thread, also while a plan is being made."""
+        dry, self._dry = self._dry, None
+        if dry is not None:
+            dry.close()
 
     def plan(
         self,
@@ -160,20 +157,28 @@ class Planner:
 
         from localllm.engine.exact import EngineMemory
 
-        self.start()
-        assert self._dry is not None
+        dry = self._started()
         with tempfile.TemporaryDirectory(prefix="localllm-") as name:
             folder = Path(name)
             bare = model.header_files(folder, vocabulary=False)
             full = bare if model.recorded else model.header_files(folder, vocabulary=True)
             engine = EngineMemory(
-                self._dry,
+                dry,
                 MemoryModel(model.spec, (), hardware.host),
                 full=full,
                 bare=bare,
                 this_machine=hardware.source == THIS_MACHINE,
             )
             return make(model.spec, hardware, policy, engine=engine)
+
+    def _started(self) -> DryRun:
+        dry = self._dry
+        if dry is None:
+            from localllm.engine.dryrun import DryRun
+
+            dry = self._dry = DryRun()
+            dry.start()
+        return dry
 
 
 def leaves_open(name: str, model: Plannable, policy: Policy) -> bool:

@@ -1,12 +1,13 @@
 """The one way from the screens to the machine: sessions, each in a lane of its own.
 
 Every method blocks, and is called in a thread (``threads.py``). A session serves one caller at a
-time, so each lane has a lock: plans by the formulas, proofs by llama.cpp's allocator, and the
-engine with the loaded model. They do not wait for each other.
+time, so there are lanes that do not wait for each other: names that are looked up, plans by the
+formulas, proofs by llama.cpp's allocator, and the engine with the loaded model (``lanes.py``).
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Callable
@@ -17,8 +18,10 @@ from localllm import keeping, lookups
 from localllm.core.change import with_one_more
 from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.plan import Plan
+from localllm.finding import Watch
 from localllm.gauging import Gauges
 from localllm.session import Session, hardware_named, known_models, own_measurements
+from localllm.tui.lanes import EngineLane, Proofs, RunSession
 from localllm.tui.subject import ONE_MORE, Planned, Subject
 
 if TYPE_CHECKING:
@@ -28,7 +31,6 @@ if TYPE_CHECKING:
     from localllm.core.metered.meters import SeenMeters
     from localllm.core.recommendation import Known
     from localllm.doctor import Facts
-    from localllm.finding import Watch
 
 
 class Desk:
@@ -43,13 +45,11 @@ class Desk:
         self._exact = exact
         self._here: Hardware | None = machine
         self._detecting = threading.Lock()
+        self._finding = threading.Lock()
         self._formula_lane = threading.RLock()
         self._formula: dict[tuple[str, ...], Session] = {}
-        self._exact_lane = threading.Lock()
-        self._proving: tuple[tuple[str, ...], Session] | None = None
-        self._run_lane = threading.Lock()
-        self._running: Session | None = None
-        self._closed = False
+        self._proofs = Proofs(self.hardware)
+        self._engine = EngineLane(self.hardware, loads=self._proofs.paused)
 
     # -- the machine -----------------------------------------------------------------------------
 
@@ -126,11 +126,26 @@ class Desk:
 
     def find(self, subject: Subject, *, watch: Watch | None = None) -> Decided:
         """Return what a subject's name means to be planned. Raises ``Session.find_for_plan``'s."""
+        found = self.find_if(subject, wanted=lambda: True, watch=watch)
+        assert found is not None
+        return found
+
+    def find_if(
+        self, subject: Subject, *, wanted: Callable[[], bool], watch: Watch | None = None
+    ) -> Decided | None:
+        """``find``, one at a time; None where that is no longer ``wanted`` when its turn comes.
+
+        A search that has to wait for a server lets the next one go first.
+        """
         assert subject.name is not None
-        with self._formula_lane:
-            return self._session(subject.machines).find_for_plan(
-                subject.name, subject.wishes, watch=watch
-            )
+        session = self._session(subject.machines)
+        turn = contextlib.ExitStack()
+        with turn:
+            turn.enter_context(self._finding)
+            if not wanted():
+                return None
+            heard = letting_go(watch or Watch(), turn.close)
+            return session.find_for_plan(subject.name, subject.wishes, watch=heard)
 
     def plan(self, subject: Subject, *, decided: Decided | None = None) -> Planned:
         """Plan a subject by the formulas.
@@ -138,24 +153,18 @@ class Desk:
         ``decided``: what was found for the same wishes, so that nothing is looked up again. Raises
         what ``find`` does, and UsageError for wishes that contradict each other.
         """
+        found = decided or self.find(subject)
         with self._formula_lane:
-            found = decided or self.find(subject)
             made = self._session(subject.machines).plan_decided(found)
             return Planned(subject=subject, decided=found, plan=made)
 
     def prove(self, planned: Planned, *, wanted: Callable[[], bool]) -> Plan | None:
         """Plan once more, with llama.cpp's own allocator; None where that is no longer ``wanted``.
 
-        Where it cannot be asked the plan's ``basis_reason`` says why.
+        Where it cannot be asked the plan's ``basis_reason`` says why. Waits while a model is being
+        loaded.
         """
-        with self._exact_lane:
-            if self._closed or not self._exact or not wanted():
-                return None
-            machines = planned.subject.machines
-            if self._proving is None or self._proving[0] != machines:
-                self._end_proofs()
-                self._proving = machines, Session(hardware=self.hardware(machines))
-            return self._proving[1].plan_decided(planned.decided)
+        return self._proofs.prove(planned, wanted=wanted) if self._exact else None
 
     def formula_session(self, machines: tuple[str, ...] = ()) -> Session:
         """Return a session that plans by the formulas, for what has no method here.
@@ -174,52 +183,53 @@ class Desk:
         """Start the engine's process, which gets ready while the person still reads."""
         self.run_session()
 
-    def run_session(self) -> Session:
+    def run_session(self) -> RunSession:
         """Return the session with the engine: it holds the loaded model, for chat or bench.
 
-        Its iterators are for one thread at a time. The proofs' child lets go of its memory first.
+        Its iterators are for one thread at a time. Once it is ``closed`` there is another one here.
+        Raises EngineError where the app is being left.
         """
-        with self._run_lane:
-            if self._running is None:
-                from localllm.starting import start_engine
-
-                self._running = Session(engine=start_engine())
-            return self._running
+        return self._engine.session()
 
     @property
-    def running(self) -> Session | None:
+    def running(self) -> RunSession | None:
         """The session with the engine, if there is one already; never blocks."""
-        return self._running
+        return self._engine.running
 
     def release(self) -> None:
-        """Let go of the loaded model and of everything that holds memory for a plan."""
-        with self._exact_lane:
-            self._end_proofs()
-        with self._run_lane:
-            session, self._running = self._running, None
-        if session is not None:
-            session.close()
+        """Let go of the loaded model and of everything that holds memory for a plan.
+
+        Whatever they are doing ends; ``run_session`` is another one afterwards.
+        """
+        self._proofs.end()
+        self._engine.end()
 
     def close(self) -> None:
         """End every process that was started, whatever it is doing."""
-        self._closed = True
-        session, self._running = self._running, None  # no lock: a load may hold it
-        if session is not None:
-            session.close()
-        proving, self._proving = self._proving, None
-        if proving is not None:
-            proving[1].close()
-        for each in tuple(self._formula.values()):
-            each.close()
+        self._proofs.close()
+        self._engine.close()
 
     def _session(self, machines: tuple[str, ...]) -> Session:
         with self._formula_lane:
             if machines not in self._formula:
-                hardware = self.hardware(machines)
-                self._formula[machines] = Session(hardware=hardware, basis="formula")
+                session = Session(hardware=self.hardware(machines), basis="formula")
+                _ = session.calibration  # read once, here: it is asked for in several threads
+                self._formula[machines] = session
             return self._formula[machines]
 
-    def _end_proofs(self) -> None:
-        if self._proving is not None:
-            self._proving[1].close()
-            self._proving = None
+
+def letting_go(watch: Watch, let_go: Callable[[], None]) -> Watch:
+    """Return a watch that hears the same; ``let_go`` is called when a server is first waited for.
+
+    Once or more often, in the thread that searches.
+    """
+
+    def on_reading(n_bytes: int, waiting_for: str | None) -> None:
+        let_go()
+        watch.on_reading(n_bytes, waiting_for)
+
+    def on_step(text: str) -> None:
+        let_go()
+        watch.on_step(text)
+
+    return replace(watch, on_reading=on_reading, on_step=on_step)

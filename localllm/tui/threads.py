@@ -61,6 +61,8 @@ async def streamed(
         failure: BaseException | None = None
         try:
             with contextlib.ExitStack() as stack:
+                if left.is_set():  # left before it began: nothing is asked of the machine
+                    return
                 iterator = start()
                 close = getattr(iterator, "close", None)
                 if close is not None:
@@ -74,8 +76,9 @@ async def streamed(
                         _post(loop, news.set)
         except BaseException as error:  # the loop's side raises it: nothing is lost
             failure = error
-        _post(loop, _settle, end, None, failure)
-        _post(loop, news.set)
+        finally:
+            _post(loop, _settle, end, None, failure)
+            _post(loop, news.set)
 
     threading.Thread(target=run, name="localllm-tui-stream", daemon=True).start()
     try:

@@ -14,7 +14,7 @@ from localllm.core.cache import kv_cells, kv_layer_bytes
 from localllm.core.memory import RunShape
 from localllm.core.plan import DeviceMemory, Plan
 from localllm.units import format_bytes
-from localllm.words.memory import file_pages, place_name
+from localllm.words.memory import cached_pages, mapped_pages, place_name
 from localllm.words.plan import difference_sentence
 
 _TERMS: tuple[tuple[str, Callable[[DeviceMemory], int]], ...] = (
@@ -50,7 +50,7 @@ def counted(plan: Plan) -> Iterator[str]:
     model = plan.model
     weights = sum(tensor.n_bytes for tensor in model.tensors)
     yield f"model: {len(model.tensors):,} tensors, {weights:,} bytes in the file's own types"
-    yield from file_pages(plan)
+    yield from filter(None, (mapped_pages(plan), cached_pages(plan)))
     yield from _kv_lines(plan)
     yield (
         f"compute: batches of {plan.n_ubatch} tokens (submitted by {plan.n_batch}), "

@@ -29,6 +29,14 @@ def capacity(row: DeviceMemory, *, in_use: str = "") -> str:
     return f"of {format_bytes(total)}{beside}"
 
 
+def taken(planned_bytes: int, measured_bytes: int) -> str:
+    """Return measured beside planned memory in short: ``7.10 GiB (7.01 planned)``."""
+    measured, planned = format_bytes(measured_bytes), format_bytes(planned_bytes)
+    if measured.split()[-1] == planned.split()[-1]:
+        planned = planned.split()[0]
+    return f"{measured} ({planned} planned)"
+
+
 def cliff_place(cliff: Cliff) -> str:
     """Return where a cliff is: ``in RAM``, ``on CUDA0``."""
     return "in RAM" if cliff.device == "host" else f"on {cliff.device}"
@@ -42,14 +50,18 @@ def cliff_sentence(plan: Plan) -> str | None:
     return f"{format_bytes(abs(cliff.bytes))} {cliff_place(cliff)}: {cliff.consequence}."
 
 
-def file_pages(plan: Plan) -> tuple[str, ...]:
-    """Return, as sentences, which part of RAM's figures are pages of the mapped file."""
-    host, lines = plan.host, []
-    if host.mapped_bytes:
-        lines.append(f"of RAM's model column {format_bytes(host.mapped_bytes)} are the mapped file")
-    if host.cached_bytes:
-        lines.append(
-            f"{format_bytes(host.cached_bytes)} more of the file stay in the page cache until "
-            f"somebody needs the memory: their weights were copied"
-        )
-    return tuple(lines)
+def mapped_pages(plan: Plan) -> str | None:
+    """Say which part of RAM's model is pages of the mapped file, if any is."""
+    n_bytes = plan.host.mapped_bytes
+    return f"of RAM's model column {format_bytes(n_bytes)} are the mapped file" if n_bytes else None
+
+
+def cached_pages(plan: Plan) -> str | None:
+    """Say how much more of the file the page cache keeps, if it does."""
+    n_bytes = plan.host.cached_bytes
+    if not n_bytes:
+        return None
+    return (
+        f"{format_bytes(n_bytes)} more of the file stay in the page cache until "
+        f"somebody needs the memory: their weights were copied"
+    )

@@ -73,7 +73,7 @@ def _print(console: Console, findings: Sequence[Finding]) -> None:
     from rich.text import Text
 
     from localllm.core.text import printable
-    from localllm.words.findings import MARKS, to_mend
+    from localllm.words.findings import MARKS
 
     unicode = unicode_output()
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -87,6 +87,6 @@ def _print(console: Console, findings: Sequence[Finding]) -> None:
     console.print(table)
     for finding in findings:
         if finding.fix is not None:
-            console.print(Text(f"\n{to_mend(finding)}", style="bold"))
+            console.print(Text(f"\nTo mend {finding.topic}:", style="bold"))
             # Not wrapped by us, so that it can be copied as one line.
             console.print(Text(printable(finding.fix), style="cyan"), soft_wrap=True)

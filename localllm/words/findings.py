@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from localllm.doctor import Finding
 from localllm.doctor.finding import Level
 
 MARKS: Mapping[Level, tuple[str, str]] = {
@@ -13,8 +12,3 @@ MARKS: Mapping[Level, tuple[str, str]] = {
     "missing": ("✗", "x"),
 }
 """What stands before a finding, and what does where there is no Unicode."""
-
-
-def to_mend(finding: Finding) -> str:
-    """Return what stands above the line that mends a finding."""
-    return f"To mend {finding.topic}:"

@@ -138,7 +138,7 @@ def decide(
         if len(variants) == 1:
             from localllm.core.choice import Chooser
 
-            offered = Chooser(_on_offer(name, found))
+            offered = Chooser(on_offer(name, found))
             table = offered.choose(hardware, replace(policy, quant=None), calibration=calibration)
     return Decided(
         model=_in_quant(found, chosen),
@@ -163,7 +163,7 @@ def reach(
     from localllm.core.target import reach as reached_by
 
     now = decided.choice.best if decided.choice else _as_it_is(decided, hardware, calibration)
-    everything = _on_offer(name, found)
+    everything = on_offer(name, found)
     return reached_by(
         everything,
         hardware,
@@ -176,8 +176,11 @@ def reach(
     )
 
 
-def _on_offer(name: str, found: Plannable) -> tuple[ModelSpec, ...]:
-    """Every quantisation, also of a file in one; what was published in few bits has no others."""
+def on_offer(name: str, found: Plannable) -> tuple[ModelSpec, ...]:
+    """Return a model in every quantisation, also a file in one, the largest first.
+
+    What was published in few bits has no others.
+    """
     from localllm.core.quality import published_quant
 
     if published_quant(found.spec):

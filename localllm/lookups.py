@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from localllm.core.hardware import THIS_MACHINE, Device, Hardware
 from localllm.errors import UsageError
@@ -23,6 +23,10 @@ if TYPE_CHECKING:  # a plan needs none of these, and they take longer to define 
     from localllm.records.entries import Transcript
     from localllm.records.history import PastRun, Sought
     from localllm.records.past import KeptFile
+
+
+NameKind = Literal["repository", "address", "path", "tool", "plain"]
+"""``plain``: an alias, a known model's name, or nothing that is known."""
 
 
 def resolve_model(name: str) -> LocalModel:
@@ -80,6 +84,27 @@ def model_names() -> tuple[str, ...]:
     from localllm.hub.names.aliases import read_aliases
 
     return (*known_names(), *sorted(read_aliases().names))
+
+
+def name_kind(name: str) -> NameKind | None:
+    """Return what a name would be looked up as; None for what can be no name.
+
+    Whether there is such a model is not asked.
+    """
+    from localllm.hub.names.reading import AddressName, PathName, RepoName, ToolName
+    from localllm.hub.resolve import meaning_of
+
+    try:
+        meant = meaning_of(name)
+    except UsageError:
+        return None
+    kinds: tuple[tuple[type, NameKind], ...] = (
+        (RepoName, "repository"),
+        (AddressName, "address"),
+        (PathName, "path"),
+        (ToolName, "tool"),
+    )
+    return next((kind for form, kind in kinds if isinstance(meant, form)), "plain")
 
 
 def engine_info() -> EngineInfo:
@@ -224,6 +249,13 @@ def resident_bytes(pid: int) -> int | None:
     from localllm.probes.resident import resident_bytes as look
 
     return look(pid)
+
+
+def bench_folder() -> Path:
+    """Return where benchmarks are saved if nobody says otherwise; it may not exist yet."""
+    from localllm.records.state import state_dir
+
+    return state_dir() / "bench"
 
 
 def past_runs(sought: Sought) -> tuple[PastRun, ...]:

@@ -1,0 +1,90 @@
+"""What would help a plan, as rows that can be applied."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import var
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from localllm.core.plan import Counterfactual, Plan
+from localllm.core.text import printable
+from localllm.tui.looks import Panel
+from localllm.units import format_rate
+
+_NOTHING = "Nothing: no single change puts more on a GPU."
+
+
+class _Rows(OptionList):
+    """The rows; they take the height that they need."""
+
+    DEFAULT_CSS = """
+    _Rows { height: auto; max-height: 12; border: none; padding: 0; background: transparent; }
+    _Rows:focus { border: none; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "cursor_down", "Down", show=False, id="plan.help-down"),
+        Binding("k", "cursor_up", "Up", show=False, id="plan.help-up"),
+        Binding("enter", "select", "Apply", tooltip="Plan with this change", id="plan.apply"),
+    ]
+
+
+class Helps(Panel):
+    """A row for each change that would gain something; Enter or a click applies it."""
+
+    class Chosen(Message):
+        """Somebody wants a change."""
+
+        def __init__(self, chosen: Counterfactual) -> None:
+            """Take what was chosen."""
+            super().__init__()
+            self.chosen = chosen
+
+    plan: var[Plan | None] = var(None)
+
+    def __init__(self, *, id: str | None = None) -> None:
+        """Begin empty."""
+        super().__init__(title="Would help", empty="What would help comes with a plan.", id=id)
+
+    def compose_body(self) -> ComposeResult:
+        """Yield the rows."""
+        yield _Rows()
+
+    def watch_plan(self, before: Plan | None, plan: Plan | None) -> None:
+        """Follow another plan; what is highlighted stays so where it is still offered."""
+        if plan is None or not self.is_attached:
+            return
+        offered = plan.counterfactuals
+        if before is not None and before.counterfactuals == offered and self.look == "ready":
+            return
+        rows = self.query_one(_Rows)
+        rows.clear_options()
+        rows.add_options([Option(_row(other)) for other in offered])
+        if offered:
+            self.show_ready()
+        else:
+            self.show_empty(_NOTHING)
+
+    def focus_rows(self) -> None:
+        """Give the rows the focus, the first of them marked."""
+        rows = self.query_one(_Rows)
+        if rows.option_count and rows.highlighted is None:
+            rows.highlighted = 0
+        rows.focus()
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        if self.plan is not None and event.option_index < len(self.plan.counterfactuals):
+            self.post_message(self.Chosen(self.plan.counterfactuals[event.option_index]))
+
+
+def _row(other: Counterfactual) -> Content:
+    rate = "" if other.tg_tok_s is None else f"  {format_rate(other.tg_tok_s)} tok/s est."
+    return Content.assemble(("▸ ", "$text-accent"), printable(other.change), (rate, "$text-muted"))

@@ -1,0 +1,240 @@
+"""A place that keeps a plan up with what is looked at: the latest wish wins, none is queued."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from textual import on, work
+from textual.message import Message
+from textual.reactive import var
+
+from localllm.core.plan import Plan
+from localllm.core.policy import Policy
+from localllm.core.text import printable
+from localllm.errors import LocalLLMError
+from localllm.tui.messages import PlanMade, SubjectChanged
+from localllm.tui.place import PlaceScreen
+from localllm.tui.plan.following import leaves_a_choice, offered, quickly, wholly
+from localllm.tui.plan.knob import Offered, Scene
+from localllm.tui.plan.verdict import Proof
+from localllm.tui.subject import Planned, Subject
+from localllm.tui.threads import called
+
+SETTLED_S = 0.3
+"""So long without a change, and llama.cpp is asked to count what the formulas did."""
+
+
+class PlanningPlace(PlaceScreen):
+    """Plans by the formulas at once, and lets llama.cpp count when nothing moves any more.
+
+    What is shown in ``plan`` and the other reactives is of ``made``, which may be a moment behind
+    ``latest``. Subclasses say what there is to see without a plan (``show_...``).
+    """
+
+    plan: var[Plan | None] = var(None)
+    proof: var[Proof] = var[Proof]("none")
+    scene: var[Scene | None] = var(None)
+    wishes: var[Policy] = var(Policy)
+
+    class Said(Message):
+        """The search for a model tells what it is doing, or (``lasting``) what was found."""
+
+        def __init__(self, text: str, *, lasting: bool) -> None:
+            """Take the text."""
+            super().__init__()
+            self.text, self.lasting = text, lasting
+
+    def __init__(self) -> None:
+        """Plan nothing yet."""
+        super().__init__()
+        self.latest = Subject()
+        """What is to be planned; messages of what was sent before may still be on their way."""
+        self.made: Planned | None = None
+        """What is shown; None where nothing is."""
+        self._sent: list[Subject] = []
+        self._before: list[tuple[str, Subject]] = []
+        """What ``undo`` goes back to, and by what it was left."""
+        self._refused: Subject | None = None
+        self._is_following = False
+        self._offered: dict[str | None, tuple[Offered, ...]] = {}
+
+    # -- what a subclass shows -------------------------------------------------------------------
+
+    def show_nothing(self) -> None:
+        """Say that no model was chosen."""
+        raise NotImplementedError
+
+    def show_waiting(self, text: str) -> None:
+        """Say what is waited for before there is anything to see."""
+        raise NotImplementedError
+
+    def show_plan(self) -> None:
+        """Show ``plan``."""
+        raise NotImplementedError
+
+    def show_refusal(self, error: LocalLLMError) -> None:
+        """Say why there is no plan of ``latest``; ``made`` is what was planned before it."""
+        raise NotImplementedError
+
+    # -- what is looked at -----------------------------------------------------------------------
+
+    def watch_subject(self, subject: Subject) -> None:
+        """Follow a subject that somebody else changed; what was sent from here comes back."""
+        if subject in self._sent:
+            del self._sent[: self._sent.index(subject) + 1]
+        elif subject != self.latest:
+            if subject.name != self.latest.name:
+                self._before.clear()
+            self._adopt(subject)
+
+    def on_screen_resume(self) -> None:
+        """Catch up with what was changed elsewhere."""
+        self._catch_up()
+
+    def change(self, subject: Subject, *, by: str) -> None:
+        """Look at something else. ``by``: what was turned; turning on is one step of ``undo``."""
+        if subject == self.latest:
+            return
+        if not self._before or self._before[-1][0] != by:
+            self._before.append((by, self.latest))
+        self._send(subject)
+
+    def undo(self) -> None:
+        """Go back to before the last change."""
+        if self._before:
+            self._send(self._before.pop()[1])
+
+    def _send(self, subject: Subject) -> None:
+        self._sent.append(subject)
+        self.post_message(SubjectChanged(subject))
+        self._adopt(subject)
+
+    def _adopt(self, subject: Subject) -> None:
+        if subject.name != self.latest.name and self.made is not None:
+            self._forget()
+        self.latest, self.wishes = subject, subject.wishes
+        self._catch_up()
+
+    def _forget(self) -> None:
+        """Show nothing of another model."""
+        self.made = self.plan = self.scene = None
+        self.proof = "none"
+
+    # -- the plan --------------------------------------------------------------------------------
+
+    def _catch_up(self) -> None:
+        if self.latest.name is None:
+            self.show_nothing()
+        elif self.made is not None and self.made.subject == self.latest and self._refused:
+            self._show(self.made)  # turned back to what could be planned
+            self._prove(self.made)
+        elif self.is_current and not self._is_following and not self._is_up_to_date:
+            self._is_following = True
+            self.workers.cancel_group(self, "plan-proof")
+            self._follow()
+
+    @property
+    def _is_up_to_date(self) -> bool:
+        made = None if self.made is None else self.made.subject
+        return self.latest in (made, self._refused)
+
+    @work(group="plan")
+    async def _follow(self) -> None:
+        try:
+            while self.is_current and self.latest.name and not self._is_up_to_date:
+                await self._plan_latest()
+        finally:
+            self._is_following = False
+        if self.made is not None and self.made.subject == self.latest:
+            self._prove(self.made)
+
+    async def _plan_latest(self) -> None:
+        subject, before, desk = self.latest, self.made, self.desk
+
+        def wanted() -> bool:
+            return self.latest is subject
+
+        if before is None:
+            self.show_waiting("looking the model up")
+        try:
+            made = await called(lambda: quickly(desk, subject, before, wanted))
+            if made is not None:
+                self._show(made)
+                if not leaves_a_choice(made.decided) or not wanted():
+                    return
+            made = await called(
+                lambda: wholly(
+                    desk,
+                    subject,
+                    wanted,
+                    say=lambda text: self._hear(text, lasting=False),
+                    note=lambda text: self._hear(text, lasting=True),
+                )
+            )
+        except LocalLLMError as error:
+            if wanted():
+                self._refuse(subject, error)
+            return
+        if made is not None:
+            self._show(made)
+            await self._look_at_offers(made)
+
+    def _show(self, planned: Planned) -> None:
+        """Show a plan; the subject may be another by now, and then another plan follows."""
+        self.made, self._refused = planned, None
+        self.plan, self.proof = planned.plan, "none"
+        self._set_the_scene()
+        self.show_plan()
+        self.post_message(PlanMade(planned))
+
+    def _refuse(self, subject: Subject, error: LocalLLMError) -> None:
+        """Say why there is no plan. The knobs stay, to be turned back."""
+        self._refused = subject
+        self.show_refusal(error)
+        self.post_message(PlanMade(None))
+
+    def _set_the_scene(self) -> None:
+        made = self.made
+        if made is not None:
+            self.scene = Scene(
+                plan=made.plan,
+                offered=self._offered.get(made.subject.name, ()),
+                is_open=leaves_a_choice(made.decided),
+            )
+
+    async def _look_at_offers(self, planned: Planned) -> None:
+        name = planned.subject.name
+        if name not in self._offered:
+            self._offered[name] = await called(lambda: offered(planned))
+            self._set_the_scene()
+
+    def _hear(self, text: str, *, lasting: bool) -> None:
+        """Pass on what a thread tells."""
+        self.post_message(self.Said(printable(text), lasting=lasting))
+
+    @on(Said)
+    def _said(self, event: Said) -> None:
+        event.stop()
+        if event.lasting:
+            self.notify(event.text, markup=False)
+        elif self.made is None:
+            self.show_waiting(event.text)
+
+    @work(group="plan-proof", exclusive=True)
+    async def _prove(self, planned: Planned) -> None:
+        """Let llama.cpp count, once nobody has turned anything for a moment."""
+        await asyncio.sleep(SETTLED_S)
+        self.proof = "checking"
+        desk = self.desk
+        try:
+            proven = await called(lambda: desk.prove(planned, wanted=lambda: self.made is planned))
+        except LocalLLMError as error:
+            proven = replace(planned.plan, basis_reason=error.message.rstrip("."))
+        if self.made is not planned:
+            return
+        if proven is None:
+            self.proof = "none"
+            return
+        self._show(replace(planned, plan=proven))
+        self.proof = "done"

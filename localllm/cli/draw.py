@@ -25,7 +25,7 @@ def bar(sizes: Sequence[tuple[Part, int]], *, total: int, width: int, unicode: b
     """Return ``width`` characters shared among the parts of ``total``, see ``borders``."""
     text = Text()
     column = 0
-    ends = borders((size for _, size in sizes), total=total, width=width)
+    ends = borders([size for _, size in sizes], total=total, width=width)
     for (part, _), end in zip(sizes, ends, strict=True):
         text.append(part.shown(unicode=unicode) * (end - column), style=STYLES[part])
         column = end

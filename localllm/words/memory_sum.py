@@ -5,7 +5,7 @@ What a bar looks like is each shell's; its parts, their order, glyphs and sizes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from localllm.core.plan import DeviceMemory
@@ -57,18 +57,25 @@ def parts_of(row: DeviceMemory) -> list[tuple[Part, int]]:
     ]
 
 
-def borders(sizes: Iterable[int], *, total: int, width: int, least: int = 1) -> list[int]:
+def borders(
+    sizes: Sequence[int], *, total: int, width: int, least: int = 1, all_seen: bool = False
+) -> list[int]:
     """Return where each size ends when ``total`` is drawn ``width`` steps wide.
 
     Ends are rounded, so that the sizes always fill their share; a size above zero is given at least
-    ``least`` steps where there is room. What lies beyond the total is cut off.
+    ``least`` steps where there is room. What lies beyond the total is cut off. ``all_seen``: those
+    before the last make room for the small ones behind them.
     """
     ends: list[int] = []
-    running, column = 0, 0
+    running, column, to_come = 0, 0, sum(size > 0 for size in sizes)
     for size in sizes:
         running += max(size, 0)
+        to_come -= size > 0
         end = round(width * running / total) if total > 0 else 0
-        column = min(max(end, column + least * (size > 0)), width)
+        end = max(end, column + least * (size > 0))
+        if all_seen:
+            end = max(min(end, width - least * to_come), column)
+        column = min(end, width)
         ends.append(column)
     return ends
 

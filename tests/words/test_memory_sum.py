@@ -84,6 +84,13 @@ def test_every_part_is_given_its_least(least: int) -> None:
     assert ends[-1] == 80
 
 
+def test_large_parts_make_room_for_small_ones_behind_them() -> None:
+    sizes = [990, 0, 5, 3, 2]
+    assert borders(sizes, total=1000, width=10) == [10, 10, 10, 10, 10]
+    assert borders(sizes, total=1000, width=10, all_seen=True) == [7, 7, 8, 9, 10]
+    assert borders(sizes, total=1000, width=2, all_seen=True) == [0, 0, 0, 1, 2]
+
+
 def test_borders_of_nothing() -> None:
     assert borders([0, 0], total=0, width=10) == [0, 0]
     assert borders([5, 5], total=4, width=10) == [10, 10]

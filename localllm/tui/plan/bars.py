@@ -41,7 +41,8 @@ def bars_lines(
 ) -> list[Content]:
     """Return a bar and a sum for every device, ``width`` cells wide.
 
-    ``one_scale``: bars as long as their devices are large, to be compared with each other. ``shades``: see ``marks.Mark``.
+    ``one_scale``: bars as long as their devices are large, to be compared with each other.
+    ``shades``: see ``marks.Mark``.
     """
     columns, name_cells = _columns(plan), max(len(place_name(row)) for row in plan.devices)
     gap = _gap(columns, width - name_cells)
@@ -53,7 +54,7 @@ def bars_lines(
             lines.append(Content.assemble(name, *_sum(columns, row, gap)))
         else:
             terms = [Content.assemble(*column.named(row)) for column in columns]
-            lines += flowed([Content.assemble(name), *terms], width)
+            lines += flowed([Content.assemble(name, (f" {_UNIT}", MUTED)), *terms], width)
     for part, sentence in ((MAPPED, mapped_pages(plan)), (CACHED, cached_pages(plan))):
         if sentence is not None:
             lines += Content.assemble((f"{part.glyph} {sentence}", MUTED)).wrap(width)

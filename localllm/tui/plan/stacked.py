@@ -47,6 +47,11 @@ class _Drawn:
     start: int
     end: int
 
+    @property
+    def cells(self) -> float:
+        """How long it is."""
+        return (self.end - self.start) / _EIGHT
+
 
 def own_bytes(row: DeviceMemory) -> int | None:
     """Return what a device's bar stands for: its total, or its free memory where that is all."""
@@ -99,18 +104,26 @@ def refined(row: DeviceMemory) -> list[tuple[Part, int]]:
 
 def _parts(row: DeviceMemory, own: int, cells: int, colour: str, *, shades: bool) -> list[Piece]:
     sizes = refined(row)
-    ends = borders((size for _, size in sizes), total=own, width=_EIGHT * cells, least=_EIGHT)
+    ends = borders(
+        [size for _, size in sizes],
+        total=own,
+        width=_EIGHT * cells,
+        least=_EIGHT,
+        all_seen=(row.spare_bytes or 0) >= 0,
+    )
+    starts = [0, *ends[:-1]]
+    seen = [
+        _Drawn(part, start, end)
+        for (part, _), start, end in zip(sizes, starts, ends, strict=True)
+        if end > start
+    ]
     drawn: list[_Drawn] = []
-    start = 0
-    for (part, _), end in zip(sizes, ends, strict=True):
-        # What has no ground of its own cannot end within a cell.
-        grounded = part in _STRENGTH if shades else part is MODEL
-        stop = end if grounded else round(end / _EIGHT) * _EIGHT
-        if stop > start:
-            drawn.append(_Drawn(part, start, stop))
-            start = stop
-    if drawn and drawn[-1].end % _EIGHT:
-        drawn[-1] = _Drawn(drawn[-1].part, drawn[-1].start, _EIGHT * cells)
+    for here, after in zip(seen, [*seen[1:], None], strict=True):
+        # A part without ground cannot end within a cell, and a short one needs its cell whole.
+        grounded = here.part in _STRENGTH if shades else here.part is MODEL
+        long = after is not None and min(here.cells, after.cells) >= 2
+        stop = here.end if grounded and long else (here.end + _EIGHT // 2) // _EIGHT * _EIGHT
+        drawn.append(_Drawn(here.part, drawn[-1].end if drawn else 0, stop))
     pieces: list[Piece] = []
     for here, after in zip(drawn, [*drawn[1:], None], strict=True):
         first, last = -(-here.start // _EIGHT), here.end // _EIGHT

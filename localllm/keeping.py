@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the shell asks for names while a line is typed
+    import threading
+
     from localllm.core.described import Described, DescribedFile
     from localllm.core.fetching import ToFetch
     from localllm.core.kept import Inventory, KeptModel, Leftover, Pruning, Removal, Verdict
@@ -105,11 +107,16 @@ def prune(pruning: Pruning) -> int:
     return delete(pruning)
 
 
-def verify(model: KeptModel, *, on_bytes: Callable[[int], None]) -> Iterator[Verdict]:
-    """Yield a verdict for each file of a model; ``on_bytes`` hears how many more were read."""
+def verify(
+    model: KeptModel, *, on_bytes: Callable[[int], None], stop: threading.Event | None = None
+) -> Iterator[Verdict]:
+    """Yield a verdict for each file of a model; ``on_bytes`` hears how many more were read.
+
+    ``stop`` ends it from any thread, without a verdict for the file that it was at.
+    """
     from localllm.hub.kept.verifying import verify as check
 
-    return check(model, on_bytes=on_bytes)
+    return check(model, on_bytes=on_bytes, stop=stop)
 
 
 def set_aside(verdict: Verdict, environ: Mapping[str, str] = os.environ) -> Path:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from localllm.core.kept import Keeper, KeptModel, Removal, Verdict
-from localllm.units import format_bytes, format_rate
+from localllm.core.kept import Keeper, KeptModel, Leftover, Removal, Verdict
+from localllm.units import format_bytes, format_duration, format_rate
 
 if TYPE_CHECKING:
     from localllm.core.plan import Plan
 
 Sort = Literal["name", "size", "used"]
+Result = Literal["ok", "corrupt", "unknown", "missing"]
+"""Of checking a file."""
 
 KEEPERS: dict[Keeper, str] = {
     "hugging-face": "Hugging Face",
@@ -56,8 +59,13 @@ def ordered(rows: Sequence[Row], sort: Sort) -> list[Row]:
 
 def holds(model: KeptModel, words: Sequence[str]) -> bool:
     """Whether a model's name, quantisation and keeper hold every word, in any case, no dashes."""
-    text = _plain(f"{model.name} {model.quant} {KEEPERS[model.keeper]}")
-    return all(_plain(word) in text for each in words for word in each.split())
+    return contains(f"{model.name} {model.quant} {KEEPERS[model.keeper]}", words)
+
+
+def contains(text: str, words: Sequence[str]) -> bool:
+    """Whether a text holds every word, in any case and without dashes."""
+    plain = _plain(text)
+    return all(_plain(word) in plain for each in words for word in each.split())
 
 
 def ago(seconds: float) -> str:
@@ -103,6 +111,29 @@ def plan_words(plan: Plan) -> str:
     return ", ".join(words)
 
 
+def left_over(leftovers: Sequence[Leftover]) -> Iterator[str]:
+    """Yield which downloads can be continued, and what else of the cache no model needs."""
+    partial: Counter[str] = Counter()
+    others = []
+    for each in leftovers:
+        if each.kind == "partial" and each.repo is not None and each.path.suffix == ".part":
+            partial[each.repo] += each.n_bytes
+        else:
+            others.append(each)
+    for repo, n_bytes in sorted(partial.items()):
+        yield (
+            f"{repo}: {format_bytes(n_bytes)} of a download that was stopped are here, and"
+            " localllm pull goes on there."
+        )
+    if others:
+        n_bytes, n = sum(each.n_bytes for each in others), len(others)
+        what = "files are" if n > 1 else "file is"
+        yield (
+            f"{n:,} {what} left over ({format_bytes(n_bytes)}): localllm prune lists and deletes"
+            f" {'them' if n > 1 else 'it'}."
+        )
+
+
 def removal_lines(removal: Removal) -> Iterator[str]:
     """Yield what goes and what stays, a line each."""
     for model in removal.models:
@@ -125,6 +156,21 @@ def verdict_lines(model: KeptModel, checked: Verdict) -> Iterator[str]:
     yield f"{checked.result:<8} {name}  {format_bytes(checked.n_bytes)}"
     if checked.reason is not None:
         yield f"{'':<8} {checked.reason}"
+
+
+def checked_line(checked: Sequence[Verdict], seconds: float) -> str:
+    """Return how many files were checked in which time, and how many of them are what they are."""
+    n, n_bytes = len(checked), sum(each.n_bytes for each in checked)
+    counts = Counter(each.result for each in checked)
+    results: tuple[Result, ...] = ("ok", "corrupt", "unknown", "missing")
+    said = ", ".join(f"{counts[result]:,} {result}" for result in results if counts[result])
+    files = f"{n:,} file{'s' * (n != 1)}"
+    return f"{files}, {format_bytes(n_bytes)} in {format_duration(seconds)}: {said}"
+
+
+def set_aside_line(model: KeptModel) -> str:
+    """Return what to do once a corrupt file is out of the way."""
+    return f"Set aside: `localllm pull {model.name}` fetches it anew."
 
 
 def _plain(text: str) -> str:

@@ -51,7 +51,7 @@ def list_command(words: tuple[str, ...], sort: Sort, no_plan: bool, as_json: boo
     """
     from localllm import keeping
     from localllm.cli.kept import list_view as view
-    from localllm.words.kept import Row, holds, ordered
+    from localllm.words.kept import Row, holds, left_over, ordered
 
     inventory = keeping.kept_models()
     found = [model for model in inventory.models if holds(model, words)]
@@ -81,7 +81,7 @@ def list_command(words: tuple[str, ...], sort: Sort, no_plan: bool, as_json: boo
         view.print_list(stdout_console(), rows, leftovers=leftovers, now_s=time.time())
     else:
         result(_nothing(inventory.models, words))
-        for line in view.left_over(leftovers):
+        for line in left_over(leftovers):
             result(line)
     for text in inventory.notes:
         note(text)

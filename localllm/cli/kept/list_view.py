@@ -5,7 +5,6 @@ Names are never cut: they are what the next command is given.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from localllm.cli.output import wrapped
 from localllm.core.kept import KeptModel, Leftover
 from localllm.core.text import printable
 from localllm.units import format_bytes
-from localllm.words.kept import FOLDERS, KEEPERS, Row, ago, verdict
+from localllm.words.kept import FOLDERS, KEEPERS, Row, ago, left_over, verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,29 +64,6 @@ def summary(rows: Sequence[Row], leftovers: Sequence[Leftover]) -> Iterator[str]
         if model.note is not None:
             yield model.note
     yield from left_over(leftovers)
-
-
-def left_over(leftovers: Sequence[Leftover]) -> Iterator[str]:
-    """Yield which downloads can be continued, and what else of the cache no model needs."""
-    partial: Counter[str] = Counter()
-    others = []
-    for each in leftovers:
-        if each.kind == "partial" and each.repo is not None and each.path.suffix == ".part":
-            partial[each.repo] += each.n_bytes
-        else:
-            others.append(each)
-    for repo, n_bytes in sorted(partial.items()):
-        yield (
-            f"{repo}: {format_bytes(n_bytes)} of a download that was stopped are here, and"
-            " localllm pull goes on there."
-        )
-    if others:
-        n_bytes, n = sum(each.n_bytes for each in others), len(others)
-        what = "files are" if n > 1 else "file is"
-        yield (
-            f"{n:,} {what} left over ({format_bytes(n_bytes)}): localllm prune lists and deletes"
-            f" {'them' if n > 1 else 'it'}."
-        )
 
 
 def document(

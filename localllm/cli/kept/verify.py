@@ -18,9 +18,8 @@ from localllm.core.fetching import FetchProgress, FileState, Rate
 from localllm.core.kept import KeptModel, Verdict
 from localllm.core.text import printable
 from localllm.errors import IntegrityError, LocalLLMError, NotFoundError
-from localllm.units import format_bytes, format_duration
 from localllm.words.fetching import live_line
-from localllm.words.kept import verdict_lines
+from localllm.words.kept import checked_line, set_aside_line, verdict_lines
 
 SCHEMA = "localllm.verify/1"
 
@@ -80,7 +79,8 @@ def verify(names: tuple[str, ...], repair: bool, as_json: bool) -> None:
     if as_json:
         emit_json(document(checked))
     else:
-        result(_summary(checked, counts, time.monotonic() - began_s))
+        verdicts = [each.verdict for each in checked]
+        result(checked_line(verdicts, time.monotonic() - began_s))
     _raise(checked, counts, repair=repair)
 
 
@@ -120,7 +120,7 @@ def lines(each: Checked) -> Iterator[str]:
     """Yield what is said of one file."""
     yield from verdict_lines(each.model, each.verdict)
     if each.set_aside is not None:
-        yield f"{'':<8} Set aside: `localllm pull {each.model.name}` fetches it anew."
+        yield f"{'':<8} {set_aside_line(each.model)}"
 
 
 def document(checked: Sequence[Checked]) -> dict[str, Any]:
@@ -153,14 +153,6 @@ def _repaired(each: Checked) -> Checked:
     except LocalLLMError as error:
         note(" ".join(filter(None, (error.message, error.hint))))
         return each
-
-
-def _summary(checked: Sequence[Checked], counts: Counter[Any], seconds: float) -> str:
-    n, n_bytes = len(checked), sum(each.verdict.n_bytes for each in checked)
-    words = [f"{counts[word]:,} {word}" for word in ("ok", "corrupt", "unknown", "missing")]
-    said = ", ".join(word for word in words if not word.startswith("0 "))
-    files = f"{n:,} file{'s' * (n != 1)}"
-    return f"{files}, {format_bytes(n_bytes)} in {format_duration(seconds)}: {said}"
 
 
 def _raise(checked: Sequence[Checked], counts: Counter[Any], *, repair: bool) -> None:

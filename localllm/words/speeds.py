@@ -48,11 +48,15 @@ def prompt(speed: SpeedEstimate) -> Estimated | None:
 
 def watts(power: PowerEstimate) -> Estimated:
     """Return the draw of the power's scope while decoding."""
-    low, high = power.board_low_w, power.board_high_w
+    return watts_of(power.board_w, power.board_low_w, power.board_high_w)
+
+
+def watts_of(value: float, low: float | None, high: float | None) -> Estimated:
+    """Return estimated watts with their range."""
     return Estimated(
-        figure=f"{power.board_w:,.0f}",
+        figure=f"{value:,.0f}",
         unit="W",
-        value=power.board_w,
+        value=value,
         ends=None if low is None or high is None else (f"{low:.0f}", f"{high:.0f}"),
         low=low,
         high=high,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from localllm.core.metered.live import Live
 from localllm.units import format_bytes, format_rate
 from localllm.words.figures import rate
+from localllm.words.memory import taken
 
 _DROPPED = 0.95
 """Of the estimate: below this share a device that is held back is named beside the speed."""
@@ -65,10 +66,7 @@ class Status:
         planned = format_bytes(self.planned_bytes)
         if self.measured_bytes is None:
             return f"{planned} planned"
-        measured = format_bytes(self.measured_bytes)
-        if measured.split()[-1] == planned.split()[-1]:
-            planned = planned.split()[0]
-        return f"{measured} ({planned} planned)"
+        return taken(self.planned_bytes, self.measured_bytes)
 
     @property
     def power_text(self) -> str:

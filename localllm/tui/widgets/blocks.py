@@ -105,7 +105,7 @@ def span(
     )
 
 
-def scale(width: int, text: str, *, style: str = "$text-muted") -> Content:
+def scale(width: int, text: str, *, style: str = "$foreground-muted") -> Content:
     """Return a line of ``width`` cells with what it is long in its middle: ``└─── 15 s ───┘``."""
     room = width - 2
     if room < len(text) + 2:
@@ -117,7 +117,7 @@ def scale(width: int, text: str, *, style: str = "$text-muted") -> Content:
 def flowed(pieces: Iterable[Content], *, width: int, between: str = " · ") -> list[Content]:
     """Return pieces in as few rows as they need, none divided unless it is wider than a row."""
     rows: list[Content] = []
-    gap = Content.styled(between, "$text-muted")
+    gap = Content.styled(between, "$foreground-muted")
     for piece in pieces:
         if not piece.cell_length:
             continue

@@ -1,0 +1,1 @@
+"""What is measured while an answer comes, beside the conversation and beside its estimate."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual import on
+from textual import on, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.reactive import var
 
+from localllm.tui.appearance import Appearance
 from localllm.tui.desk import Desk
 from localllm.tui.fetching.fetches import Fetches
 from localllm.tui.masthead import PLACES
@@ -23,10 +24,15 @@ from localllm.tui.messages import (
     PlanMade,
     SubjectChanged,
 )
+from localllm.tui.plain import PlainCharacters
+from localllm.tui.small import TooSmall, fits
 from localllm.tui.subject import Planned, Subject
+from localllm.tui.threads import called
 
 if TYPE_CHECKING:
     from textual.command import Provider
+    from textual.events import Resize
+    from textual.geometry import Size
     from textual.screen import Screen
 
     from localllm.tui.place import PlaceScreen
@@ -97,6 +103,14 @@ class LocalLLMApp(App[int]):
             "f1", "help", "Help", tooltip="What this place is for, and its keys", id="app.help"
         ),
         Binding("question_mark", "help", "Help", show=False, id="app.help2"),
+        Binding(
+            "ctrl+z",
+            "suspend_process",
+            "Suspend",
+            show=False,
+            id="app.suspend",
+            tooltip="Back to the shell for a while: fg brings all of this back",
+        ),
         *(
             Binding(
                 key.lower(),
@@ -117,10 +131,20 @@ class LocalLLMApp(App[int]):
     """What goes on in a place, in a few cells: the mastheads of the others show it."""
 
     def __init__(
-        self, *, desk: Desk, subject: Subject | None = None, place: Place = "home"
+        self,
+        *,
+        desk: Desk,
+        subject: Subject | None = None,
+        place: Place = "home",
+        appearance: Appearance | None = None,
     ) -> None:
         """Take the way to the machine, and where to begin."""
         super().__init__()
+        self._appearance = appearance or Appearance()
+        if self._appearance.theme in self.available_themes:
+            self.theme = self._appearance.theme
+        if self._appearance.charset != "all":  # Textual has no other way in
+            self._filters.append(PlainCharacters(self._appearance.charset))
         self.desk = desk
         self.fetches = Fetches(self)
         self.set_reactive(LocalLLMApp.subject, subject or Subject())
@@ -129,6 +153,45 @@ class LocalLLMApp(App[int]):
     def on_mount(self) -> None:
         """Open the first place."""
         self.switch_mode(self._first_place)
+        self.mode_change_signal.subscribe(self, lambda _: self._look_for_room(self.size))
+        # After fg Textual draws what changes from then on, over what the shell has left there.
+        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
+        self.watch(self, "theme", self._theme_chosen, init=False)
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Return the theme's variables, with muted text that is muted in every place.
+
+        Textual's own is ``auto 60%``, which it takes for the loudest colour where it is the style
+        of a piece of a line.
+        """
+        variables = super().get_css_variables()
+        if not self.current_theme.ansi:
+            for name in ("muted", "disabled"):
+                variables[f"text-{name}"] = variables[f"foreground-{name}"]
+            self.theme_variables = variables
+        return variables
+
+    def _theme_chosen(self, theme: str) -> None:
+        if self._appearance.keep_theme is not None:
+            self._remember(theme, self._appearance.keep_theme)
+
+    @work(group="theme", exclusive=True)
+    async def _remember(self, theme: str, keep: Callable[[str], None]) -> None:
+        try:
+            await called(lambda: keep(theme))
+        except OSError as error:
+            why = error.strerror or str(error)
+            self.notify(f"The theme is not remembered: {why}.", severity="warning", markup=False)
+
+    # -- room ------------------------------------------------------------------------------------
+
+    def on_resize(self, event: Resize) -> None:
+        """Say so where there is no room; ``size`` follows only afterwards."""
+        self._look_for_room(event.size)
+
+    def _look_for_room(self, size: Size) -> None:
+        if not fits(size) and not isinstance(self.screen, TooSmall):
+            self.push_screen(TooSmall())
 
     # -- where one is ----------------------------------------------------------------------------
 

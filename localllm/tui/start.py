@@ -5,48 +5,106 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from localllm.tui.app import LocalLLMApp
+from localllm.tui.appearance import appearance_here
 from localllm.tui.desk import Desk
+from localllm.tui.leaving import Leaving
 from localllm.tui.messages import Place
 from localllm.tui.subject import Subject
+from localllm.tui.terminal import Terminal, stderr_drawn_on
 
-PATIENCE_S = 0.6
-"""For the processes to end, once the terminal is the person's again."""
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def run(subject: Subject, *, place: Place = "home") -> int:
     """Open the terminal UI and return the exit code; no process that it started is left.
 
-    The terminal is given back first. What does not end in time (a thread in the middle of a read
-    of many GB) ends with this process, and the children with their standard input.
+    Within a second of the wish to leave: 0, 128 and the number after a signal, 1 after a bug (its
+    traceback is printed). The process may end in here.
     """
-    desk = Desk()
-    app = LocalLLMApp(desk=desk, subject=subject, place=place)
-    try:
-        code = asyncio.run(_until_left(app))
-    finally:
-        app.fetches.close()
-        closing = threading.Thread(target=desk.close, name="localllm-tui-close", daemon=True)
-        closing.start()
-        closing.join(PATIENCE_S)
-    if closing.is_alive():
-        sys.stdout.flush()
-        sys.stderr.flush()
+    terminal, desk = Terminal(), Desk()
+    is_drawn = threading.Event()
+
+    def insist(code: int) -> None:
+        if is_drawn.is_set():
+            terminal.give_back()
         os._exit(code)
+
+    leaving = Leaving(insist=insist)
+    app = _App(leaving, desk=desk, subject=subject, place=place)
+    code = 1
+    try:
+        with stderr_drawn_on():
+            code = asyncio.run(_until_left(app, leaving, is_drawn))
+    except Exception:  # a bug in how the app ends; of others Textual prints the traceback
+        traceback.print_exc()
+    finally:
+        leaving.begin(code)  # a bug has not said so
+        terminal.finish()
+        desk.close()
+        with contextlib.suppress(OSError):  # the terminal has gone
+            sys.stdout.flush()
+            sys.stderr.flush()
+        if _is_waited_for():
+            os._exit(code)
+        leaving.over()
     return code
 
 
-async def _until_left(app: LocalLLMApp) -> int:
-    """Run the app; SIGTERM, SIGHUP and SIGINT end it as Ctrl-Q does, with their exit codes."""
+def _is_waited_for() -> bool:
+    """Whether there is a thread whose end Python would wait for."""
+    main = threading.main_thread()
+    return any(not thread.daemon and thread is not main for thread in threading.enumerate())
+
+
+class _App(LocalLLMApp):
+    """The app, whose end is watched."""
+
+    def __init__(
+        self, leaving: Leaving, *, desk: Desk, subject: Subject | None, place: Place
+    ) -> None:
+        super().__init__(desk=desk, subject=subject, place=place, appearance=appearance_here())
+        self._leaving = leaving
+
+    def exit(
+        self,
+        result: int | None = None,
+        return_code: int = 0,
+        message: RenderableType | None = None,
+    ) -> None:
+        """Leave; the process ends soon."""
+        self._leaving.begin(return_code if result is None else result)
+        super().exit(result, return_code, message)
+
+
+async def _until_left(app: _App, leaving: Leaving, is_drawn: threading.Event) -> int:
+    """Run the app; signals end it as Ctrl-Q does. ``is_drawn``: set while the terminal is its."""
     loop = asyncio.get_running_loop()
-    for name in ("SIGTERM", "SIGHUP", "SIGINT"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            with contextlib.suppress(NotImplementedError):  # Windows
-                loop.add_signal_handler(number, app.exit, 128 + number)
-    result = await app.run_async()
+    loop.set_default_executor(_Unwaited())
+
+    def leave(code: int) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: so has the app
+            loop.call_soon_threadsafe(app.exit, code)
+
+    leaving.hear_signals(leave)
+    is_drawn.set()
+    try:
+        result = await app.run_async()
+    finally:
+        is_drawn.clear()
     return app.return_code or 0 if result is None else result
+
+
+class _Unwaited(ThreadPoolExecutor):
+    """Textual parses long Markdown in the loop's executor: the end of the loop waits for none."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work, and leave what runs alone."""
+        super().shutdown(wait=False, cancel_futures=True)

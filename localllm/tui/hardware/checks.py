@@ -81,7 +81,9 @@ class Fix(Static, can_focus=True):
 class ChecksPanel(Panel):
     """Give it ``findings``."""
 
-    findings: var[tuple[Finding, ...]] = var[tuple[Finding, ...]]((), init=False)
+    findings: var[tuple[Finding, ...]] = var[tuple[Finding, ...]](
+        (), init=False, always_update=True
+    )
 
     def __init__(self) -> None:
         """Begin before anything was looked at."""
@@ -108,7 +110,9 @@ class Findings(Vertical):
     Findings { height: auto; }
     """
 
-    findings: var[tuple[Finding, ...]] = var[tuple[Finding, ...]]((), init=False)
+    findings: var[tuple[Finding, ...]] = var[tuple[Finding, ...]](
+        (), init=False, always_update=True
+    )
 
     def compose(self) -> ComposeResult:
         """Yield them."""

@@ -19,7 +19,7 @@ from localllm.units import format_part
 class EnginePanel(Panel):
     """Give it ``facts``."""
 
-    facts: var[Facts | None] = var[Facts | None](None, init=False)
+    facts: var[Facts | None] = var[Facts | None](None, init=False, always_update=True)
 
     def __init__(self) -> None:
         """Begin before it was asked."""

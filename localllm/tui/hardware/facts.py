@@ -43,7 +43,7 @@ class Known:
 class FactsPanel(Panel):
     """The machine. Give it ``known``."""
 
-    known: var[Known | None] = var[Known | None](None, init=False)
+    known: var[Known | None] = var[Known | None](None, init=False, always_update=True)
 
     def __init__(self) -> None:
         """Begin before anything is known."""

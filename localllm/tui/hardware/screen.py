@@ -94,6 +94,8 @@ class HardwareScreen(PlaceScreen):
     hardware: var[Hardware | None] = var[Hardware | None](None, init=False)
     """What is looked at, once it is known."""
 
+    _begun = False
+
     def compose_place(self) -> Iterable[Widget]:
         """Yield the machine, what moves first; then the installation, what is wrong first."""
         with VerticalScroll(id="hardware"), Container(id="hardware-columns"):
@@ -117,18 +119,19 @@ class HardwareScreen(PlaceScreen):
 
     def watch_subject(self, before: Subject, after: Subject) -> None:
         """Look at another machine."""
-        if before.machines != after.machines or self.hardware is None:
+        if self._begun and before.machines != after.machines:
             self._look()
 
     def on_mount(self) -> None:
-        """Look for the first time."""
-        self._look()
+        """Look for the first time, once it is known at what."""
+        self.call_after_refresh(self._look)
 
     # -- what is looked at -----------------------------------------------------------------------
 
     @work(group="look", exclusive=True)
     async def _look(self, *, anew: bool = False) -> None:
         """Find out what the machine is, then read and check it."""
+        self._begun = True
         machines = self.subject.machines
         self.workers.cancel_group(self, "gauges")
         self.hardware = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual.app import App
 from textual.binding import ActiveBinding, Binding
+from textual.containers import ScrollableContainer
 from textual.screen import Screen
 
 
@@ -36,7 +37,8 @@ def key_groups(
     """
     groups: dict[str, dict[tuple[int, str], list[Binding]]] = {"Here": {}}
     for node, binding, enabled, _ in active:
-        if binding.system or not (enabled and binding.description):
+        scrolls = isinstance(node, ScrollableContainer) and binding.id is None
+        if scrolls or binding.system or not (enabled and binding.description):
             continue
         by_action = groups.setdefault(_title(node, binding), {})
         by_action.setdefault((id(node), binding.action), []).append(binding)

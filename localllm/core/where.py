@@ -115,7 +115,6 @@ def _sizes(plan: Plan, places: Sequence[LayerPlace]) -> Iterator[LayerSize]:
             alignment_bytes=buffer.alignment_bytes,
             row_padding=buffer.row_padding,
             rules=buffer.rules,
-            host=run.host if buffer == traits[plan.host.name] else None,
         )
 
     for place in places:
@@ -124,9 +123,10 @@ def _sizes(plan: Plan, places: Sequence[LayerPlace]) -> Iterator[LayerSize]:
         if place.kind == "input":
             yield _weights_only(here.input_bytes)
         elif place.kind == "output":
-            in_ram = place.device == plan.host.name
-            shared = in_ram and here.shares_tied and not (repack and here.repacked_tied_bytes)
-            yield _weights_only(here.output_bytes - (here.tied_bytes if shared else 0))
+            shared = place.device == plan.host.name and here.shares_tied and here.tied_bytes
+            if shared and repack and weight_table(model, host=run.host).repacked_tied_bytes:
+                shared = 0  # rearranged, it is a copy
+            yield _weights_only(here.output_bytes - shared)
         else:
             layer = here.layers[place.index]
             apart = here if place.experts is None else table(traits[place.experts])

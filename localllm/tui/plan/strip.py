@@ -22,7 +22,8 @@ _LAYERS, _EXPERTS = "layers  ", "experts "
 _MIXED = "+"
 """A cell of several layers that do not lie on one device."""
 _SELECTED = "$background on $foreground"
-
+_FIRST_BLOCK = 1
+"""Its position: the embedding comes before it."""
 
 Piece = tuple[str, str]
 
@@ -77,10 +78,11 @@ def _indent(places: Sequence[LayerPlace]) -> int:
 
 def _ruler(row: TileRow, indent: int, selected: int | None) -> Content:
     """The numbers above the tiles, and where the selected one is."""
+    pointed = next((t for t in row.tiles if selected is not None and _covers(t, selected)), None)
     text = [" "] * max(tile.column + tile.width for tile in row.tiles)
     for column, label in row.labels:
-        text[column : column + len(label)] = label
-    pointed = next((t for t in row.tiles if selected is not None and _covers(t, selected)), None)
+        if pointed is None or column != pointed.column:
+            text[column : column + len(label)] = label
     if pointed is None:
         return Content.assemble(" " * indent, ("".join(text), MUTED))
     at = pointed.column
@@ -208,13 +210,13 @@ class LayerStrip(Drawn, can_focus=True):
     def action_walk(self, steps: int) -> None:
         """Select another layer, ``steps`` further on, within the model."""
         if self.plan is not None:
-            at = -1 if self.selected is None else self.selected
+            at = _FIRST_BLOCK if self.selected is None else self.selected
             self.selected = min(max(at + steps, 0), self.plan.n_layer_total)
 
     def on_focus(self) -> None:
         """Begin at the first block."""
         if self.selected is None:
-            self.selected = 1
+            self.selected = _FIRST_BLOCK
         self.refresh(layout=True)
 
     def on_blur(self) -> None:

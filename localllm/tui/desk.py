@@ -122,6 +122,17 @@ class Desk:
         """Return the models with a recorded shape."""
         return known_models()
 
+    def seek(self, subject: Subject, *, to_run: bool, watch: Watch | None = None) -> Decided:
+        """Look a name up in a lane of its own: the Hub may take minutes, and nobody waits for it.
+
+        ``to_run``: what must be fetched to run it is decided, too. Raises what ``find`` does.
+        """
+        assert subject.name is not None
+        hardware = self.hardware(subject.machines)
+        with Session(hardware=hardware, basis="formula") as session:
+            find = session.find if to_run else session.find_for_plan
+            return find(subject.name, subject.wishes, watch=watch)
+
     # -- plans -----------------------------------------------------------------------------------
 
     def find(self, subject: Subject, *, watch: Watch | None = None) -> Decided:

@@ -187,7 +187,7 @@ class FetchDialog(ModalScreen[LocalModel | None]):
             self.action_hide()
         else:
             self.workers.cancel_group(self, "fetch-plan")
-            self.show_fetch(self._fetches.begin(self._wanted))
+            self.show_fetch(self._fetches.begin(self._decided))
 
     def action_back(self) -> None:
         """Stop what runs; leave where nothing does."""

@@ -27,6 +27,8 @@ from localllm.words.fetching import percent
 if TYPE_CHECKING:
     from textual.app import App
 
+    from localllm.choosing import Decided
+
 State = Literal["running", "stopping", "stopped", "failed", "done"]
 
 PACE_S = 0.25
@@ -38,11 +40,12 @@ AGAIN = "fetching it again"
 class Fetch:
     """One download. It may be stopped, or fail, and begin again: what came is kept."""
 
-    def __init__(self, wanted: ToFetch) -> None:
-        """Take what is to come; nothing is asked yet."""
-        self.wanted = wanted
+    def __init__(self, decided: Decided) -> None:
+        """Take what was decided on, and is to come; nothing is asked yet."""
+        assert decided.fetch is not None, "what is here is not fetched"
+        self.decided, self.wanted = decided, decided.fetch
         self.state: State = "stopped"
-        self.account = FetchAccount(wanted.name)
+        self.account = FetchAccount(self.wanted.name)
         self.notes: list[str] = []
         """What a person should know, each once."""
         self.error: LocalLLMError | None = None
@@ -89,11 +92,12 @@ class Fetches:
         """Return the download of a model by the name that finds it, if there was one."""
         return self._all.get(name)
 
-    def begin(self, wanted: ToFetch) -> Fetch:
+    def begin(self, decided: Decided) -> Fetch:
         """Start a download, or go on with it; one that runs is left alone."""
-        fetch = self._all.get(wanted.name)
+        assert decided.fetch is not None, "what is here is not fetched"
+        fetch = self._all.get(decided.fetch.name)
         if fetch is None or not fetch.is_running:
-            fetch = self._all[wanted.name] = Fetch(wanted)
+            fetch = self._all[decided.fetch.name] = Fetch(decided)
             fetch.state = "running"
             self._app.run_worker(self._run(fetch), group="fetches", exclusive=False)
         return fetch

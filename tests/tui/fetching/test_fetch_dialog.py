@@ -172,9 +172,7 @@ def test_leaving_the_app_waits_for_no_download_and_keeps_its_part(
 
 def going(*phases: str, waiting_for: str | None = None) -> Fetch:
     """A download as it may be seen, its figures the same every time."""
-    wanted = decided().fetch
-    assert wanted is not None
-    fetch = Fetch(wanted)
+    fetch = Fetch(decided())
     fetch.state = "running"
     n_files = len(phases)
     for second in range(3):

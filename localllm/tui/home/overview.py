@@ -1,0 +1,225 @@
+"""What Home shows and how it comes to be known: the machine, the models, a verdict for each.
+
+Everything slow is done beside the screen: folders and meters in threads, plans in a child process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+from textual import on, work
+from textual.getters import query_one
+from textual.widget import Widget
+
+from localllm import keeping, lookups
+from localllm.choosing import Decided
+from localllm.core.hardware import THIS_MACHINE, Hardware
+from localllm.errors import LocalLLMError
+from localllm.tui.fetching.fetches import Fetch
+from localllm.tui.home.collection import Collection
+from localllm.tui.home.detail import Detail
+from localllm.tui.home.filter import FilterInput
+from localllm.tui.home.machine_panel import MachinePanel
+from localllm.tui.home.model_list import ModelList
+from localllm.tui.home.rows import Sort, Verdict
+from localllm.tui.home.weigher import Setup, verdict_of
+from localllm.tui.home.weighing import Weighing
+from localllm.tui.looks import Panel
+from localllm.tui.messages import ModelsChanged, Place
+from localllm.tui.place import PlaceScreen
+from localllm.tui.subject import Subject
+from localllm.tui.threads import called, streamed
+
+PACE_S = 0.25
+"""Of verdicts that come in: as often as a person can read a list anew."""
+CALM_S = 0.15
+"""The screen is drawn before the first model is planned."""
+NOTHING_LIKE_IT = (
+    "Nothing here or known is like that. Escape shows all models again; one of the Hub is written"
+    " user/repo, or user/repo:Q4_K_M."
+)
+
+
+class Overview(PlaceScreen):
+    """The machine, the filter and the list, kept up to date. What keys do is the subclass's."""
+
+    PLACE: ClassVar[Place] = "home"
+
+    machine = query_one("#machine", MachinePanel)
+    typed = query_one("#filter", FilterInput)
+    panel = query_one("#models", Panel)
+    list = query_one("#list", ModelList)
+    detail = query_one("#detail", Detail)
+
+    def __init__(self) -> None:
+        """Know of nothing yet."""
+        super().__init__()
+        self.models = Collection()
+        self._hardware: Hardware | None = None
+        self._weighing: Weighing | None = None
+        self.order: Sort = "name"
+        self.offer: str | None = None
+        self._has_begun = False
+
+    def compose_place(self) -> Iterable[Widget]:
+        """Yield the machine, the filter, and the models."""
+        yield MachinePanel(id="machine")
+        yield FilterInput(id="filter")
+        yield Panel(ModelList(id="list"), Detail(id="detail"), title="Models", id="models")
+
+    def on_mount(self) -> None:
+        """Look at everything, each in its own time."""
+        self.panel.show_loading("looking for models here")
+        self.local_app.fetches.told.subscribe(self, self._hear_fetch)
+        self.call_next(self._begin)
+
+    def _begin(self) -> None:
+        self._has_begun = True
+        self.look_at_machine()
+        self.look()
+
+    def on_screen_suspend(self) -> None:
+        """Plan nothing while nobody looks: the processors are for what the person does."""
+        self.workers.cancel_group(self, "home-weigh")
+
+    def on_screen_resume(self) -> None:
+        """Go on planning."""
+        self._weigh()
+
+    def watch_subject(self, before: Subject, after: Subject) -> None:
+        """Look at another machine, or with other wishes."""
+        if self._has_begun and before.machines != after.machines:
+            self._hardware = None
+            self.look_at_machine()
+        if (before.machines, before.wishes) != (after.machines, after.wishes):
+            self.show()
+            self._weigh()
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    @work(group="home-machine", exclusive=True)
+    async def look_at_machine(self, *, again: bool = False) -> None:
+        """Look at the machine, ``again`` what was read of it before."""
+        subject = self.subject
+        try:
+            if again and not subject.machines:
+                hardware = await called(self.desk.detect_again)
+            else:
+                hardware = await called(lambda: self.desk.hardware(subject.machines))
+        except LocalLLMError as error:
+            self.machine.show_failed(error)
+            return
+        self._hardware = hardware
+        self.machine.show(hardware, None, simulated=subject.simulated)
+        self._weigh()
+        if hardware.source == THIS_MACHINE:
+            meters = await called(lambda: lookups.power_meters(hardware))
+            self.machine.show(hardware, meters, simulated=subject.simulated)
+
+    @work(group="home-look", exclusive=True)
+    async def look(self) -> None:
+        """Look at what is here and what is known."""
+        try:
+            inventory, known, leftovers = await asyncio.gather(
+                called(self.desk.here), called(self.desk.known), called(keeping.leftovers)
+            )
+        except LocalLLMError as error:
+            self.panel.show_failed(error, error.hint or "r looks again once that is mended.")
+            return
+        self.models.put_models(inventory, known, leftovers)
+        self.models.put_fetches(self.local_app.fetches)
+        self.show()
+        if self.focused is None:
+            self.list.focus()
+        self._weigh()
+
+    @work(group="home-weigh", exclusive=True)
+    async def _weigh(self) -> None:
+        """Get a verdict for every model, those on the screen first, as long as one looks on."""
+        await asyncio.sleep(CALM_S)
+        subject, hardware = self.subject, self._hardware
+        if hardware is None:
+            return
+        await self._weigh_found(subject)
+        while asks := self.models.asks(subject, self.list.seen):
+            self._weighing = Weighing(Setup(hardware=hardware, wishes=subject.wishes))
+            self._weighing.want(asks)
+            verdicts = streamed(self._weighing.verdicts, pace_s=PACE_S, stop=self._weighing.stop)
+            try:
+                async with aclosing(verdicts) as batches:
+                    async for batch in batches:
+                        self.models.verdicts(subject).update(batch)
+                        self.tell(reorders=True)
+            except LocalLLMError as error:
+                self.notify(error.message, severity="warning", markup=False)
+                return
+            finally:
+                self._weighing = None
+
+    async def _weigh_found(self, subject: Subject) -> None:
+        """Plan what was looked up for another machine: its header is here already."""
+        for key, decided in self.models.found_without_verdict(subject).items():
+            verdict = await called(partial(self._verdict, decided, subject))
+            self.models.verdicts(subject)[key] = verdict
+            self.tell(reorders=True)
+
+    def _verdict(self, found: Decided, subject: Subject) -> Verdict:
+        """Plan what was found, with what is left open decided anew. Blocks."""
+        wishes = replace(subject.wishes, quant=None)  # it was found in one
+        with self.desk.planning():
+            session = self.desk.formula_session(subject.machines)
+            try:
+                decided = session.decide(found.name or "", found.model, wishes)
+                return verdict_of(decided, session.plan_decided(decided))
+            except LocalLLMError as error:
+                return Verdict(words=error.message, fits=None)
+
+    # -- showing ---------------------------------------------------------------------------------
+
+    def show(self, *, stay: bool = True) -> None:
+        """Show the lines for what was typed."""
+        text = self.typed.value.strip()
+        entries = self.models.entries(self.subject, text, self.order, offer=self.offer)
+        if not self.models.shelf.here:
+            return  # nothing was looked at yet
+        if not entries:
+            self.panel.show_empty(NOTHING_LIKE_IT)
+            return
+        self.list.show(entries, self.models.told(self.subject), self.order, stay=stay)
+        self.panel.show_ready()
+
+    def tell(self, *, reorders: bool = False) -> None:
+        """Show what is known now of the lines that are there."""
+        words = self.typed.value.lower().split()
+        if reorders and (self.order == "speed" or {"fits", "here"} & set(words)):
+            self.show()
+        else:
+            self.list.tell(self.models.told(self.subject))
+
+    @on(ModelList.Moved)
+    def _moved(self, event: ModelList.Moved) -> None:
+        self.detail.show(event.entry, self.models.told(self.subject), now_s=time.time())
+        if self._weighing is not None:
+            self._weighing.want(self.models.asks(self.subject, self.list.seen))
+
+    def _hear_fetch(self, fetch: Fetch) -> None:
+        """Look at a download later: a signal swallows what goes wrong in whoever hears it."""
+        self.call_next(self._show_fetches)
+
+    def _show_fetches(self) -> None:
+        before = self.models.shelf.fetches
+        self.models.put_fetches(self.local_app.fetches)
+        if self.models.shelf.fetches != before:
+            self.show()
+        else:
+            self.tell()
+
+    @on(ModelsChanged)
+    def _models_changed(self) -> None:
+        self.look()

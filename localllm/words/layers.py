@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from localllm.core.plan import Plan
 from localllm.core.where import LayerPlace, LayerSize, experts_apart, layers_on
 from localllm.units import format_bytes
-from localllm.words.memory import place_name
+from localllm.words.memory import at_place
 
 
 def held(plan: Plan, places: Sequence[LayerPlace]) -> dict[str, str]:
@@ -30,7 +30,7 @@ def held(plan: Plan, places: Sequence[LayerPlace]) -> dict[str, str]:
 
 def layer_line(plan: Plan, place: LayerPlace, size: LayerSize) -> str:
     """Return one layer as a line: where it lies, and the bytes of its parts."""
-    where = _where(plan, place.device)
+    where = at_place(place.device)
     weights = format_bytes(size.weight_bytes)
     if place.kind == "input":
         return f"embedding {where}: {weights}, looked up there"
@@ -42,7 +42,7 @@ def layer_line(plan: Plan, place: LayerPlace, size: LayerSize) -> str:
     if size.context_bytes:
         parts.append(f"context {format_bytes(size.context_bytes)}")
     if place.experts is not None and place.is_split:
-        there = _where(plan, place.experts)
+        there = at_place(place.experts)
         parts.append(f"experts {there} {format_bytes(size.expert_bytes)}")
     if size.left_in_ram_bytes:
         parts.append(f"left in RAM {format_bytes(size.left_in_ram_bytes)}")
@@ -50,18 +50,6 @@ def layer_line(plan: Plan, place: LayerPlace, size: LayerSize) -> str:
     if place.index >= plan.model.n_layer_main:
         name += " (MTP, not run)"
     return f"{name} {where}: {', '.join(parts)}"
-
-
-def layer_name(place: LayerPlace) -> str:
-    """Return what a layer is called: ``layer 12``, ``output layer``, ``embedding``."""
-    if place.kind == "block":
-        return f"layer {place.index}"
-    return "embedding" if place.kind == "input" else "output layer"
-
-
-def _where(plan: Plan, name: str) -> str:
-    row = next(row for row in plan.devices if row.name == name)
-    return "in RAM" if row.kind == "host" else f"on {place_name(row)}"
 
 
 def _layers(n: int) -> str:

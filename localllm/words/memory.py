@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localllm.core.plan import Cliff, DeviceMemory, Plan
+from localllm.core.plan import DeviceMemory, Plan
 from localllm.core.text import printable
 from localllm.units import format_bytes
 
@@ -37,9 +37,9 @@ def taken(planned_bytes: int, measured_bytes: int) -> str:
     return f"{measured} ({planned} planned)"
 
 
-def cliff_place(cliff: Cliff) -> str:
-    """Return where a cliff is: ``in RAM``, ``on CUDA0``."""
-    return "in RAM" if cliff.device == "host" else f"on {cliff.device}"
+def at_place(name: str) -> str:
+    """Return where something is that lies on a row of the plan: ``in RAM``, ``on CUDA0``."""
+    return "in RAM" if name == "host" else f"on {printable(name)}"
 
 
 def cliff_sentence(plan: Plan) -> str | None:
@@ -47,7 +47,7 @@ def cliff_sentence(plan: Plan) -> str | None:
     cliff = plan.cliff
     if cliff is None:
         return None
-    return f"{format_bytes(abs(cliff.bytes))} {cliff_place(cliff)}: {cliff.consequence}."
+    return f"{format_bytes(abs(cliff.bytes))} {at_place(cliff.device)}: {cliff.consequence}."
 
 
 def mapped_pages(plan: Plan) -> str | None:

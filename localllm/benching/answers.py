@@ -61,6 +61,7 @@ def measure_answers(
     """
     has_template = running.session.loaded is not None and running.session.loaded.template != "none"
     for seed in range(1, rules.chat_answers + 1):
+        running.check_still_loaded()
         for event in checked(_answer(running.session, seed, rules, chats=has_template), stop):
             if isinstance(event, TextDelta):
                 step = Answering(number=seed, n_answers=rules.chat_answers, n_tokens=event.n_tokens)

@@ -14,7 +14,7 @@ from localllm.core.bench.setup import BenchSetup, Mode
 from localllm.core.generation import Died, EngineInfo, Event, Failed, Loaded, LoadProgress
 from localllm.core.metered.readings import Energy, Health, Unmeasured
 from localllm.core.reconcile import Comparison
-from localllm.errors import DoesNotFitError
+from localllm.errors import DoesNotFitError, EngineError
 from localllm.words.failures import failure
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ class Running:
     session: Session
     setup: BenchSetup
     memory: tuple[Comparison, ...]
+    loaded: Loaded
+
+    def check_still_loaded(self) -> None:
+        """Raise EngineError where others have loaded something else: that is not measured."""
+        if self.session.loaded is not self.loaded:
+            raise EngineError(
+                "Something else was loaded meanwhile.",
+                hint="Measure again, and load nothing until it has ended.",
+            )
 
     def energy_between(self, began_s: float, ended_s: float) -> Energy | Unmeasured:
         """Return what was taken between two moments of ``time.monotonic``, or why nobody knows."""
@@ -92,6 +101,11 @@ class Loader:
         """End the engine."""
         self._session.close()
 
+    def close_other(self, session: Session) -> None:
+        """End the engine of another session than this, if there is one."""
+        if self._session is not session:
+            self._session.close()
+
     def measurement_problem(self) -> str | None:
         """Return, once, why what was measured could not be kept."""
         return self._session.measuring.problem()
@@ -126,6 +140,7 @@ class Loader:
                 mode=self._mode,
             ),
             memory=memory,
+            loaded=loaded,
         )
 
 

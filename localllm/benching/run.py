@@ -196,6 +196,7 @@ class Run:
         self, test: BenchTest, n_samples: int, running: Running
     ) -> Iterator[BenchSample | BenchDone]:
         """Yield the samples of one test, and its end."""
+        running.check_still_loaded()
         events = running.session.bench((replace(test, repetitions=n_samples),))
         for event in checked(events, self._stop):
             if isinstance(event, BenchSample | BenchDone):

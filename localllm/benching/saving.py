@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,14 @@ from localllm.core.bench.row import BENCH_SCHEMA
 from localllm.core.bench.setup import Mode
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError, NotFoundError, UsageError
+from localllm.lookups import bench_folder
 
 MOST_BYTES = 64 * 1024**2
 """More than any run writes: no file of another kind is read to its end."""
+
+
+_UNSAFE = re.compile(r"[^\w.+-]+")
+"""In the name of a file."""
 
 
 def bench_document(
@@ -60,6 +68,33 @@ def check_save_target(path: Path) -> None:
         raise UsageError(f"There is no folder {printable(str(path.parent))}.")
     if path.exists() and not path.is_file():
         raise UsageError(f"{printable(str(path))} is there already, and it is not a file.")
+
+
+def offered_path(name: str, when: datetime) -> Path:
+    """Return a path in the folder for benchmarks that no file has.
+
+    ``name``: what was measured; ``when``: it began.
+    """
+    stem = f"{_UNSAFE.sub('-', name).strip('-.') or 'bench'}-{when:%Y-%m-%d-%H%M}"
+    folder = bench_folder()
+    paths = (folder / f"{stem}{f'-{n}' if n > 1 else ''}.json" for n in itertools.count(1))
+    return next(path for path in paths if not path.exists())
+
+
+def save_new(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a whole run to a file that is not there; only the folder for benchmarks is made.
+
+    Raises LocalLLMError, UsageError for a path that cannot be, or that is taken.
+    """
+    try:
+        if path.parent == bench_folder():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise LocalLLMError(
+            f"{printable(str(path.parent))} cannot be made: {error.strerror or error}."
+        ) from None
+    check_save_target(path)
+    save_bench(path, document, replaces=False)
 
 
 def save_bench(path: Path, document: Mapping[str, Any], *, replaces: bool = True) -> None:

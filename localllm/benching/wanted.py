@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from localllm.benching.countdown import pieces_of
@@ -12,6 +12,10 @@ from localllm.core.bench.setup import Mode
 from localllm.core.bench.tests import bench_tests
 from localllm.core.generation import BenchTest
 from localllm.core.plan import Plan
+from localllm.core.prediction import predicted_test
+
+Estimate = tuple[BenchTest, float]
+"""A test, and the tokens per second that are expected of it."""
 
 PATIENCE_S = 60.0
 """What is proposed ends within this, by the estimate."""
@@ -63,6 +67,15 @@ def usual(mode: Mode) -> Wanted:
     return Wanted(mode=mode, prompts=(512,), gens=(128,))
 
 
+def estimates(plan: Plan, tests: Iterable[BenchTest]) -> tuple[Estimate, ...]:
+    """Return what a plan expects of tests; nothing of those of which it expects nothing."""
+    found = (
+        (test, predicted_test(plan, n_prompt=test.n_prompt, n_gen=test.n_gen, depth=test.n_depth))
+        for test in tests
+    )
+    return tuple((test, one.tok_s) for test, one in found if one is not None)
+
+
 def expected_s(plan: Plan, wanted: Wanted) -> float | None:
     """Return how long a run is expected to take once the model is loaded; None if unknown."""
     pieces = pieces_of([plan], wanted.tests, wanted.rules)
@@ -76,23 +89,29 @@ def proposed(plan: Plan, *, most_tokens: int | None = None) -> Wanted:
     """
     possible = [
         wanted
-        for wanted in _from_the_most_telling()
+        for wanted in _from_the_most_telling(most_tokens or _DEEPEST[0] * 2)
         if most_tokens is None or _most_tokens(wanted) <= most_tokens
     ]
     for wanted in possible:
         seconds = expected_s(plan, wanted)
         if seconds is not None and seconds <= PATIENCE_S:
             return wanted
-    return possible[-1] if possible else usual("quick")
+    return possible[-1] if possible else replace(usual("quick"), chat=False)
 
 
-def _from_the_most_telling() -> Iterator[Wanted]:
+_DEEPEST = (16384, 8192, 4096, 2048, 1024)
+_LEAST_DEPTH = 128
+
+
+def _from_the_most_telling(most_tokens: int) -> Iterator[Wanted]:
+    """Yield runs with a curve over the depth as far as there is time for one, then without."""
     standard, quick = replace(usual("standard"), chat=False), replace(usual("quick"), chat=False)
-    for deepest in (16384, 8192, 4096, 2048, 1024):
-        yield replace(standard, depths=(0, deepest // 4, deepest // 2, deepest))
-    yield replace(standard, depths=(0, 1024))
+    for sized in (standard, replace(quick, mode="standard")):
+        room = most_tokens - _most_tokens(sized)
+        depths = [depth for depth in _DEEPEST if depth <= room]
+        for deepest in depths or ([room] if room >= _LEAST_DEPTH else []):
+            yield replace(sized, depths=(0, deepest // 4, deepest // 2, deepest))
     yield standard
-    yield replace(quick, depths=(0, 512))
     yield quick
 
 

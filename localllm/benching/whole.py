@@ -16,7 +16,7 @@ from localllm.benching.loaded import Loader, Running
 from localllm.benching.planned import Planned, plan_all
 from localllm.benching.run import Run
 from localllm.benching.saving import bench_document
-from localllm.benching.wanted import Wanted
+from localllm.benching.wanted import Estimate, Wanted, estimates
 from localllm.core.bench.activity import Progress
 from localllm.core.bench.row import Row
 from localllm.core.bench.sweep import Axes
@@ -45,6 +45,8 @@ class Measured:
     """ISO 8601, with the offset from UTC."""
     plan: Plan | None = None
     """What is loaded; None before it is planned."""
+    estimates: tuple[Estimate, ...] = ()
+    """Of that plan, for all tests."""
     rows: tuple[Row, ...] = ()
     memory: tuple[Comparison, ...] = ()
     """Planned beside allocated memory."""
@@ -129,12 +131,13 @@ class WholeRun:
         )
         if planned.error is not None:
             raise planned.error
-        self._change(plan=planned.plan)
+        self._change(plan=planned.plan, estimates=estimates(planned.plan, tests))
+        loader = Loader(session, engine_info(), wanted.mode)
         self._run = Run(
             planned=[planned],
             tests=tests,
             rules=wanted.rules,
-            loader=Loader(session, engine_info(), wanted.mode),
+            loader=loader,
             on_row=self._take,
             on_note=self._note,
             on_progress=self._tell,
@@ -142,7 +145,10 @@ class WholeRun:
         if self._stopping:  # asked for while there was nothing to stop
             self._run.stop()
         self._watts_until_s = time.monotonic()
-        self._run.run()
+        try:
+            self._run.run()
+        finally:
+            loader.close_other(session)
 
     def _finished(self, error: LocalLLMError | None) -> Measured:
         run = self._run

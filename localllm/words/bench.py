@@ -33,15 +33,18 @@ def memory_lines(memory: Sequence[Comparison], settings: str) -> Iterator[str]:
         yield f"{place}{f', {settings}' if settings else ''}: {sentence(compared.reconciled)}"
 
 
-def all_lines(rows: Sequence[Row], varied: Sequence[str]) -> Iterator[str]:
+def all_lines(
+    rows: Sequence[Row], varied: Sequence[str], *, estimates: bool = True
+) -> Iterator[str]:
     """Yield everything about each test, its name first in each line; then about the run.
 
-    A reason for missing joules that is the same for all is said once.
+    ``estimates``: whether those of the speed are said here, and not elsewhere. A reason for missing
+    joules that is the same for all is said once.
     """
     reasons = {row["power_unknown"] for row in rows}
     for row in rows:
         name = row_label(row, varied)
-        yield from (f"{name}: {text}" for text in _texts(row))
+        yield from (f"{name}: {text}" for text in _texts(row, estimates=estimates))
         if len(reasons) > 1 and row["power_unknown"]:
             yield f"{name}: power not measured ({row['power_unknown']})"
     yield from _run_lines(rows)
@@ -49,10 +52,10 @@ def all_lines(rows: Sequence[Row], varied: Sequence[str]) -> Iterator[str]:
         yield f"power: not measured ({reasons.pop()})"
 
 
-def _texts(row: Row) -> Iterator[str]:
+def _texts(row: Row, *, estimates: bool) -> Iterator[str]:
     if row["kind"] == "chat":
         yield _chat_text(row)
-    elif row["predicted_ts"] is not None:
+    elif estimates and row["predicted_ts"] is not None:
         yield _estimate_text(row)
     if row["power_w"] is not None:
         yield energy_text(row)

@@ -35,6 +35,14 @@ def whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[session.S
         yield one
 
 
+def in_second_test(measured: Measured) -> bool:
+    """Whether it is in the middle of it."""
+    progress = measured.progress
+    if progress is None or progress.where is None or not isinstance(progress.step, Repeating):
+        return False
+    return progress.where.number == 2 and progress.step.repetition > 2
+
+
 def test_it_grows_to_a_document_that_can_be_compared_later(
     whole: session.Session, toy_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,8 +81,7 @@ def test_a_stop_keeps_what_was_measured(whole: session.Session, toy_model: Path)
     going = threading.Event()
 
     def notice(measured: Measured) -> None:
-        step = measured.progress.step if measured.progress else None
-        if measured.rows and isinstance(step, Repeating) and step.repetition > 2:
+        if in_second_test(measured):
             going.set()
 
     run = WholeRun(on_change=notice)
@@ -103,11 +110,8 @@ def test_a_death_of_the_engine_is_told_beside_what_was_measured(
 ) -> None:
     def kill(measured: Measured) -> None:
         engine = whole._engine
-        step = measured.progress.step if measured.progress else None
-        if measured.rows and isinstance(step, Repeating) and step.repetition > 2:
-            assert engine is not None
-            if engine.pid is not None:
-                os.kill(engine.pid, signal.SIGKILL)
+        if in_second_test(measured) and engine is not None and engine.pid is not None:
+            os.kill(engine.pid, signal.SIGKILL)
 
     measured = WholeRun(on_change=kill).measure(
         whole, session.resolve_model(str(toy_model)), ONE, LONG
@@ -115,6 +119,21 @@ def test_a_death_of_the_engine_is_told_beside_what_was_measured(
     assert isinstance(measured.error, EngineError) and measured.error.hint
     assert measured.ended == measured.error.message
     assert measured.rows[0]["complete"]
+
+
+def test_what_others_load_meanwhile_is_not_measured(
+    whole: session.Session, toy_model: Path
+) -> None:
+    local = session.resolve_model(str(toy_model))
+
+    def load(measured: Measured) -> None:
+        if len(measured.rows) == 1 and whole.plan is not None:
+            for _ in whole.load(local, whole.plan):
+                pass
+
+    measured = WholeRun(on_change=load).measure(whole, local, ONE, SHORT)
+    assert isinstance(measured.error, EngineError)
+    assert [row["n_prompt"] for row in measured.rows] == [16]
 
 
 def test_wishes_that_cannot_be_met_are_its_error(whole: session.Session, toy_model: Path) -> None:

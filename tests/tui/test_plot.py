@@ -24,12 +24,12 @@ ESTIMATE = Curve(
 def test_marks_lie_on_their_values_and_bars_reach_as_far_as_the_deviation() -> None:
     lines = plain(plotted([ESTIMATE, MEASURED], width=50, height=11, x_words="depth"))
     assert lines == [
-        "15┤",
-        "  │◉⣀⡀",
-        "  │  ⠉⠉⠉⠉⠓⠒⠓⠒⠦◉⠤⠴⠤⠤⠤⢤⣀⣠⣀⣀⣀◉ ⡀ ⡀",
-        "10┤                        ⠉⠉⠒⠒⠤⠥⣀⣁ ⠁ ⠁ ⠁ ⠁ ⠂ ⠂ ⠂○",
-        "  │                                ⠉⠉⠒⠒⠤⠤⣀⣀      │",
-        " 5┤                                        ⠉⠉⠒⠒⠤⠤●",
+        "  │◉⠒⠦⠤⠤⠤⣄⣀⣄⣀⡀○ ⢀",
+        "10┤          ⠉●⠉⠉⠉⠉⠉⠙⠒⠚⠒⠒⠒◉⠤⢆⣀⠄ ⠄ ⠄ ⠄ ⡀ ⡀ ⡀ ⡀",
+        "  │                           ⠉⠑⠒⠤⢄⣀          ⠁ ⠁○",
+        "  │                                 ⠉⠑⠢⠤⣀⡀       │",
+        "  │                                      ⠈⠉⠒⠢⠤⣀⡀ │",
+        " 5┤                                            ⠈⠉●",
         "  │                                              │",
         "  │                                              │",
         " 0┤                                              │",

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from localllm.core.bench.compare import SETTINGS
 from localllm.core.bench.row import Row
 
+PROMPT, GENERATION = "prompt, tokens/s", "generation, tokens/s"
+TOGETHER = "prompt and generation together, tokens/s"
+POWER = "power, W"
+
 MOST_POINTS = 600
 """Of a curve: more than there are pixels."""
 
@@ -48,9 +52,9 @@ class Panel:
 def panels(rows: Sequence[Row], watts: Sequence[tuple[float, float]]) -> Iterator[Panel]:
     """Yield a panel for each kind of test, and one for ``watts``: moments and watts, if any."""
     for heading, kinds in (
-        ("prompt, tokens/s", (True, False)),
-        ("generation, tokens/s", (False, True)),
-        ("prompt and generation together, tokens/s", (True, True)),
+        (PROMPT, (True, False)),
+        (GENERATION, (False, True)),
+        (TOGETHER, (True, True)),
     ):
         tests = [
             row
@@ -65,7 +69,7 @@ def panels(rows: Sequence[Row], watts: Sequence[tuple[float, float]]) -> Iterato
         points = tuple(_thinned([Point(x=t_s - start_s, y=watt) for t_s, watt in watts]))
         scopes = dict.fromkeys(row["power_scope"] for row in rows if row["power_scope"])
         yield Panel(
-            heading="power, W",
+            heading=POWER,
             x_words="seconds",
             series=(Series(name=", ".join(scopes) or "power", points=points),),
             dots=False,

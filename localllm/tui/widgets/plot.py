@@ -59,13 +59,14 @@ def plotted(curves: Sequence[Curve], *, width: int, height: int, x_words: str) -
     if not points or tall < 2:
         return ()
     tops = [y + d for c in curves for (_, y), d in zip(c.points, _deviations(c), strict=True)]
-    ticks = linear_ticks(max(*tops, 1e-9), max(2, min(5, (tall - 1) // 2)))
+    most = max(*tops, 1e-9)
+    ticks = [tick for tick in linear_ticks(most, max(2, min(5, (tall - 1) // 2))) if tick <= most]
     labels = [tick_text(tick) for tick in ticks]
     margin = max(map(len, labels))
     wide = width - margin - 1
     if wide < 8:
         return ()
-    field = _Field(wide=wide, tall=tall, x_most=max(x for x, _ in points) or 1.0, y_most=ticks[-1])
+    field = _Field(wide=wide, tall=tall, x_most=max(x for x, _ in points) or 1.0, y_most=most)
     for curve in curves:
         field.draw(curve)
     at_row = {field.row(tick): label for tick, label in zip(ticks, labels, strict=True)}
@@ -105,13 +106,14 @@ class _Field:
                 self._dot(x, y, curve.style)
         if not curve.mark:
             return
-        for (x, y), deviation in zip(curve.points, _deviations(curve), strict=True):
-            column = self.column(x)
-            for row in range(self.row(y + deviation), self.row(max(y - deviation, 0.0)) + 1):
-                if deviation and row != self.row(y) and (row, column) not in self._marks:
+        for (at, value), deviation in zip(curve.points, _deviations(curve), strict=True):
+            column, middle = self.column(at), self.row(value)
+            low, high = max(value - deviation, 0.0), value + deviation
+            for row in range(self.row(high), self.row(low) + 1):
+                if deviation and row != middle and (row, column) not in self._marks:
                     self._mark(row, column, "│", curve.style)
-        for x, y in curve.points:
-            row, column = self.row(y), self.column(x)
+        for at, value in curve.points:
+            row, column = self.row(value), self.column(at)
             taken = self._marks.get((row, column), "│") != "│"
             self._mark(row, column, curve.both if taken and curve.both else curve.mark, curve.style)
 

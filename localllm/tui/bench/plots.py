@@ -1,0 +1,160 @@
+"""Panels with curves: tokens per second by depth, and watts over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from textual.getters import query_one
+from textual.reactive import var
+from textual.widget import Widget
+
+from localllm.benching.wanted import Estimate
+from localllm.benching.whole import Measured
+from localllm.core.bench.panels import GENERATION, POWER, PROMPT, panels
+from localllm.core.bench.row import Row
+from localllm.core.text import printable
+from localllm.tui.bench.preview import Preview
+from localllm.tui.looks import Panel
+from localllm.tui.widgets.chart import Chart
+from localllm.tui.widgets.plot import Curve
+
+Kind = Literal["prompt", "generation"]
+HEADINGS: Mapping[Kind, str] = {"prompt": PROMPT, "generation": GENERATION}
+
+_MARKS = (("●", "○", "◉"), ("■", "□", "▣"), ("▲", "△", "▲"), ("◆", "◇", "◈"))
+"""Measured, estimated, both in one place; of one series after the other."""
+_STYLES = ("$text-accent", "$text-success", "$text-warning", "$text-primary")
+
+
+class SpeedPlot(Panel):
+    """One kind of test by depth: what is expected from the beginning on, then what was measured."""
+
+    measured: var[Measured | None] = var[Measured | None](None, init=False)
+    preview: var[Preview | None] = var[Preview | None](None, init=False)
+
+    chart = query_one(Chart)
+
+    def __init__(self, kind: Kind, *, id: str) -> None:
+        """Take which tests it shows."""
+        super().__init__(title=HEADINGS[kind], empty="No tests are chosen yet.", id=id)
+        self._kind: Kind = kind
+
+    def compose_body(self) -> Iterable[Widget]:
+        """Yield the chart."""
+        yield Chart(x_words="depth")
+
+    def watch_measured(self) -> None:
+        """Draw anew."""
+        self._draw()
+
+    def watch_preview(self) -> None:
+        """Draw anew."""
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.measured is not None:
+            curves = curves_of(self._kind, self.measured.estimates, self.measured.rows)
+            is_over = self.measured.ended is not None
+        elif self.preview is not None:
+            curves = curves_of(self._kind, self.preview.estimates)
+            is_over = True
+        else:
+            return
+        self.border_subtitle = legend(curves)
+        self.chart.curves = curves
+        if curves:
+            self.show_ready()
+        elif is_over:
+            self.show_empty("There is no such test.")
+        else:
+            self.show_loading("no such test is finished yet")
+
+
+class PowerPlot(Panel):
+    """Watts over the time of a run, or why there are none."""
+
+    measured: var[Measured | None] = var[Measured | None](None, init=False)
+
+    chart = query_one(Chart)
+
+    def __init__(self, *, id: str) -> None:
+        """Show nothing yet."""
+        super().__init__(title=POWER, empty="ctrl+r starts the tests.", id=id)
+
+    def compose_body(self) -> Iterable[Widget]:
+        """Yield the chart."""
+        yield Chart(x_words="seconds")
+
+    def watch_measured(self, measured: Measured | None) -> None:
+        """Show what was drawn."""
+        if measured is None:
+            return
+        found = panels(measured.rows, measured.watts)
+        figure = next((one for one in found if one.heading == POWER), None)
+        if figure is not None:
+            (series,) = figure.series
+            points = tuple((point.x, point.y) for point in series.points)
+            self.chart.curves = (Curve(name=series.name, points=points, style=_STYLES[0]),)
+            self.border_subtitle = printable(series.name)
+            self.show_ready()
+        elif measured.power_unknown:
+            self.border_subtitle = ""
+            reasons = "; ".join(map(printable, measured.power_unknown))
+            self.show_empty(f"— power not measured ({reasons})")
+        elif measured.ended is None:
+            self.show_loading("no reading yet")
+        else:
+            self.show_empty("— nothing was measured")
+
+
+def curves_of(
+    kind: Kind, estimates: Iterable[Estimate], rows: Sequence[Row] = ()
+) -> tuple[Curve, ...]:
+    """Return the curves of one kind of test: estimates first, so that measurements lie over them.
+
+    Beside a measured test stands the estimate of the plan that it ran under.
+    """
+    figure = next((one for one in panels(rows, ()) if one.heading == HEADINGS[kind]), None)
+    series = {} if figure is None else {one.name: one.points for one in figure.series}
+    expected: dict[str, dict[float, float]] = {name: {} for name in series}
+    for test, tok_s in estimates:
+        if (test.n_prompt > 0, test.n_gen > 0) == (kind == "prompt", kind == "generation"):
+            at_depth = expected.setdefault(test.label.partition(" ")[0], {})
+            at_depth[test.n_depth] = tok_s
+    for name, points in series.items():
+        expected[name] |= {p.x: p.estimate for p in points if p.estimate is not None}
+    estimated, measured = [], []
+    for number, (name, known) in enumerate(expected.items()):
+        mark, hollow, both = _MARKS[number % len(_MARKS)]
+        if known:
+            estimated.append(
+                Curve(
+                    name=name,
+                    points=tuple(sorted(known.items())),
+                    mark=hollow,
+                    sparse=True,
+                    style="$text-muted",
+                )
+            )
+        if name in series:
+            measured.append(
+                Curve(
+                    name=name,
+                    points=tuple((point.x, point.y) for point in series[name]),
+                    deviations=tuple(point.deviation for point in series[name]),
+                    mark=mark,
+                    both=both,
+                    style=_STYLES[number % len(_STYLES)],
+                )
+            )
+    return (*estimated, *measured)
+
+
+def legend(curves: Iterable[Curve]) -> str:
+    """Return the marks and what they stand for: ``● tg128 · ○ tg128, est.``."""
+    ordered = sorted(curves, key=lambda curve: curve.sparse)
+    return " · ".join(
+        f"{curve.mark} {printable(curve.name)}{', est.' if curve.sparse else ''}"
+        for curve in ordered
+    )

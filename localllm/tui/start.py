@@ -48,6 +48,7 @@ def run(subject: Subject, *, place: Place = "home") -> int:
     finally:
         leaving.begin(code)  # a bug has not said so
         terminal.finish()
+        app.fetches.close()
         desk.close()
         with contextlib.suppress(OSError):  # the terminal has gone
             sys.stdout.flush()

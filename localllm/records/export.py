@@ -9,13 +9,14 @@ from localllm.errors import LocalLLMError, NotFoundError
 from localllm.records.conversations import Conversation
 from localllm.records.entries import Entry, Transcript, entry_line, header_line, parse
 
-_CUT = {
+CUT = {
     "cancelled": "stopped by the user",
     "length": "cut at the token limit",
     "context_full": "cut: the context was full",
     "died": "cut: the engine died",
     "failed": "cut by an error",
 }
+"""Why an answer is not whole, by its ``finish_reason``."""
 
 
 def save(conversation: Conversation, path: Path) -> None:
@@ -84,8 +85,8 @@ def _answer(entry: Entry) -> str:
     if entry.reasoning:
         thought = entry.reasoning.strip()
         text = f"<details><summary>Reasoning</summary>\n\n{thought}\n\n</details>\n\n{text}"
-    if entry.finish_reason in _CUT:
-        text += f"\n\n*({_CUT[entry.finish_reason]})*"
+    if entry.finish_reason in CUT:
+        text += f"\n\n*({CUT[entry.finish_reason]})*"
     return text
 
 

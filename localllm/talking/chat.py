@@ -59,6 +59,7 @@ class Chat:
         self._obtained = obtained
         self._proves = proves
         self._loaded: Obtained | None = None
+        self._held: Loaded | None = None
         self._was_planned = False
         self._write_error: str | None = None
 
@@ -67,7 +68,8 @@ class Chat:
     @property
     def needs_load(self) -> bool:
         """Whether no engine holds the chosen model at the moment."""
-        return self._loaded is not self._obtained
+        held = self.session.loaded  # another shell of the same session may have loaded its own
+        return self._loaded is not self._obtained or held is None or held is not self._held
 
     @property
     def obtained(self) -> Obtained:
@@ -113,7 +115,7 @@ class Chat:
             self.session.cancel,
         ):
             if isinstance(event, Loaded):
-                self._loaded = obtained
+                self._loaded, self._held = obtained, event
                 wishes = recommended_sampling(obtained.model.spec.metadata)
                 self.settings = replace(self.settings, recommended=wishes)
             ended = ended or isinstance(event, Loaded | Failed | Died)

@@ -6,7 +6,8 @@ from localllm.core.generation import FinishReason, RunStats
 from localllm.core.joules import AnswerEnergy
 from localllm.core.plan import Plan
 from localllm.core.prediction import predicted
-from localllm.units import format_rate
+from localllm.records.export import CUT
+from localllm.units import format_duration, format_rate
 from localllm.words.energy_lines import footer_piece
 from localllm.words.figures import rate, short_duration
 
@@ -26,6 +27,12 @@ def footer(
     return " · ".join(part for part in parts if part)
 
 
+def kept_footer(stats: RunStats | None, finish_reason: str | None) -> str | None:
+    """Return the line under an answer of an earlier time: what was measured, and why it was cut."""
+    parts = (CUT.get(finish_reason or ""), footer(stats, None))
+    return " · ".join(part for part in parts if part) or None
+
+
 def ending(reason: FinishReason | None, *, max_tokens: int | None, n_ctx: int | None) -> str | None:
     """Return why an answer ended, where that is not the model's own end.
 
@@ -38,6 +45,11 @@ def ending(reason: FinishReason | None, *, max_tokens: int | None, n_ctx: int | 
     if reason == "context_full":
         return f"the context is full ({'all' if n_ctx is None else f'{n_ctx:,}'} tokens)"
     return None
+
+
+def thought_words(seconds: float, n_tokens: int) -> str:
+    """Return how long reasoning took: ``9.90 s · 100 tokens``."""
+    return f"{format_duration(seconds)} · {n_tokens:,} tokens"
 
 
 def _estimated(stats: RunStats, plan: Plan | None) -> str:

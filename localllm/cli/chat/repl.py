@@ -24,6 +24,7 @@ from localllm.errors import LocalLLMError
 from localllm.session import input_history_path
 from localllm.talking.figures import status_of
 from localllm.talking.turn import Answer
+from localllm.words.conversations import changes_since
 from localllm.words.failures import failure
 
 _TWICE_S = 2.0
@@ -151,15 +152,14 @@ class Repl:
     def _show_changes(self) -> None:
         """Say what is not as it was when the conversation was kept."""
         chat = self._chat
-        header, model = chat.conversation.header, chat.session.model
-        began_with = header.content_id if header.model == chat.model_name else None
-        if model is not None and began_with not in (None, model.content_id):
-            note("The model's file has changed since this conversation began.")
-        n = chat.conversation.n_bad_lines
-        if n:
-            note(
-                f"{n} line{'s' * (n != 1)} of the conversation could not be read and were skipped."
-            )
+        conversation, model = chat.conversation, chat.session.model
+        for change in changes_since(
+            conversation.header,
+            n_bad_lines=conversation.n_bad_lines,
+            model_name=chat.model_name,
+            content_id=model.content_id if model is not None else None,
+        ):
+            note(change)
 
     def _replay(self) -> None:
         """Show where a conversation stands: its last question and answer."""

@@ -19,6 +19,7 @@ from localllm.core.metered.live import Live
 from localllm.core.text import safe
 from localllm.talking.settings import ReasoningDisplay
 from localllm.units import format_duration
+from localllm.words.answers import thought_words
 from localllm.words.figures import rate
 from localllm.words.status import Status, with_live
 
@@ -204,8 +205,8 @@ class RichView:
         if not thought.n_tokens:
             return []
         rows = thought.all_rows(self._region.width) if self._reasoning == "show" else []
-        text = f"thought for {format_duration(thought.duration_s)} · {thought.n_tokens:,} tokens"
-        rows.append(row((f"▸ {text}", "dim italic")))
+        words = thought_words(thought.duration_s, thought.n_tokens)
+        rows.append(row((f"▸ thought for {words}", "dim italic")))
         return [*rows, _EMPTY] if self._answering else rows
 
 

@@ -1,0 +1,153 @@
+"""The state of the Chat place, and what moves while something goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from textual.reactive import reactive, var
+
+from localllm.session import conversation_store
+from localllm.talking.chat import Chat
+from localllm.talking.settings import Settings
+from localllm.tui.chat import situation as situations
+from localllm.tui.chat.progress import Load
+from localllm.tui.chat.side.course import Course
+from localllm.tui.chat.side.figures import RunFigures
+from localllm.tui.chat.side.looking import figures_of
+from localllm.tui.chat.situation import Situation
+from localllm.tui.messages import ActivityChanged
+from localllm.tui.place import PlaceScreen
+from localllm.words.figures import rate
+
+if TYPE_CHECKING:
+    from localllm.session import Conversation, Session
+    from localllm.tui.chat.answer import AnswerView
+    from localllm.tui.chat.transcript import Transcript
+
+Phase = Literal["idle", "finding", "loading", "answering"]
+
+FIGURES_S = 1 / 3
+_TICKS_OF_ACTIVITY = 3
+
+
+class ChatBase(PlaceScreen):
+    """One thing goes on at a time; what blocks runs in a thread, and the person may stop it."""
+
+    phase: reactive[Phase] = reactive[Phase]("idle", bindings=True)
+    situation: var[Situation] = var(situations.CLEAR, init=False)
+    figures: var[RunFigures | None] = var(None, init=False)
+    talks_to: var[str | None] = var(None, init=False)
+    """The loaded model, in a few words."""
+
+    def __init__(self) -> None:
+        """Begin without a model."""
+        super().__init__()
+        self.store = conversation_store()
+        self.chat: Chat | None = None
+        self.course = Course()
+        self.waiting: Conversation | None = None
+        """What is gone on with as soon as there is a model."""
+        self._settings = Settings()
+        self._next: Callable[[], object] | None = None
+        self._stop: Callable[[], None] | None = None
+        self._load: Load | None = None
+        self._view: AnswerView | None = None
+        self._n_ticks = 0
+
+    def on_mount(self) -> None:
+        """Have a clock for while something goes on."""
+        self._ticking = self.set_interval(FIGURES_S, self._tick, pause=True)
+
+    @property
+    def transcript(self) -> Transcript:
+        """Where the conversation is shown."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> Settings:
+        """How answers are asked for and shown."""
+        return self._settings if self.chat is None else self.chat.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        if self.chat is not None:
+            self.chat.settings = settings
+
+    # -- what stands in the way ------------------------------------------------------------------
+
+    def stand(self, situation: Situation, step: Callable[[], object] | None = None) -> None:
+        """Say what stands in the way; ``step``: what enter does about it."""
+        self.situation, self._next = situation, step
+
+    def take_step(self) -> None:
+        """Do what leads on, where there is such a thing."""
+        step, self._next = self._next, None
+        if step is not None:
+            step()
+
+    def forget_fault(self) -> None:
+        """Take away what is said of an answer that is not shown any more."""
+        if self.situation.is_fault:
+            self.stand(situations.CLEAR)
+
+    def stop(self) -> None:
+        """Stop what goes on."""
+        if self._stop is not None:
+            self._stop()
+
+    # -- what goes on ----------------------------------------------------------------------------
+
+    @contextmanager
+    def _going(self, phase: Phase, stop: Callable[[], None]) -> Iterator[None]:
+        """Within this something goes on, which ``stop`` ends."""
+        self.phase, self._stop = phase, stop
+        self._ticking.resume()
+        try:
+            yield
+        finally:
+            self.phase, self._stop = "idle", None
+            self._ticking.pause()
+            self.post_message(ActivityChanged(self.PLACE, None))
+
+    def _show_load(self) -> None:
+        if self._load is not None:
+            self.stand(self._load.situation(time.monotonic()))
+
+    def _look(self) -> None:
+        """Look at the figures of this moment."""
+        chat = self.chat
+        if chat is not None:
+            shifts = chat.settings.context_shift
+            self.figures = figures_of(chat.session, self.course, context_shift=shifts)
+
+    async def _tick(self) -> None:
+        """Look at the clock, at the figures, and at text that nothing has followed."""
+        self._show_load()
+        if self._view is not None:
+            self._look()
+            await self._view.draw()
+        self._n_ticks += 1
+        if self._n_ticks % _TICKS_OF_ACTIVITY == 0 and self.phase != "idle":
+            self.post_message(ActivityChanged(self.PLACE, self._activity()))
+
+    def _activity(self) -> str:
+        if self._load is not None:
+            return f"loading {self._load.fraction:.0%}"
+        if self._view is not None:
+            return f"{rate(self.course.mean_tok_s)} tok/s"
+        return self.phase
+
+
+def stopping(stop: threading.Event, session: Session) -> Callable[[], None]:
+    """Return what stops a session's work for whoever listens to ``stop``."""
+
+    def do() -> None:
+        stop.set()
+        session.cancel()
+
+    return do

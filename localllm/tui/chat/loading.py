@@ -1,0 +1,226 @@
+"""From what is looked at to a loaded model: found, fetched where the person wants it, loaded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from textual import work
+
+from localllm.core.generation import Died, Failed, Loaded
+from localllm.errors import DoesNotFitError, LocalLLMError
+from localllm.talking.chat import Chat
+from localllm.talking.obtained import Obtained, obtained_of
+from localllm.tui.chat import situation as situations
+from localllm.tui.chat.base import ChatBase, stopping
+from localllm.tui.chat.finding import found
+from localllm.tui.chat.progress import Load
+from localllm.tui.chat.reporting import lines_of_load
+from localllm.tui.chat.side.course import Course
+from localllm.tui.subject import Subject
+from localllm.tui.threads import called, streamed
+from localllm.words.failures import failure
+
+if TYPE_CHECKING:
+    from localllm.choosing import Decided
+    from localllm.core.plan import Plan
+    from localllm.tui.lanes import RunSession
+
+LOAD_PACE_S = 0.2
+
+
+class ChatLoading(ChatBase):
+    """The part of the place that brings a model."""
+
+    def __init__(self) -> None:
+        """Have tried nothing yet."""
+        super().__init__()
+        self._tried: Subject | None = None
+        """What was loaded last, or could not be."""
+
+    def consider(self) -> None:
+        """Look at what the app looks at: open it where nothing is loaded, else offer to."""
+        subject, chat = self.subject, self.chat
+        if self.phase != "idle":
+            return
+        if subject.name is None:
+            if chat is None:
+                self.stand(situations.NO_MODEL, lambda: self.local_app.action_go("home"))
+        elif self._tried is not None and _same(subject, self._tried):
+            if self.situation.is_offer:
+                self.stand(situations.CLEAR)
+            if chat is not None and chat.needs_load and self.situation == situations.CLEAR:
+                self.stand(situations.let_go(self.talks_to or subject.name), self.load_again)
+        elif chat is None or chat.needs_load:
+            self.open_model(subject)
+        else:
+            is_same = self._tried is not None and subject.name == self._tried.name
+            offer = situations.other(subject.name, is_same=is_same)
+            self.stand(offer, lambda: self.open_model(subject))
+
+    async def when_loaded(self, chat: Chat) -> None:
+        """Do what was waiting for the model."""
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    @work(group="engine", exclusive=True)
+    async def open_model(self, subject: Subject) -> None:
+        """Find a model and load it."""
+        assert subject.name is not None
+        self._tried, name = subject, subject.name
+
+        def again() -> None:
+            self.open_model(subject)
+
+        def give_up() -> None:
+            self.workers.cancel_group(self, "engine")
+            self.stand(situations.stopped(name), again)
+
+        with self._going("finding", give_up):
+            self.stand(situations.looking(name))
+            try:
+                what = await called(lambda: found(self.desk, subject, self._said))
+            except DoesNotFitError as error:
+                self._stand_unfit(error)
+                return
+            except LocalLLMError as error:
+                self.stand(situations.failed(error, title="Not found", step="try again"), again)
+                return
+        if isinstance(what, Obtained):
+            await self._load_model(what, again)
+        elif what.fetch is None:
+            await self._load_model(obtained_of(what, name), again)
+        else:
+            decided = what
+            self.stand(situations.absent(what.fetch), lambda: self.fetch(decided, name))
+
+    @work(group="engine", exclusive=True)
+    async def fetch(self, decided: Decided, name: str) -> None:
+        """Have a model fetched where the person wants it, and load it."""
+        from localllm.tui.fetching.dialog import FetchDialog
+
+        def again() -> None:
+            self.fetch(decided, name)
+
+        assert decided.fetch is not None
+        model = await self.app.push_screen_wait(FetchDialog(decided))
+        if model is None:
+            self.stand(situations.absent(decided.fetch), again)
+        else:
+            await self._load_model(obtained_of(decided, name, model), again)
+
+    @work(group="engine", exclusive=True)
+    async def load_again(self) -> None:
+        """Load the chosen model once more."""
+        if self.chat is not None:
+            await self._load_model(self.chat.obtained, self.load_again)
+
+    # -- one load --------------------------------------------------------------------------------
+
+    async def _load_model(self, obtained: Obtained, again: Callable[[], object]) -> bool:
+        """Load a model, and return whether it is there. ``again``: what tries it once more."""
+        if "bench" in self.local_app.activities:
+            self.stand(situations.engine_is_taken(), again)
+            return False
+        session = await called(self.desk.run_session)
+        before = self.chat.obtained if self.chat is not None else None
+        chat = self._chat_with(session, obtained)
+        self._load = load = Load(obtained.model, began_s=time.monotonic())
+        stop = threading.Event()
+        try:
+            with self._going("loading", stopping(stop, session)):
+                self._show_load()
+                plan = await called(chat.plan_load)
+                ended = await self._loaded(chat, plan, load, stop)
+        except LocalLLMError as error:
+            if before is not None:
+                chat.choose(before, is_fresh=False)
+            if isinstance(error, DoesNotFitError):
+                self._stand_unfit(error)
+            else:
+                self.stand(situations.failed(error, title="Not loaded", step="try again"), again)
+            return False
+        finally:
+            self._load = None
+        if ended is None:
+            self.stand(situations.stopped(obtained.name), again)
+            return False
+        await self._is_loaded(chat, load, ended)
+        return True
+
+    async def _loaded(
+        self, chat: Chat, plan: Plan, load: Load, stop: threading.Event
+    ) -> Loaded | None:
+        """Load, showing how far it is; None where it was stopped. Raises what it failed with."""
+        ended: Loaded | Failed | Died | None = None
+        events = streamed(
+            lambda: chat.loading(plan, stop=stop),
+            pace_s=LOAD_PACE_S,
+            stop=stopping(stop, chat.session),
+        )
+        async with aclosing(events) as batches:
+            async for batch in batches:
+                for event in batch:
+                    load.take(event)
+                    if isinstance(event, Loaded | Failed | Died):
+                        ended = event
+                self._show_load()
+        if isinstance(ended, Loaded):
+            return ended
+        if ended is not None and not stop.is_set():
+            raise failure(ended)
+        return None
+
+    async def _is_loaded(self, chat: Chat, load: Load, loaded: Loaded) -> None:
+        conversation = chat.conversation
+        if not conversation.entries and conversation.header.model != chat.model_name:
+            chat.start_over()  # nothing was said to the other model
+        self.course = Course()
+        self.talks_to = load.name
+        for line in lines_of_load(chat, load, loaded):
+            await self.transcript.remark(line)
+        self.stand(situations.CLEAR)
+        self._look()
+        await self.when_loaded(chat)
+
+    def _chat_with(self, session: RunSession, obtained: Obtained) -> Chat:
+        """Return the chat, about to load a model."""
+        if self.chat is not None:
+            self.chat.session = session
+            self.chat.choose(obtained)
+            return self.chat
+        conversation, self.waiting = self.waiting, None
+        if conversation is None:
+            conversation = self.store.start(
+                model=obtained.name, content_id=obtained.model.content_id, now=datetime.now()
+            )
+        self.chat = Chat(
+            session=session,
+            store=self.store,
+            conversation=conversation,
+            obtained=obtained,
+            settings=self._settings,
+        )
+        return self.chat
+
+    # -- what is said ----------------------------------------------------------------------------
+
+    def _stand_unfit(self, error: DoesNotFitError) -> None:
+        self.stand(situations.unfit(error), lambda: self.local_app.action_go("plan"))
+
+    def _said(self, text: str) -> None:
+        """Show what a search tells of itself; called in its thread."""
+        self.app.call_later(self._show_search, text)
+
+    def _show_search(self, text: str) -> None:
+        if self.phase == "finding" and self._tried is not None and self._tried.name is not None:
+            self.stand(situations.looking(self._tried.name, said=text))
+
+
+def _same(one: Subject, another: Subject) -> bool:
+    """Whether two subjects come to the same load: one talks on this machine in any case."""
+    return (one.name, one.wishes) == (another.name, another.wishes)

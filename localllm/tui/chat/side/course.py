@@ -186,6 +186,12 @@ class Course:
 
     # -- what was expected -----------------------------------------------------------------------
 
+    def depth(self, plan: Plan) -> int:
+        """Return the tokens before the answer's; without one, those of the plan's estimate."""
+        if self.n_prompt is not None:
+            return self.n_prompt
+        return 0 if plan.speed is None else plan.speed.at_depth
+
     def predictor(self, plan: Plan) -> Predictor:
         """Return what predicts runs of a plan, the same for the same plan."""
         if self._predictor is None or self._predictor.plan is not plan:

@@ -59,6 +59,9 @@ class TakenFigures:
 class PowerFigures:
     """Watts, and joules a token."""
 
+    is_past: bool = False
+    """``watts`` are the mean of the last answer's decoding: between answers nothing is read."""
+
     watts: Reconciled
     """Of this moment; ``unmeasured`` says why there are none."""
     scope: str | None
@@ -131,6 +134,8 @@ class HeatFigures:
     throttle_told: bool
     unknown: str | None
     """Why nothing at all is told."""
+    is_past: bool = False
+    """It was so at the end of the last answer: between answers nothing is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ def heat_rows(figures: HeatFigures, width: int, detail: Detail) -> Rows:
         return Content.assemble(f"{NONE} ", muted(figures.unknown)).wrap(width)
     pieces = [*state_pieces(figures), held_piece(figures)]
     if detail > 1:
-        return flowed(pieces, width=width)
-    return flowed(reversed(pieces) if figures.throttle else pieces, width=width)[:1]
+        past = [muted("at the last answer's end")] if figures.is_past else []
+        return flowed([*pieces, *past], width=width)
+    return flowed([pieces[-1], *pieces] if figures.throttle else pieces, width=width)[:1]
 
 
 def state_pieces(figures: HeatFigures) -> Rows:

@@ -6,23 +6,20 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from localllm.core.expected_energy import ExpectedEnergy, expected_energy
-from localllm.core.joules import decode_per_token
 from localllm.core.metered.live import Live
-from localllm.core.metered.readings import Health, Unmeasured
-from localllm.core.reconcile import Reconciled, reconciled_energy, reconciled_speed
-from localllm.tui.chat.side.course import Course, Took
+from localllm.core.metered.readings import Health
+from localllm.core.reconcile import reconciled_speed
+from localllm.tui.chat.side.course import Course
 from localllm.tui.chat.side.figures import (
     AtEnd,
     ContextFigures,
     HeatFigures,
-    PowerFigures,
     PromptFigures,
     RunFigures,
     SpeedFigures,
-    TakenFigures,
 )
 from localllm.tui.chat.side.places import memory_of
+from localllm.tui.chat.side.watts import power_of
 
 if TYPE_CHECKING:
     from localllm.core.generation import Loaded
@@ -30,7 +27,9 @@ if TYPE_CHECKING:
     from localllm.core.reconcile import Comparison
     from localllm.session import Session
 
-RESTING = "the meters rest between answers"
+NOT_YET = "read while an answer comes"
+_FRESH_S = 3.0
+"""Devices are looked at once a second."""
 NO_HEALTH = "nothing tells how warm or how fast this run's devices are"
 
 
@@ -85,12 +84,12 @@ def figures(moment: Moment, course: Course, *, context_shift: bool, now_s: float
     course.seen(live, now_s)
     return RunFigures(
         speed=_speed(plan, course, now_s),
-        power=_power(plan, course, live, now_s),
+        power=power_of(plan, course, live, now_s),
         memory=memory_of(
             plan, moment.loaded, moment.compared, moment.healths, moment.resident_bytes
         ),
         context=_context(moment.loaded, course, context_shift=context_shift),
-        heat=_heat(live),
+        heat=_heat(moment, course, now_s),
     )
 
 
@@ -100,7 +99,7 @@ def figures(moment: Moment, course: Course, *, context_shift: bool, now_s: float
 def _speed(plan: Plan, course: Course, now_s: float) -> SpeedFigures:
     n_gen = course.n_gen if course.stats is None else course.stats.n_gen
     estimate = course.predictor(plan).predicted(
-        "tg", n_tokens=max(n_gen - 1, 1), depth=_depth(plan, course)
+        "tg", n_tokens=max(n_gen - 1, 1), depth=course.depth(plan)
     )
     stats = course.stats
     return SpeedFigures(
@@ -116,13 +115,6 @@ def _speed(plan: Plan, course: Course, now_s: float) -> SpeedFigures:
     )
 
 
-def _depth(plan: Plan, course: Course) -> int:
-    """Tokens before the answer's; before there is one, as many as the plan's own estimate has."""
-    if course.n_prompt is not None:
-        return course.n_prompt
-    return 0 if plan.speed is None else plan.speed.at_depth
-
-
 def _prompt(plan: Plan, course: Course) -> PromptFigures | None:
     stats, progress = course.stats, course.prompt
     if stats is not None:
@@ -135,109 +127,6 @@ def _prompt(plan: Plan, course: Course) -> PromptFigures | None:
     estimate = course.prompt_estimate(plan, n_tokens=n_total - n_cached, n_cached=n_cached)
     speed = reconciled_speed(estimate, course.pp_tok_s())
     return PromptFigures(n_done=n_done, n_total=n_total, n_cached=n_cached, speed=speed)
-
-
-# -- power -------------------------------------------------------------------------------------
-
-
-def _power(plan: Plan, course: Course, live: Live, now_s: float) -> PowerFigures:
-    n_gen = max(course.n_gen - 1, 1)
-    decoding = _expected(plan, course, live, n_gen=n_gen, depth=_depth(plan, course))
-    expected, reads = decoding, course.phase in ("asked", "prompt")
-    if reads and course.prompt is not None:
-        n_cached = course.prompt.n_cached
-        n_new = max(course.prompt.n_total - n_cached, 1)
-        expected = _expected(plan, course, live, n_prompt=n_new, depth=n_cached)
-    missing = live.missing
-    if live.watts is None and live.scope is not None and course.phase == "idle":
-        missing = RESTING
-    return PowerFigures(
-        watts=_watts(plan, live, expected, missing, whole=not reads),
-        scope=live.scope,
-        sources=live.sources,
-        window_s=live.window_s,
-        fix=live.fix if live.watts is None else None,
-        history=course.watts(now_s),
-        expected_joules=_joules(decoding, None),
-        expected_scope=None if decoding is None else decoding.scope,
-        so_far=_so_far(course, decoding),
-        last=None if course.last is None else _taken(plan, course, course.last),
-    )
-
-
-def _expected(
-    plan: Plan, course: Course, live: Live, *, n_prompt: int = 0, n_gen: int = 0, depth: int
-) -> ExpectedEnergy | None:
-    return expected_energy(
-        plan,
-        n_prompt=n_prompt,
-        n_gen=n_gen,
-        depth=depth,
-        scope=live.scope,
-        predictor=course.predictor(plan),
-    )
-
-
-def _watts(
-    plan: Plan, live: Live, expected: ExpectedEnergy | None, missing: str | None, *, whole: bool
-) -> Reconciled:
-    """The watts of now beside those of the plan, of the same scope.
-
-    ``whole``: of decoding, for which the plan has a range; it is that of its own scope.
-    """
-    power = plan.power
-    own = whole and power is not None and expected is not None and expected.low is not None
-    return Reconciled(
-        unit="W",
-        predicted=None if expected is None else expected.watts,
-        low=power.board_low_w if own and power is not None else None,
-        high=power.board_high_w if own and power is not None else None,
-        measured=live.watts,
-        unmeasured=missing if live.watts is None else None,
-    )
-
-
-def _so_far(course: Course, expected: ExpectedEnergy | None) -> Reconciled | None:
-    """Joules a token of the answer that is being made: rough, as the watts are only looked at."""
-    mean_w, mean_tok_s = course.mean_w, course.mean_tok_s
-    if course.phase != "answering" or mean_w is None or not mean_tok_s:
-        return None
-    return _joules(expected, mean_w / mean_tok_s)
-
-
-def _joules(expected: ExpectedEnergy | None, measured: float | None) -> Reconciled:
-    return Reconciled(
-        unit="J/token",
-        predicted=None if expected is None else expected.j_per_token,
-        low=None if expected is None else expected.low,
-        high=None if expected is None else expected.high,
-        measured=measured,
-        rough=measured is not None,
-    )
-
-
-def _taken(plan: Plan, course: Course, took: Took) -> TakenFigures | None:
-    """What a decoded token of an answer took; None where no meter was looked at."""
-    stats, energy = took.stats, took.energy
-    if energy is None:
-        return None
-    n_tokens = max(stats.n_gen - 1, 0)
-    expected = None
-    if n_tokens and stats.n_prompt + stats.n_gen <= stats.n_ctx:
-        scope = None if isinstance(energy.decode, Unmeasured) else energy.decode.scope
-        expected = expected_energy(
-            plan,
-            n_prompt=0,
-            n_gen=n_tokens,
-            depth=stats.n_prompt,
-            scope=scope,
-            predictor=course.predictor(plan),
-        )
-    return TakenFigures(
-        beside=reconciled_energy(expected, energy.decode, n_tokens=n_tokens),
-        gross=decode_per_token(energy, stats),
-        net=decode_per_token(energy, stats, net=True),
-    )
 
 
 # -- context and heat --------------------------------------------------------------------------
@@ -263,14 +152,18 @@ def _n_used(loaded: Loaded, course: Course) -> tuple[int | None, bool]:
     return (n_used, False) if n_used <= loaded.n_ctx else (None, True)
 
 
-def _heat(live: Live) -> HeatFigures:
+def _heat(moment: Moment, course: Course, now_s: float) -> HeatFigures:
+    live = moment.live
     known = live.temperature_c is not None or live.clock_mhz is not None
     told = live.throttle_told or bool(live.throttle)
+    last_s = max((health.t_s for health in moment.healths), default=now_s)
+    unknown = NOT_YET if course.phase == "idle" and course.last is None else NO_HEALTH
     return HeatFigures(
         temperature_c=live.temperature_c,
         clock_mhz=live.clock_mhz,
         clock_max_mhz=live.clock_max_mhz,
         throttle=live.throttle,
         throttle_told=told,
-        unknown=None if known or told else NO_HEALTH,
+        unknown=None if known or told else unknown,
+        is_past=course.phase == "idle" and now_s - last_s > _FRESH_S,
     )

@@ -29,7 +29,7 @@ _N_JOULES = 4
 def power_rows(figures: PowerFigures, width: int, detail: Detail) -> Rows:
     """Return watts and joules a token; or why there are none, and what would give some."""
     watts, metered = figures.watts, figures.scope is not None
-    head = [strong(watts_text(watts.measured)), Content(figures.scope or "")]
+    head = watts_pieces(figures)
     why = muted(watts.unmeasured or "")
     if detail == 1:
         return flowed([*head, joules_piece(figures)], width=width)
@@ -52,6 +52,12 @@ def power_rows(figures: PowerFigures, width: int, detail: Detail) -> Rows:
     )
     joules = _joules_rows(figures, width)
     return [*rows, *joules, *[Content("")] * (_N_JOULES - len(joules))]
+
+
+def watts_pieces(figures: PowerFigures) -> Rows:
+    """Return the watts and whose they are, of this moment or of the last answer."""
+    mean = " mean" if figures.is_past else ""
+    return [strong(f"{watts_text(figures.watts.measured)}{mean}"), Content(figures.scope or "")]
 
 
 def joules_piece(figures: PowerFigures) -> Content:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 from textual.widget import Widget
 
+from localllm.core.text import printable
 from localllm.tui.chat.side.beside import BesideRun
 from localllm.tui.chat.side.context import context_piece
 from localllm.tui.chat.side.figures import RunFigures, SpeedFigures
 from localllm.tui.chat.side.heat import state_pieces
 from localllm.tui.chat.side.memory import place_piece
-from localllm.tui.chat.side.pieces import Rows, beside, muted, strong, watts_text
-from localllm.tui.chat.side.power import joules_beside, joules_piece
+from localllm.tui.chat.side.pieces import Rows, beside, muted
+from localllm.tui.chat.side.power import joules_beside, joules_piece, watts_pieces
 from localllm.tui.chat.side.speed import going_pieces, pace_pieces, speed_picture
 from localllm.tui.widgets.blocks import flowed
+
+if TYPE_CHECKING:
+    from localllm.tui.chat.situation import Situation
 
 _SPARK = 10
 _GAP = "  "
@@ -48,9 +53,7 @@ def strip_rows(figures: RunFigures, width: int) -> Rows:
     """Return the speed in one row and the rest in another, as much as has room."""
     power, heat = figures.power, figures.heat
     first = [
-        Content.assemble(
-            strong(watts_text(power.watts.measured)), f" {power.scope or ''}".rstrip()
-        ),
+        Content(" ").join(piece for piece in watts_pieces(power) if piece.cell_length),
         joules_beside(power),
         context_piece(figures.context),
         Content.styled(f"▲ {' + '.join(heat.throttle)}" if heat.throttle else "", "$text-warning"),
@@ -111,6 +114,10 @@ class SideStrip(BesideRun):
     def compose_body(self) -> Iterable[Widget]:
         """Yield the rows."""
         return (self._rows,)
+
+    def loading_words(self, situation: Situation) -> str:
+        """Return what is waited for; how far it is stands right above."""
+        return printable(situation.title)
 
     def lay_out(self, figures: RunFigures) -> None:
         """Fill the width."""

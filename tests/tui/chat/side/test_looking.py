@@ -12,8 +12,9 @@ from localllm.core.metered.readings import Unmeasured
 from localllm.core.prediction import predicted
 from localllm.session import Session
 from localllm.tui.chat.side.course import Course
-from localllm.tui.chat.side.looking import NO_HEALTH, RESTING, figures_of
+from localllm.tui.chat.side.looking import NO_HEALTH, NOT_YET, figures_of
 from localllm.tui.chat.side.places import NOT_TOLD
+from localllm.tui.chat.side.watts import RESTING
 from localllm.units import GiB, MiB
 from tests.tui.chat.side.support import (
     BOARD,
@@ -203,4 +204,25 @@ def test_heat_is_told_or_a_reason_and_silence_is_not_ok() -> None:
     assert (heat.temperature_c, heat.throttle) == (83.0, ("power cap", "thermal"))
     silent = seen(moment(gpu_plan(), replace(BOARD, throttle_told=False)), Course(), 100.0).heat
     assert (silent.throttle_told, silent.unknown) == (False, None)
-    assert seen(moment(cpu_plan(), Live()), Course(), 100.0).heat.unknown == NO_HEALTH
+
+
+def test_what_nobody_reads_between_answers_is_said_to_be_past() -> None:
+    course, at = Course(), moment(gpu_plan(), replace(BOARD, watts=55.0), used_bytes=8 * GiB)
+    now_s = answering(course, n_tokens=301, tok_s=36.0)
+    at = replace(at, healths=tuple(replace(health, t_s=now_s) for health in at.healths))
+    during = seen(at, course, now_s)
+    assert (during.heat.is_past, during.power.is_past) == (False, False)
+    assert during.power.watts.measured == 55.0
+    ended(course, energy(watts=118, seconds=8.0))
+    after = seen(at, course, now_s + 60)
+    assert (after.heat.is_past, after.power.is_past) == (True, True)
+    assert after.power.watts.measured == pytest.approx(118), "what decoding drew, and no rest of it"
+
+
+def test_a_run_without_any_sensor_says_so_once_it_has_been_looked_for() -> None:
+    at, course = moment(cpu_plan(), Live()), Course()
+    assert seen(at, course, 100.0).heat.unknown == NOT_YET
+    now_s = answering(course, n_tokens=301, tok_s=36.0)
+    assert seen(at, course, now_s).heat.unknown == NO_HEALTH
+    ended(course, Unmeasured(reason="there is no power meter"))
+    assert seen(at, course, now_s).heat.unknown == NO_HEALTH

@@ -9,12 +9,12 @@ from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 from textual.widgets import Static
 
-from localllm.errors import EngineError
 from localllm.tui.chat.side.beside import BesideRun
 from localllm.tui.chat.side.course import Course
 from localllm.tui.chat.side.figures import RunFigures
 from localllm.tui.chat.side.panel import Section, SidePanel
 from localllm.tui.chat.side.strip import SideStrip, strip_rows
+from localllm.tui.chat.situation import CLEAR, Situation, other
 from localllm.units import GiB, MiB
 from tests.tui.chat.side.support import (
     BOARD,
@@ -35,6 +35,15 @@ from tests.tui.support.snapshots import check, screen_text
 
 AT_REST = replace(BOARD, watts=None, missing="no reading yet")
 IN_USE = {"used_bytes": 8 * GiB + 100 * MiB, "resident_bytes": 700 * MiB}
+LOADING = Situation(
+    look="loading", title="Loading Qwen3 8B Q6_K", text="██░░░  40% · 2.50 GiB of 6.26 GiB · 3.00 s"
+)
+DIED = Situation(
+    look="failed",
+    title="The engine died",
+    text="It ran out of memory.",
+    step="load the model again and answer again",
+)
 
 
 class Beside(App[int]):
@@ -56,6 +65,10 @@ class Beside(App[int]):
     def show(self, figures: RunFigures | None) -> None:
         for beside in self.query(BesideRun):
             beside.figures = figures
+
+    def stand(self, situation: Situation) -> None:
+        for beside in self.query(BesideRun):
+            beside.stand(situation)
 
 
 def new() -> RunFigures:
@@ -127,17 +140,16 @@ def test_every_look_at_both_sizes() -> None:
 
                 app.show(None)
                 await check_now("empty")
-                for beside in app.query(BesideRun):
-                    beside.show_loading("loading Qwen3 8B Q6_K, 40%")
+                app.stand(LOADING)
                 await check_now("loading")
                 for name, figures in READY.items():
                     app.show(figures())
                     await check_now(name)
-                died = EngineError("The engine died: out of memory.", hint="Ctrl+R loads it again.")
-                for beside in app.query(BesideRun):
-                    beside.show_failed(died)
+                app.stand(DIED)
                 await check_now("failed")
-                app.show(on_two_cards())
+                app.stand(CLEAR)
+                await check_now("two-cards")
+                app.stand(other("llama-3-8b", is_same=False))  # an offer stands in no way
                 await check_now("two-cards")
 
     drive(look)

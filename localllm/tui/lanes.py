@@ -10,9 +10,10 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
+from localllm.core.generation import Died, Failed, Loaded
 from localllm.core.hardware import Hardware
 from localllm.core.plan import Plan
 from localllm.core.policy import Policy
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 0.1
 """How often somebody who waits for a turn looks whether it is still wanted."""
+
+_ENDS = (Loaded, Failed, Died)
 
 Machine = Callable[[tuple[str, ...]], Hardware]
 """Returns a machine by the names of its profiles; this one without any."""
@@ -150,8 +153,12 @@ class RunSession(Session):
         proves: bool = False,
     ) -> Iterator[RunEvent]:
         """Load a model, see ``Serving.load``."""
-        with self._loads():
-            yield from super().load(model, plan, policy, asked=asked, proves=proves)
+        with ExitStack() as loading:
+            loading.enter_context(self._loads())
+            for event in super().load(model, plan, policy, asked=asked, proves=proves):
+                if isinstance(event, _ENDS):  # many a caller takes no more
+                    loading.close()
+                yield event
 
     def close(self) -> None:
         """End the engine's process."""

@@ -40,14 +40,20 @@ _CONSOLE: Mapping[str, str] = {
     **dict.fromkeys("✎", "~"),
     **dict.fromkeys("⇣↧", "↓"),
     **dict.fromkeys("…", "."),
+    **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "·"),  # Braille: dots of a curve
+    chr(0x2800): " ",
 }
 """Beside what the usual console fonts have: single and double lines, ░▒▓█▀▄, Latin, arrows."""
 
 _ASCII: Mapping[str, str] = {
     **dict.fromkeys("┌┐└┘├┤┬┴┼╔╗╚╝╠╣╦╩╬", "+"),
+    **dict.fromkeys("▁▂", "_"),
+    **dict.fromkeys("▃▄", "-"),
+    **dict.fromkeys("▅▆▋▌▍▎", "="),
+    **dict.fromkeys("▇▉▊", "#"),
     **dict.fromkeys("─═–—−", "-"),
     **dict.fromkeys("│║", "|"),
-    **dict.fromkeys("█▓▄▀", "#"),
+    **dict.fromkeys("█▓▀", "#"),
     **dict.fromkeys("▒", "="),
     **dict.fromkeys("░·•", "."),
     **dict.fromkeys("→", ">"),
@@ -78,8 +84,8 @@ class PlainCharacters(LineFilter):
         """Take what it can show; with ``all`` nothing is done."""
         super().__init__(enabled=charset != "all")
         self._ascii = charset == "ascii"
-        self._table = str.maketrans(dict(_CONSOLE))
-        self._ascii_table = str.maketrans(dict(_ASCII))
+        further = {char: _ASCII.get(plain, plain) for char, plain in _CONSOLE.items()}
+        self._table = str.maketrans({**further, **_ASCII} if self._ascii else {**_CONSOLE})
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         """Return the same segments, plainer."""
@@ -91,5 +97,4 @@ class PlainCharacters(LineFilter):
         text = text.translate(self._table)
         if not self._ascii or text.isascii():
             return text
-        text = text.translate(self._ascii_table)
         return "".join(char if char.isascii() else "?" * cell_len(char) for char in text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from textual.content import Content
@@ -81,7 +81,7 @@ def pieces(parts: Sequence[Piece]) -> Content:
     return Content.assemble(*((text, TONES[tone]) for text, tone in parts))
 
 
-def _drawn(line: Line) -> Content | Callable[[int], Content]:
+def _drawn(line: Line) -> Content:
     if line.used is None:
         return pieces(line.pieces)
     used, total = line.used

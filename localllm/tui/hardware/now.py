@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from textual.content import Content
 from textual.reactive import var
@@ -15,7 +16,7 @@ from localllm.core.metered.readings import Health
 from localllm.core.text import printable
 from localllm.tui.looks import Panel
 from localllm.tui.widgets.blocks import flowed, gauge, spark
-from localllm.tui.widgets.labelled import Labelled, Row
+from localllm.tui.widgets.labelled import Drawn, Labelled, Row
 from localllm.units import format_bytes, format_part, format_rate
 from localllm.words.hardware import meter_words
 
@@ -28,7 +29,9 @@ _Series = Sequence[float | None]
 class NowPanel(Panel):
     """The gauges. Give it ``instants``: the last looks, the newest at the end."""
 
-    instants: var[tuple[Instant, ...]] = var[tuple[Instant, ...]]((), init=False)
+    instants: var[tuple[Instant, ...]] = var[tuple[Instant, ...]](
+        (), init=False, always_update=True
+    )
 
     def __init__(self) -> None:
         """Begin before the first look."""
@@ -59,11 +62,13 @@ def rows(instants: Sequence[Instant]) -> Iterator[Row]:
         yield Row(label=_label(f"{meter.source.scope}"), lines=lines)
     if not now.meters:
         yield Row(label=_label("watts"), lines=(Content("— no power meter"),))
+    asleep = {d.pci_id for d in now.hardware.devices if d.name in now.asleep}
     for missing in now.missing:
-        yield Row(label=Content(""), lines=(_missing(missing),))
+        if missing.device not in asleep:
+            yield Row(label=Content(""), lines=(_missing(missing),))
 
 
-def _cpu(instants: Sequence[Instant]) -> Iterator[Callable[[int], Content] | Content]:
+def _cpu(instants: Sequence[Instant]) -> Iterator[Drawn]:
     load = instants[-1].cpu
     if load is None:
         if len(instants) > 1:
@@ -74,22 +79,20 @@ def _cpu(instants: Sequence[Instant]) -> Iterator[Callable[[int], Content] | Con
     own = load.own / load.of
     caption = f"{load.share:4.0%} of {load.of} CPUs, ours {own:.0%}"
     shares = [None if instant.cpu is None else instant.cpu.share for instant in instants]
-    yield lambda width: _figure(width, load.share, caption, shares, top=1.0)
+    yield partial(_figure, share=load.share, caption=caption, series=shares, top=1.0)
 
 
-def _ram(now: Instant) -> Iterator[Callable[[int], Content] | Content]:
+def _ram(now: Instant) -> Iterator[Drawn]:
     host = now.hardware.host
     used = host.total_bytes - host.available_bytes
     caption = f"{format_part(host.available_bytes, host.total_bytes)} free"
-    yield lambda width: _figure(width, used / max(host.total_bytes, 1), caption)
+    yield partial(_figure, share=used / max(host.total_bytes, 1), caption=caption)
     if now.page_cache_bytes is not None:
         text = f"{format_bytes(now.page_cache_bytes)} of files cached: free when it is needed"
         yield Content.styled(text, "$text-muted")
 
 
-def _device(
-    instants: Sequence[Instant], device: Device, index: int
-) -> Iterator[Callable[[int], Content] | Content]:
+def _device(instants: Sequence[Instant], device: Device, index: int) -> Iterator[Drawn]:
     now = instants[-1]
     if device.name in now.asleep:
         yield Content("asleep, and left so")
@@ -102,7 +105,7 @@ def _device(
         yield Content(f"— memory{f': {printable(reason)}' if reason else ''}")
     else:
         caption = f"{format_part(free, total)} free"
-        yield lambda width: _figure(width, 1 - free / max(total, 1), caption)
+        yield partial(_figure, share=1 - free / max(total, 1), caption=caption)
     health = now.health(device)
     if health is None:
         yield Content.styled("— load and temperature: it tells nothing of itself", "$text-muted")
@@ -112,12 +115,12 @@ def _device(
         then = instant.health(instant.hardware.devices[index])
         busy.append(None if then is None else then.utilisation)
     if health.utilisation is not None:
-        share, caption = health.utilisation, f"{health.utilisation:4.0%} busy"
-        yield lambda width: _figure(width, share, caption, busy, top=1.0)
+        caption = f"{health.utilisation:4.0%} busy"
+        yield partial(_figure, share=health.utilisation, caption=caption, series=busy, top=1.0)
     pieces = [Content(piece) for piece in _health_pieces(health)]
     if health.throttle:
         pieces.append(Content.styled(f"held back: {' + '.join(health.throttle)}", "$text-warning"))
-    yield lambda width: Content("\n").join(flowed(pieces, width=width))
+    yield partial(_flowed, pieces=pieces)
 
 
 def _health_pieces(health: Health) -> Iterator[str]:
@@ -135,9 +138,7 @@ def _health_pieces(health: Health) -> Iterator[str]:
         yield f"{n_others} other process{'es' * (n_others > 1)}"
 
 
-def _meter(
-    instants: Sequence[Instant], meter: MeterNow
-) -> Iterator[Callable[[int], Content] | Content]:
+def _meter(instants: Sequence[Instant], meter: MeterNow) -> Iterator[Drawn]:
     source = meter.source
     if meter.lost is not None:
         yield Content(f"— {printable(meter.lost)}")
@@ -149,9 +150,8 @@ def _meter(
         )
         of = f" of {limit:.0f}" if limit is not None and source.pci_id is not None else ""
         share = meter.watts / limit if of and limit and meter.watts is not None else None
-        yield lambda width: _figure(
-            width, share, f"{watts}{of} W", series, top=limit if of else None
-        )
+        caption, top = f"{watts}{of} W", limit if of else None
+        yield partial(_figure, share=share, caption=caption, series=series, top=top)
     yield Content.styled(printable(f"{source.device}: {meter_words(source)}"), "$text-muted")
     if source.note is not None:
         yield Content.styled(printable(source.note), "$text-muted")
@@ -161,8 +161,17 @@ def _missing(missing: Missing) -> Content:
     return Content.styled(printable(f"— {missing.label}: {missing.reason}"), "$text-muted")
 
 
+def _flowed(width: int, *, pieces: Sequence[Content]) -> Content:
+    return Content("\n").join(flowed(pieces, width=width))
+
+
 def _figure(
-    width: int, share: float | None, caption: str, series: _Series = (), *, top: float | None = None
+    width: int,
+    *,
+    share: float | None,
+    caption: str,
+    series: _Series = (),
+    top: float | None = None,
 ) -> Content:
     """A bar, its figure, and the last minute at the right end where there is room for it.
 

@@ -166,6 +166,8 @@ class HardwareScreen(PlaceScreen):
             self.now.show_empty(_NO_SENSORS)
         else:
             self.now.show_loading("opening the sensors")
+            self.engine.show_loading("asking llama.cpp")
+            self.checks.show_loading("looking at the installation")
         self.refresh_bindings()
 
     @work(group="gauges", exclusive=True)

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from localllm.core.hardware import Hardware
 from localllm.tui.app import LocalLLMApp
+from localllm.tui.appearance import Appearance
 from localllm.tui.desk import Desk
 from localllm.tui.messages import Place
 from localllm.tui.subject import Subject
@@ -36,10 +37,12 @@ async def running(
     size: tuple[int, int] = NARROW,
     machine: Hardware | None = None,
     exact: bool = False,
+    desk: Desk | None = None,
+    appearance: Appearance | None = None,
 ) -> AsyncIterator[tuple[LocalLLMApp, Pilot[int]]]:
     """Open the whole app; its desk is closed at the end, with every process of it."""
-    desk = Desk(machine=machine, exact=exact)
-    app = LocalLLMApp(desk=desk, subject=subject, place=place)
+    desk = desk or Desk(machine=machine, exact=exact)
+    app = LocalLLMApp(desk=desk, subject=subject, place=place, appearance=appearance)
     try:
         async with app.run_test(size=size) as pilot:
             await pilot.pause()

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Phase = Literal["idle", "finding", "loading", "answering"]
 
 FIGURES_S = 1 / 3
+RESTING_S = 2.0
+"""Between two looks while nothing goes on: meters open late, and memory moves."""
 _TICKS_OF_ACTIVITY = 3
 
 
@@ -61,6 +63,7 @@ class ChatBase(PlaceScreen):
     def on_mount(self) -> None:
         """Have a clock for while something goes on."""
         self._ticking = self.set_interval(FIGURES_S, self._tick, pause=True)
+        self.set_interval(RESTING_S, self._look_at_rest)
 
     @property
     def transcript(self) -> Transcript:
@@ -121,9 +124,15 @@ class ChatBase(PlaceScreen):
     def _look(self) -> None:
         """Look at the figures of this moment."""
         chat = self.chat
-        if chat is not None:
-            shifts = chat.settings.context_shift
-            self.figures = figures_of(chat.session, self.course, context_shift=shifts)
+        if chat is None or chat.needs_load:
+            self.figures = None
+            return
+        shifts = chat.settings.context_shift
+        self.figures = figures_of(chat.session, self.course, context_shift=shifts)
+
+    def _look_at_rest(self) -> None:
+        if self.phase == "idle" and self.is_current:
+            self._look()
 
     async def _tick(self) -> None:
         """Look at the clock, at the figures, and at text that nothing has followed."""

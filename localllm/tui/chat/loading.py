@@ -129,6 +129,7 @@ class ChatLoading(ChatBase):
         session = await called(self.desk.run_session)
         before = self.chat.obtained if self.chat is not None else None
         chat = self._chat_with(session, obtained)
+        self._look()  # from now on nothing is loaded
         self._load = load = Load(obtained.model, began_s=time.monotonic())
         stop = threading.Event()
         try:

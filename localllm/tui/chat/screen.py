@@ -174,12 +174,13 @@ class ChatScreen(ChatAsking):
     def watch_situation(self, situation: Situation) -> None:
         """Show what stands in the way."""
         self._panel.situation = situation
+        for view in (self._side, self._strip):
+            view.stand(situation)
 
     def watch_figures(self, figures: RunFigures | None) -> None:
-        """Show the figures where there is room for them."""
+        """Show the figures."""
         for view in (self._side, self._strip):
-            if view.display:
-                view.figures = figures
+            view.figures = figures
 
     def watch_phase(self, phase: Phase) -> None:
         """Say what the keys do now."""
@@ -188,10 +189,6 @@ class ChatScreen(ChatAsking):
     def watch_talks_to(self, name: str | None) -> None:
         """Say who is talked to."""
         self._show_prompt()
-
-    def on_resize(self) -> None:
-        """Fill the figures that have come into view."""
-        self.call_after_refresh(self.watch_figures, self.figures)
 
     def _show_prompt(self) -> None:
         prompt = self._prompt
@@ -314,7 +311,6 @@ class ChatScreen(ChatAsking):
     def action_figures(self) -> None:
         """Show the figures, or hide them."""
         self.toggle_class("-no-figures")
-        self.call_after_refresh(self.watch_figures, self.figures)
 
     def action_page(self, step: int) -> None:
         """Scroll the conversation."""

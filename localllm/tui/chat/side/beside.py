@@ -45,7 +45,8 @@ class BesideRun(Panel):
             if self.look != "empty":
                 self.show_empty(EMPTY)
             return
-        self.lay_out(figures)
+        if self.display:  # else when it comes into view
+            self.lay_out(figures)
         self.show_ready()
 
     def stand(self, situation: Situation) -> None:
@@ -68,6 +69,10 @@ class BesideRun(Panel):
     def loading_words(self, situation: Situation) -> str:
         """Return how far a load is, or what else goes on."""
         return printable("\n".join(filter(None, (situation.title, situation.text))))
+
+    def on_show(self) -> None:
+        """Catch up."""
+        self.on_resize()
 
     def on_resize(self) -> None:
         """Say more or less by the room that there is."""

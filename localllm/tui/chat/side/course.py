@@ -90,15 +90,15 @@ class Course:
             if self.waited_s is None:
                 self.waited_s = now_s - self._asked_s
             self.phase, self.n_gen, self.tg_s = "answering", event.n_tokens, event.tg_s
-            last = self._points[-1] if self._points else None
-            if last is None or event.tg_s - last.tg_s >= _APART_S:
-                self._points.append(_Point(came_s=now_s, tg_s=event.tg_s, n_tokens=event.n_tokens))
+            if not self._points or event.tg_s - self._points[-1].tg_s >= _APART_S:
+                self._point(event.n_tokens, event.tg_s, now_s)
         elif isinstance(event, PromptProgress):
             if self._prompt_began is None:
                 self._prompt_began = now_s, event.n_done
             self.phase, self.prompt, self._prompt_came_s = "prompt", event, now_s
         elif isinstance(event, Finished):
             self.stats = event.stats
+            self._point(event.stats.n_gen, event.stats.tg_s, now_s)
 
     def ended(self, answer: Answer | None = None) -> None:
         """The answer is over; ``answer`` brings what it took, once its turn has ended."""
@@ -120,6 +120,10 @@ class Course:
             if self.phase == "answering":
                 mean, n = self._mean_w
                 self._mean_w = mean + (live.watts - mean) / (n + 1), n + 1
+
+    def _point(self, n_tokens: int, tg_s: float, now_s: float) -> None:
+        if not self._points or tg_s > self._points[-1].tg_s:
+            self._points.append(_Point(came_s=now_s, tg_s=tg_s, n_tokens=n_tokens))
 
     def _begin(self) -> None:
         self.prompt = self.stats = self.waited_s = self._prompt_began = None

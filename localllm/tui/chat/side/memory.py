@@ -49,7 +49,10 @@ def _used(place: PlaceFigures) -> str:
         return NONE if place.total_bytes is None else f"{NONE} of {format_bytes(place.total_bytes)}"
     if place.total_bytes is None:
         return sign + format_bytes(n_bytes)
-    return sign + format_part(n_bytes, place.total_bytes)
+    part = format_part(n_bytes, place.total_bytes)
+    if n_bytes and not part.partition(" ")[0].strip("0."):  # little, and not nothing
+        part = f"{format_bytes(n_bytes)} of {format_bytes(place.total_bytes)}"
+    return sign + part
 
 
 def _gauge_row(place: PlaceFigures, width: int, column: int) -> Content:

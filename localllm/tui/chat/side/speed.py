@@ -92,26 +92,22 @@ def _range(figure: Reconciled, width: int) -> Content:
 
 
 def _prompt_rows(figures: SpeedFigures, width: int, detail: Detail) -> Rows:
-    prompt = figures.prompt
-    first = _first_token(figures)
+    prompt, first = figures.prompt, _first_token(figures)
     if prompt is None:
         rows = [muted(f"prompt {NONE}")]
         return [*rows, Content(""), first] if detail == 3 else rows
-    pace = pace_pieces(prompt)
     head = Content(f"prompt {prompt.n_total:,} tokens")
+    read = flowed([head, speed(prompt.speed.measured)], width=width)[0]
     if detail == 2:
-        return flowed([head, *pace[:1]], width=width)[:1]
-    counted = flowed([head, _cached(prompt)], width=width)[0]
-    return [counted, Content.assemble("  ", flowed(pace, width=width - 2)[0]), first]
+        return [read]
+    n_cached = muted(f"{prompt.n_cached:,} cached" if prompt.n_cached else "")
+    pieces = [estimate(prompt.speed, ends=False), off(prompt.speed), n_cached]
+    return [read, Content.assemble("  ", flowed(pieces, width=width - 2)[0]), first]
 
 
 def pace_pieces(prompt: PromptFigures) -> Rows:
     """Return how fast the prompt was read, beside its estimate."""
     return [speed(prompt.speed.measured), estimate(prompt.speed, ends=False), off(prompt.speed)]
-
-
-def _cached(prompt: PromptFigures) -> Content:
-    return muted(f"{prompt.n_cached:,} from before") if prompt.n_cached else Content("")
 
 
 def _first_token(figures: SpeedFigures) -> Content:

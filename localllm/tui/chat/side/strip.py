@@ -124,3 +124,5 @@ class SideStrip(BesideRun):
         width = self.scrollable_content_region.width
         if width > 0:
             self._rows.show(strip_rows(figures, width))
+            why = figures.power.watts.unmeasured
+            self.tooltip = None if why is None else printable(f"No watts: {why}.")

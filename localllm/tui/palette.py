@@ -79,6 +79,26 @@ def plain(text: str) -> tuple[str, tuple[int, ...]]:
     return "".join(char[:1] for _, char in kept), tuple(place for place, _ in kept)
 
 
+async def fetch(app: LocalLLMApp, name: str) -> None:
+    """Look a model up, and ask whether it is to be fetched. In a worker: it waits for the person.
+
+    What it needs that is not here is what the subject's wishes and machine choose.
+    """
+    from localllm.tui.fetching.dialog import FetchDialog
+
+    subject = replace(app.subject, name=name)
+    try:
+        decided = await called(lambda: app.desk.seek(subject, to_run=True))
+    except LocalLLMError as error:
+        said = "\n".join(filter(None, (error.message, error.hint)))
+        app.notify(printable(said), severity="error", markup=False)
+        return
+    if decided.fetch is None:
+        app.notify(f"{printable(name)} is here.", markup=False)
+    else:
+        await app.push_screen_wait(FetchDialog(decided))
+
+
 class Commands(Provider):
     """Actions of the place, places, models, machines, themes."""
 
@@ -170,6 +190,9 @@ class Commands(Provider):
             run = partial(self._post, ModelChosen(name, place=place))
             more = "" if is_here or verb == "plan" else "; it is fetched first, if you say so"
             yield Entry(f"model: {verb} {shown}", text + more, run, True)
+        if not is_here:
+            run = partial(self._fetch, name)
+            yield Entry(f"model: fetch {shown}", "Download it; you are asked first", run, True)
 
     def _of_app(self) -> Iterator[Entry]:
         app = self._app
@@ -195,6 +218,9 @@ class Commands(Provider):
 
     def _post(self, message: ModelChosen | SubjectChanged) -> None:
         self.app.post_message(message)
+
+    def _fetch(self, name: str) -> None:
+        self._app.run_worker(fetch(self._app, name), group="palette-fetch", exclusive=True)
 
     def _screenshot(self) -> None:
         self.app.set_timer(0.1, self.app.deliver_screenshot)  # once the palette has closed

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from textual.app import App
 from textual.binding import ActiveBinding, Binding
-from textual.containers import ScrollableContainer
 from textual.screen import Screen
 
 
@@ -37,8 +36,7 @@ def key_groups(
     """
     groups: dict[str, dict[tuple[int, str], list[Binding]]] = {"Here": {}}
     for node, binding, enabled, _ in active:
-        scrolls = isinstance(node, ScrollableContainer) and binding.id is None
-        if scrolls or binding.system or not (enabled and binding.description):
+        if binding.action in _SCROLLING or binding.system or not (enabled and binding.description):
             continue
         by_action = groups.setdefault(_title(node, binding), {})
         by_action.setdefault((id(node), binding.action), []).append(binding)
@@ -53,6 +51,12 @@ def key_groups(
 
 
 _EVERYWHERE = "Everywhere"
+_SCROLLING = frozenset(
+    f"{how}_{where}"
+    for how in ("scroll", "page")
+    for where in ("up", "down", "left", "right", "home", "end")
+)
+"""What everything that is longer than its box does with the arrow keys: no news."""
 _TYPING = ("Input", "TextArea", "MaskedInput")
 _LISTS = ("OptionList", "ListView", "DataTable", "SelectionList", "Tree")
 

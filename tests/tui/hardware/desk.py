@@ -11,6 +11,7 @@ from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.metered.gauged import CpuLoad, Instant, MeterNow
 from localllm.core.metered.meters import Missing, SeenMeters
 from localllm.core.metered.readings import Health, Source
+from localllm.core.recommendation import Known
 from localllm.doctor import Facts
 from localllm.gauging import Gauges
 from localllm.tui.desk import Desk
@@ -136,6 +137,9 @@ class FixedDesk(Desk):
     def hardware(self, machines: tuple[str, ...] = ()) -> Hardware:
         self.may_answer.wait(60)
         return super().hardware(machines)
+
+    def known(self) -> tuple[Known, ...]:
+        return ()
 
     def detect_again(self) -> Hardware:
         self.asked.append("detect")

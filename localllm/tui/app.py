@@ -240,7 +240,9 @@ class LocalLLMApp(App[int]):
 
     @on(ModelsChanged)
     def _models_changed(self, event: ModelsChanged) -> None:
+        if event.is_passed_on:
+            return
         for mode in self.MODES:
             for screen in self._screen_stacks.get(mode, ()):
                 if screen is not self.screen:
-                    screen.post_message(ModelsChanged())
+                    screen.post_message(ModelsChanged(is_passed_on=True))

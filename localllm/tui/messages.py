@@ -55,6 +55,11 @@ class PlanMade(Message):
 class ModelsChanged(Message):
     """Files of models have come or gone: whoever lists them looks again."""
 
+    def __init__(self, *, is_passed_on: bool = False) -> None:
+        """``is_passed_on``: the app sends it; what a screen has got bubbles up to the app again."""
+        super().__init__()
+        self.is_passed_on = is_passed_on
+
 
 class ActivityChanged(Message):
     """Something goes on in a place that one may see elsewhere, in the masthead; or it ended."""

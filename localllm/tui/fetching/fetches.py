@@ -138,7 +138,8 @@ class Fetches:
         elif fetch.state == "done":
             fetch.said = fetch.account.ended(time.monotonic())
             self._app.post_message(ModelsChanged())
-            self._app.screen.post_message(ModelsChanged())  # the app tells all others
+            # the app passes it on to all screens but this one
+            self._app.screen.post_message(ModelsChanged(is_passed_on=True))
         self._publish(fetch)
         if fetch.is_watched:
             return

@@ -48,9 +48,11 @@ class Collection:
         for verdicts in self._verdicts.values():  # files may be others than they were
             for key in [key for key in verdicts if verdicts[key].is_here]:
                 del verdicts[key]
+        names = {row.name for row in here}
         self.shelf = replace(
             self.shelf,
             here=here,
+            found=tuple(row for row in self.shelf.found if row.name not in names),
             known=known_rows(tuple(known)),
             notes=(*inventory.notes, *left_over(tuple(leftovers))),
         )
@@ -59,7 +61,7 @@ class Collection:
     def put_fetches(self, fetches: Iterable[Fetch]) -> None:
         """Take the downloads: those that no row stands for get one of their own."""
         self._fetches = tuple(fetches)
-        names = {row.name for row in self.shelf.here}
+        names = {row.name for row in (*self.shelf.here, *self.shelf.found)}
         others = [
             Row(name=fetch.name, kind="fetch")
             for fetch in self._fetches

@@ -87,14 +87,6 @@ class ModelList(ScrollView, can_focus=True):
             id="models.filter",
             tooltip="Type words of a name, a quantisation, fits, here, or user/repo",
         ),
-        Binding(
-            "r",
-            "screen.look_again",
-            "Look again",
-            show=False,
-            id="models.look_again",
-            tooltip="Look again at this machine and at what is here",
-        ),
     ]
 
     class Moved(Message):

@@ -66,6 +66,8 @@ class Overview(PlaceScreen):
         self.order: Sort = "name"
         self.offer: str | None = None
         self._has_begun = False
+        self._is_readable = False
+        """Whether the last look at what is here found out."""
 
     def compose_place(self) -> Iterable[Widget]:
         """Yield the machine, the filter, and the models."""
@@ -130,8 +132,10 @@ class Overview(PlaceScreen):
                 called(self.desk.here), called(self.desk.known), called(keeping.leftovers)
             )
         except LocalLLMError as error:
+            self._is_readable = False
             self.panel.show_failed(error, error.hint or "r looks again once that is mended.")
             return
+        self._is_readable = True
         self.models.put_models(inventory, known, leftovers)
         self.models.put_fetches(self.local_app.fetches)
         self.show()
@@ -186,8 +190,8 @@ class Overview(PlaceScreen):
         """Show the lines for what was typed."""
         text = self.typed.value.strip()
         entries = self.models.entries(self.subject, text, self.order, offer=self.offer)
-        if not self.models.shelf.here:
-            return  # nothing was looked at yet
+        if not self._is_readable:
+            return
         if not entries:
             self.panel.show_empty(NOTHING_LIKE_IT)
             return

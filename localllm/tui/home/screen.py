@@ -37,6 +37,8 @@ class HomeScreen(Overview):
     COMMANDS = {HomeCommands}  # noqa: RUF012  (not a ClassVar in Textual)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave_search", "Leave the look-up", show=False, id="models.leave"),
+        # also where there is no list that has the focus
+        Binding("r", "look_again", "Look again", show=False, id="models.look_again"),
     ]
 
     # -- the model under the cursor --------------------------------------------------------------

@@ -71,11 +71,7 @@ class Weighing:
                     hint="r looks again; localllm list plans what is here.",
                 ) from None
         finally:
-            child.kill()
-            for pipe in (child.stdin, child.stdout):
-                with contextlib.suppress(OSError):  # what was being written has no reader any more
-                    pipe.close()
-            child.wait()
+            _end(child)
 
     def _next(self) -> Ask | None:
         with self._lock:
@@ -105,10 +101,18 @@ class Weighing:
         except BrokenPipeError:
             stopped = True
         if stopped:
-            child.kill()
-            child.wait()
+            _end(child)
             return None
         return child
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.kill()
+    for pipe in (child.stdin, child.stdout):
+        assert pipe is not None
+        with contextlib.suppress(OSError):  # what was being written has no reader any more
+            pipe.close()
+    child.wait()
 
 
 def _environment() -> dict[str, str]:

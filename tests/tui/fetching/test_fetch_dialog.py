@@ -51,104 +51,34 @@ def came(app: LocalLLMApp) -> int:
     return fetch.progress.n_done if fetch is not None and fetch.progress is not None else 0
 
 
-def test_a_model_is_asked_about_fetched_verified_and_handed_over(
+def test_a_model_is_asked_about_stopped_resumed_verified_and_handed_over(
     hub: LoopbackHub, toy_model: Path
 ) -> None:
     async def test() -> None:
-        results = Results()
-        async with running(machine=rtx_4090(), place="plan") as (app, pilot):
-            dialog = await opened(app, pilot, decided(), results)
-            await app.workers.wait_for_complete()
-            await check_both(pilot, "fetch-before")
-            await pilot.press("enter")
-            await until(pilot, lambda: dialog.phase == "done")
-            shown = screen_text(app)
-            assert f"✓ fetched {NAME}: 671.3 KiB in " in shown and "verified (SHA-256)" in shown
-            await pilot.press("enter")
-            await pilot.pause()
-            (model,) = results
-            assert model is not None and model.paths[0].read_bytes() == toy_model.read_bytes()
-
-    drive(test)
-
-
-def test_stopped_it_keeps_what_came_and_goes_on_there(hub: LoopbackHub) -> None:
-    async def test() -> None:
         results, what = Results(), decided()
-        fault = hub.fault(Fault(cut="stall", after=400_000))
         async with running(machine=rtx_4090(), place="plan") as (app, pilot):
             dialog = await opened(app, pilot, what, results)
+            await app.workers.wait_for_complete()
+            await check_both(pilot, "fetch-before")
+            hub.rate = 400_000
             await pilot.press("enter")
-            await until(pilot, lambda: fault.reached.is_set() and came(app))
+            await until(pilot, lambda: came(app))
             assert dialog.phase == "running"
             await pilot.press("escape")
             await until(pilot, lambda: dialog.phase == "stopped")
             assert " of 671.3 KiB are kept: fetching it again continues." in screen_text(app)
-            hub.heal()
+            hub.rate = None
             await pilot.press("enter")
             await until(pilot, lambda: dialog.phase == "done")
             first, second = hub.ranges("Toy-F16.gguf")[-2:]
-            assert first == "0-" and int(second.removesuffix("-")) > 100_000
-            assert "of it were here" in screen_text(app)
+            assert first == "0-" and int(second.removesuffix("-")) > 0
+            shown = screen_text(app)
+            assert f"✓ fetched {NAME}: 671.3 KiB in " in shown
+            assert "of it were here" in shown and "verified (SHA-256)" in shown
             await pilot.press("escape")  # there is nothing to stop any more
             await pilot.pause()
-            assert results[0] is not None
-
-    drive(test)
-
-
-def test_hidden_it_goes_on_and_its_end_is_told_where_one_is(hub: LoopbackHub) -> None:
-    async def test() -> None:
-        results, what = Results(), decided()
-        fault = hub.fault(Fault(cut="stall", after=400_000))
-        async with running(machine=rtx_4090(), place="plan") as (app, pilot):
-            await opened(app, pilot, what, results)
-            await pilot.press("enter")
-            await until(pilot, fault.reached.is_set)
-            await pilot.press("h")
-            await pilot.pause()
-            fetch = app.fetches.of(NAME)
-            assert results == [None] and fetch is not None and fetch.is_running
-            assert app.activities["home"].startswith("↓")
-            again = await opened(app, pilot, what, results)
-            assert again.phase == "running"
-            await pilot.press("h")
-            fault.released.set()
-            await until(pilot, lambda: fetch.state == "done")
-            assert hub.ranges("Toy-F16.gguf")[1:] == ["0-"]  # the first was the header
-            told = [each.message for each in app._notifications]
-            assert any(text.startswith(f"fetched {NAME}: 671.3 KiB") for text in told)
-            assert "home" not in app.activities
-
-    drive(test)
-
-
-def test_what_is_not_what_the_hub_names_is_refused_in_words(hub: LoopbackHub) -> None:
-    async def test() -> None:
-        what = decided()
-        hub.fault(Fault(where="Toy-F16.gguf", corrupt_at=-1, times=-1))
-        async with running(machine=rtx_4090(), place="plan") as (app, pilot):
-            dialog = await opened(app, pilot, what, Results())
-            await pilot.press("enter")
-            await until(pilot, lambda: dialog.phase == "failed")
-            await check_both(pilot, "fetch-failed")
-            assert app.fetches.of(NAME).model is None  # type: ignore[union-attr]  # it has begun
-
-    drive(test)
-
-
-def test_no_room_is_said_before_anything_is_asked_for(hub: LoopbackHub) -> None:
-    async def test() -> None:
-        what = decided()
-        assert what.fetch is not None
-        (file,) = what.fetch.files
-        huge = replace(what.fetch, files=(replace(file, n_bytes=2**60),))
-        n_asked = len(hub.requests)
-        async with running(machine=rtx_4090(), place="plan") as (app, pilot):
-            dialog = await opened(app, pilot, replace(what, fetch=huge), Results())
-            await until(pilot, lambda: dialog.phase == "failed")
-            assert "✗" in screen_text(app) and "1,048,576 TiB" in screen_text(app)
-            assert len(hub.requests) == n_asked
+            (model,) = results
+            assert model is not None and model.paths[0].read_bytes() == toy_model.read_bytes()
 
     drive(test)
 
@@ -194,9 +124,24 @@ def going(*phases: str, waiting_for: str | None = None) -> Fetch:
 
 def test_every_look_of_a_download(hub: LoopbackHub) -> None:
     async def test() -> None:
+        what = decided()
+        assert what.fetch is not None
+        (file,) = what.fetch.files
+        huge = replace(what.fetch, files=(replace(file, n_bytes=2**60),))
+        hub.fault(Fault(where="Toy-F16.gguf", corrupt_at=-1, times=-1))
         async with running(machine=rtx_4090(), place="plan") as (app, pilot):
-            dialog = await opened(app, pilot, decided(), Results())
-            await app.workers.wait_for_complete()
+            dialog = await opened(app, pilot, replace(what, fetch=huge), Results())
+            n_asked = len(hub.requests)
+            await until(pilot, lambda: dialog.phase == "failed")
+            assert "✗" in screen_text(app) and "1,048,576 TiB" in screen_text(app)
+            assert len(hub.requests) == n_asked
+            await pilot.press("escape")
+
+            dialog = await opened(app, pilot, what, Results())
+            await pilot.press("enter")
+            await until(pilot, lambda: dialog.phase == "failed")
+            await check_both(pilot, "fetch-failed")
+
             dialog.show_fetch(going("fetching"))
             await check_both(pilot, "fetch-running")
             dialog.show_fetch(going("done", "fetching", "checking", "queued"))

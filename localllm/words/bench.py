@@ -34,17 +34,17 @@ def memory_lines(memory: Sequence[Comparison], settings: str) -> Iterator[str]:
 
 
 def all_lines(
-    rows: Sequence[Row], varied: Sequence[str], *, estimates: bool = True
+    rows: Sequence[Row], varied: Sequence[str], *, in_table: bool = False
 ) -> Iterator[str]:
     """Yield everything about each test, its name first in each line; then about the run.
 
-    ``estimates``: whether those of the speed are said here, and not elsewhere. A reason for missing
-    joules that is the same for all is said once.
+    ``in_table``: whether a table says the figures and the estimates of the speed. A reason for
+    missing joules that is the same for all is said once.
     """
     reasons = {row["power_unknown"] for row in rows}
     for row in rows:
         name = row_label(row, varied)
-        yield from (f"{name}: {text}" for text in _texts(row, estimates=estimates))
+        yield from (f"{name}: {text}" for text in _texts(row, in_table=in_table))
         if len(reasons) > 1 and row["power_unknown"]:
             yield f"{name}: power not measured ({row['power_unknown']})"
     yield from _run_lines(rows)
@@ -52,13 +52,14 @@ def all_lines(
         yield f"power: not measured ({reasons.pop()})"
 
 
-def _texts(row: Row, *, estimates: bool) -> Iterator[str]:
+def _texts(row: Row, *, in_table: bool) -> Iterator[str]:
     if row["kind"] == "chat":
         yield _chat_text(row)
-    elif estimates and row["predicted_ts"] is not None:
+    elif not in_table and row["predicted_ts"] is not None:
         yield _estimate_text(row)
     if row["power_w"] is not None:
-        yield energy_text(row)
+        if not in_table:
+            yield energy_text(row)
         if row["predicted_j_per_token"] is not None:
             yield sentence(
                 Reconciled(

@@ -9,6 +9,7 @@ from localllm.core.bench.compare import row_label
 from localllm.core.bench.row import Row
 from localllm.core.reconcile import Comparison, Reconciled, percent, predicted_text, with_error
 from localllm.core.text import printable
+from localllm.units import format_rate
 from localllm.words.bench import all_lines, memory_lines, mode_lines, speed_text
 
 HEAD = ("test", "t/s", "est. t/s", "off", "J/token")
@@ -49,8 +50,25 @@ def result_lines(rows: Sequence[Row], memory: Sequence[Comparison]) -> Iterator[
     yield from mode_lines(rows[0])
     if any(OUTSIDE in result_cells(row)[3] for row in rows):
         yield "!: outside the range of the estimate"
-    yield from map(printable, all_lines(rows, (), estimates=False))
+    yield from map(printable, all_lines(rows, (), in_table=True))
+    yield from map(printable, _meter_lines(rows))
     yield from map(printable, memory_lines(memory, ""))
+
+
+def _meter_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield whose joules they are, and how far the sensor may be off, with the watts."""
+    meters: dict[tuple[str, str, float], list[float]] = {}
+    for row in rows:
+        if row["power_w"] is not None:
+            key = row["power_source"], row["power_scope"], row["j_per_token_gain"]
+            meters.setdefault(key, []).append(row["power_w"])
+    for (source, scope, gain), watts in meters.items():
+        ends = dict.fromkeys(format_rate(watt) for watt in (min(watts), max(watts)))
+        drawn = " to ".join(ends)
+        yield (
+            f"J/token: {source}, {scope}, {drawn} W; the sensor is good to "
+            f"± {100 * gain:.2g} %"
+        )
 
 
 def _joules(row: Row) -> str:

@@ -21,7 +21,7 @@ from textual.widgets.option_list import Option
 from localllm.benching.earlier import Earlier, kept_runs, saved_runs
 from localllm.benching.saving import bench_file
 from localllm.benching.whole import Measured
-from localllm.core.bench.compare import Compared, compare
+from localllm.core.bench.compare import compare
 from localllm.core.bench.read import BenchFile
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError
@@ -44,6 +44,7 @@ class Candidate:
     """A run that can be chosen."""
 
     label: str
+    name: str
     earlier: Earlier | None = None
     """None: this run, or a file that was typed."""
     file: BenchFile | None = None
@@ -160,7 +161,7 @@ class CompareDialog(ModalScreen[None]):
         except LocalLLMError as error:
             self.result.show_failed(error)
             return
-        self._candidates.append(Candidate(label=f"file   {path}", file=file))
+        self._candidates.append(Candidate(label=f"file   {path}", name=path.name, file=file))
         self.path.value = ""
         self._list()
         self.runs.highlighted = len(self._candidates) - 1
@@ -187,7 +188,7 @@ class CompareDialog(ModalScreen[None]):
         """Compare two runs, and say what differs, how far, and how surely."""
         self.result.show_loading("reading")
         try:
-            before, after, compared = await called(lambda: _compared(a, b))
+            compared = await called(lambda: compare(a.read().rows, b.read().rows))
         except LocalLLMError as error:
             self.result.show_failed(error)
             return
@@ -199,7 +200,7 @@ class CompareDialog(ModalScreen[None]):
             lines += [NOT_THE_SAME, *(f"  {text}" for text in difference_lines(compared))]
         lines += [*only_lines(compared), *([P_VALUE] if rows else [])]
         self.said.update("\n".join(lines))
-        self.result.border_subtitle = printable(f"A: {before.name} · B: {after.name}")
+        self.result.border_subtitle = printable(f"A: {a.name} · B: {b.name}")
         self.result.show_ready()
 
 
@@ -207,11 +208,6 @@ def _ordered(cells: tuple[str, ...]) -> tuple[str, ...]:
     """Put the change and what is to be thought of it first: A and B may need to be scrolled to."""
     test, a, b, change, span, p, verdict = cells
     return (test, change, verdict, span, p, a, b)
-
-
-def _compared(a: Candidate, b: Candidate) -> tuple[BenchFile, BenchFile, Compared]:
-    before, after = a.read(), b.read()
-    return before, after, compare(before.rows, after.rows)
 
 
 def _found(measured: Measured | None, model: str | None) -> tuple[list[Candidate], str | None]:
@@ -223,9 +219,11 @@ def _found(measured: Measured | None, model: str | None) -> tuple[list[Candidate
 def _candidates(measured: Measured | None) -> Iterator[Candidate]:
     if measured is not None:
         file = BenchFile(name="this run", rows=measured.rows)
-        yield Candidate(label=f"this   {measured.name}, {len(measured.rows)} tests", file=file)
+        yield Candidate(
+            label=f"this   {measured.name}, {len(measured.rows)} tests", name=file.name, file=file
+        )
     for each in saved_runs(bench_folder()):
-        yield Candidate(label=f"file   {_when(each)}  {each.name}", earlier=each)
+        yield Candidate(label=f"file   {_when(each)}  {each.name}", name=each.name, earlier=each)
 
 
 def _kept(model: str | None) -> tuple[list[Candidate], str | None]:
@@ -238,6 +236,7 @@ def _kept(model: str | None) -> tuple[list[Candidate], str | None]:
     return [
         Candidate(
             label=f"kept   {_when(each)}  {each.name}, {len(each.rows)} tests, means alone",
+            name=f"{each.name}, {_when(each)}",
             earlier=each,
         )
         for each in found

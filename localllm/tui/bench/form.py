@@ -106,19 +106,19 @@ class TestsForm(Panel):
 
     def say_waiting(self) -> None:
         """Say that it is being worked out."""
-        self._say(Content.styled("… working out how long that takes", "$text-muted"))
+        self._say_below(Content.styled("… working out how long that takes", "$text-muted"))
 
     def say_wrong(self, error: LocalLLMError) -> None:
         """Say what is wrong with the fields, and what to do."""
         parts = [Content.styled("✗ ", "$text-error"), Content(printable(error.message))]
         if error.hint:
             parts += [Content.styled("  → ", "$text-accent"), Content(printable(error.hint))]
-        self._say(Content.assemble(*parts))
+        self._say_below(Content.assemble(*parts))
 
     def watch_preview(self, found: Preview | None) -> None:
         """Say what the run would be."""
         if found is not None:
-            self._say(Content(preview_words(found)))
+            self._say_below(Content(preview_words(found)))
 
     def watch_running(self, running: bool) -> None:
         """Nothing can be changed while it runs; the button stops it."""
@@ -127,7 +127,7 @@ class TestsForm(Panel):
         button.label = "Stop (escape)" if running else "Start (ctrl+r)"
         button.variant = "default" if running else "primary"
 
-    def _say(self, content: Content) -> None:
+    def _say_below(self, content: Content) -> None:
         self.query_one("#form-says", Static).update(content)
 
     # -- events ----------------------------------------------------------------------------------

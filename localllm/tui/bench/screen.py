@@ -231,7 +231,7 @@ class BenchScreen(PlaceScreen):
                 return
         run = self._run = WholeRun(on_change=lambda measured: self._tell(run, measured))
         self.running = True
-        self.results.scroll_visible(animate=False)
+        self.results.scroll_visible(animate=False, top=True)
         self.post_message(ActivityChanged(self.PLACE, "planning"))
         try:
             self.measured = await called(lambda: _measured(self.desk, run, model, chosen))

@@ -60,7 +60,7 @@ def plotted(curves: Sequence[Curve], *, width: int, height: int, x_words: str) -
         return ()
     tops = [y + d for c in curves for (_, y), d in zip(c.points, _deviations(c), strict=True)]
     most = max(*tops, 1e-9)
-    ticks = [tick for tick in linear_ticks(most, max(2, min(5, (tall - 1) // 2))) if tick <= most]
+    ticks = _upwards(most, most_steps=max(2, min(5, (tall - 1) // 2)))
     labels = [tick_text(tick) for tick in ticks]
     margin = max(map(len, labels))
     wide = width - margin - 1
@@ -160,6 +160,15 @@ def _along(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         steps = max(abs(x1 - x0), abs(y1 - y0), 1)
         for step in range(steps + 1):
             yield round(x0 + (x1 - x0) * step / steps), round(y0 + (y1 - y0) * step / steps)
+
+
+def _upwards(most: float, *, most_steps: int) -> list[float]:
+    """Return ticks up to ``most``, if possible two; what is above it would take room for nothing."""
+    for n_steps in (most_steps, 3, 4, 5):
+        ticks = [tick for tick in linear_ticks(most, n_steps) if tick <= most]
+        if len(ticks) > 1:
+            break
+    return ticks
 
 
 def _below(field: _Field, own: Sequence[float], margin: int, x_words: str) -> Iterator[Line]:

@@ -25,6 +25,11 @@ def label(model: LocalModel) -> str:
     return name if quant.lower() in name.lower() else f"{name} {quant}"
 
 
+def short_name(reference: str) -> str:
+    """Return what finds a model, of a path its end, for a line that has little room."""
+    return printable(reference.rpartition("/")[2] if reference.startswith("/") else reference)
+
+
 def progress_text(fraction: float, model: LocalModel) -> str:
     """Return how far a load has come, for one line."""
     filled = round(_BAR * fraction)

@@ -22,8 +22,9 @@ from localllm.tui.chat.thought import Thought
 
 DRAW_S = 1 / 12
 """Between two drawings of new text."""
-MAX_DRAW_SHARE = 0.1
-"""Of the time: a long block of code, which takes longer to draw, is drawn less often."""
+DRAW_SHARE, DRAW_SHARE_BESIDE_CPU = 0.1, 0.03
+"""Of the time that drawing may take: a long block of code is drawn less often. Less of it where the
+processor computes the answer, whose threads would wait for each other."""
 
 
 class AnswerView(MessageView):
@@ -49,6 +50,7 @@ class AnswerView(MessageView):
         figures: str | None = None,
         display: ReasoningDisplay = "live",
         renders: bool = True,
+        draw_share: float = DRAW_SHARE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take what is known of it.
@@ -60,7 +62,7 @@ class AnswerView(MessageView):
         self._pieces = [text]
         self._figures_text = figures
         self._display: ReasoningDisplay = display
-        self._clock = clock
+        self._clock, self._draw_share = clock, draw_share
         self._pending = ""
         self._next_draw_s = float("-inf")
         self._drawing = False
@@ -134,7 +136,7 @@ class AnswerView(MessageView):
     def _drawn(self, began_s: float, cost_s: float) -> None:
         """A drawing is on the screen: the more it cost this thread, the later the next one."""
         cost_s = time.thread_time() - cost_s
-        self._next_draw_s = began_s + max(DRAW_S, cost_s / MAX_DRAW_SHARE)
+        self._next_draw_s = began_s + max(DRAW_S, cost_s / self._draw_share)
         self._drawing = False
 
     async def finish(self, figures: str | None) -> None:

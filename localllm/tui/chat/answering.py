@@ -17,6 +17,7 @@ from localllm.tui.chat.loading import ChatLoading
 from localllm.tui.chat.reporting import line_under, problems
 from localllm.tui.threads import called, streamed
 from localllm.words.failures import failure
+from localllm.words.loads import short_name
 
 if TYPE_CHECKING:
     from localllm.talking.turn import Answer
@@ -131,7 +132,9 @@ class ChatAnswering(ChatLoading):
         if fault is None:
             return
         if self.desk.running is not chat.session:
-            self.stand(situations.let_go(self.talks_to or chat.model_name), self.answer_again)
+            self.stand(
+                situations.let_go(self.talks_to or short_name(chat.model_name)), self.answer_again
+            )
             return
         said, lesson = bool(answer.content), chat.lesson
         self.stand(

@@ -18,6 +18,7 @@ from localllm.tui.messages import ModelChosen, SubjectChanged
 from localllm.tui.threads import called
 from localllm.units import format_bytes
 from localllm.words.conversations import changes_since
+from localllm.words.loads import short_name
 
 if TYPE_CHECKING:
     from localllm.core.kept import Inventory
@@ -73,6 +74,7 @@ class ChatAsking(ChatAnswering):
         for remark in _remarks(conversation, self.chat):
             await self.transcript.remark(remark)
         self._look()
+        self.refresh_bindings()
 
     @work(group="dialog", exclusive=True)
     async def action_new(self) -> None:
@@ -192,7 +194,7 @@ def _remarks(conversation: Conversation, chat: Chat | None) -> list[str]:
     header, remarks = conversation.header, []
     if chat is not None:
         if conversation.entries and header.model != chat.model_name:
-            remarks.append(f"begun with {header.model}")
+            remarks.append(f"begun with {short_name(header.model)}")
         remarks += changes_since(
             header,
             n_bad_lines=conversation.n_bad_lines,

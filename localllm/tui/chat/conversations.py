@@ -15,6 +15,7 @@ from localllm.tui.chat.ask import AskDialog
 from localllm.tui.chat.pick import Choice, PickDialog
 from localllm.tui.threads import called
 from localllm.words.conversations import age
+from localllm.words.loads import short_name
 
 if TYPE_CHECKING:
     from localllm.session import ConversationStore, Summary
@@ -77,7 +78,7 @@ class ConversationsDialog(PickDialog[str]):
 
     def _choice(self, row: Summary, now_s: float) -> Choice[str]:
         n = row.n_messages
-        facts = [age(now_s - row.modified_s), f"{n} message{'s' * (n != 1)}", row.model]
+        facts = [age(now_s - row.modified_s), f"{n} message{'s' * (n != 1)}", short_name(row.model)]
         if row.id == self._current:
             facts.insert(0, "open now")
         if row.excerpt is not None:

@@ -45,5 +45,5 @@ def code_of(text: str) -> Iterator[Choice[str]]:
 
 def _size(text: str) -> str:
     words = " ".join(text.split())
-    start = words if len(words) <= 60 else f"{words[:59]}…"
+    start = words if len(words) <= 44 else f"{words[:43]}…"
     return f"{len(text):,} characters · {start}"

@@ -16,6 +16,7 @@ from localllm.errors import DoesNotFitError, LocalLLMError
 from localllm.talking.chat import Chat
 from localllm.talking.obtained import Obtained, obtained_of
 from localllm.tui.chat import situation as situations
+from localllm.tui.chat.answer import DRAW_SHARE, DRAW_SHARE_BESIDE_CPU
 from localllm.tui.chat.base import ChatBase, stopping
 from localllm.tui.chat.finding import found
 from localllm.tui.chat.progress import Load
@@ -24,6 +25,7 @@ from localllm.tui.chat.side.course import Course
 from localllm.tui.subject import Subject
 from localllm.tui.threads import called, streamed
 from localllm.words.failures import failure
+from localllm.words.loads import short_name
 
 if TYPE_CHECKING:
     from localllm.choosing import Decided
@@ -54,12 +56,14 @@ class ChatLoading(ChatBase):
             if self.situation.is_offer:
                 self.stand(situations.CLEAR)
             if chat is not None and chat.needs_load and self.situation == situations.CLEAR:
-                self.stand(situations.let_go(self.talks_to or subject.name), self.load_again)
+                self.stand(
+                    situations.let_go(self.talks_to or short_name(subject.name)), self.load_again
+                )
         elif chat is None or chat.needs_load:
             self.open_model(subject)
         else:
             is_same = self._tried is not None and subject.name == self._tried.name
-            offer = situations.other(subject.name, is_same=is_same)
+            offer = situations.other(short_name(subject.name), is_same=is_same)
             self.stand(offer, lambda: self.open_model(subject))
 
     async def when_loaded(self, chat: Chat) -> None:
@@ -78,10 +82,10 @@ class ChatLoading(ChatBase):
 
         def give_up() -> None:
             self.workers.cancel_group(self, "engine")
-            self.stand(situations.stopped(name), again)
+            self.stand(situations.stopped(short_name(name)), again)
 
         with self._going("finding", give_up):
-            self.stand(situations.looking(name))
+            self.stand(situations.looking(short_name(name)))
             try:
                 what = await called(lambda: found(self.desk, subject, self._said))
             except DoesNotFitError as error:
@@ -148,7 +152,7 @@ class ChatLoading(ChatBase):
         finally:
             self._load = None
         if ended is None:
-            self.stand(situations.stopped(obtained.name), again)
+            self.stand(situations.stopped(load.name), again)
             return False
         await self._is_loaded(chat, load, ended)
         return True
@@ -182,6 +186,9 @@ class ChatLoading(ChatBase):
             chat.start_over()  # nothing was said to the other model
         self.course = Course()
         self.talks_to = load.name
+        plan = chat.session.plan
+        on_gpu = plan is not None and plan.n_gpu_layers == plan.n_layer_total
+        self.transcript.draw_share = DRAW_SHARE if on_gpu else DRAW_SHARE_BESIDE_CPU
         for line in lines_of_load(chat, load, loaded):
             await self.transcript.remark(line)
         self.stand(situations.CLEAR)
@@ -219,7 +226,7 @@ class ChatLoading(ChatBase):
 
     def _show_search(self, text: str) -> None:
         if self.phase == "finding" and self._tried is not None and self._tried.name is not None:
-            self.stand(situations.looking(self._tried.name, said=text))
+            self.stand(situations.looking(short_name(self._tried.name), said=text))
 
 
 def _same(one: Subject, another: Subject) -> bool:

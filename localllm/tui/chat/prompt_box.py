@@ -58,6 +58,7 @@ class PromptBox(TextArea):
             highlight_cursor_line=False,
             placeholder="Ask something",
         )
+        self.cursor_blink = False  # each blink costs a drawing, also while an answer is computed
         self._typed: list[str] = []
         self._at: int | None = None
         """Which of the typed texts is shown; None: what is being typed."""

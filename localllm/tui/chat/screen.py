@@ -271,7 +271,7 @@ class ChatScreen(ChatAsking):
         if action == "stop":
             return not is_idle or self._edits or self.situation.is_offer
         if action in ("again", "edit"):
-            return is_idle and chat is not None and chat.can_ask_again()
+            return is_idle and chat is not None and chat.can_ask_again() and not self._edits
         if action == "new":
             return is_idle and chat is not None and bool(chat.conversation.entries)
         if action in ("system", "stats"):

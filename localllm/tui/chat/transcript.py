@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from localllm.records.entries import Entry
 from localllm.talking.settings import ReasoningDisplay
-from localllm.tui.chat.answer import AnswerView
+from localllm.tui.chat.answer import DRAW_SHARE, AnswerView
 from localllm.tui.chat.message import MessageView
 from localllm.tui.chat.question import QuestionView
 from localllm.tui.chat.remark import Remark
@@ -47,6 +47,7 @@ class Transcript(VerticalScroll, can_focus=False):
         super().__init__(id=id)
         self.reasoning: ReasoningDisplay = "live"
         self.renders = True
+        self.draw_share = DRAW_SHARE
         self._earlier: list[Entry] = []
         self._above = Static(markup=False, classes="transcript--earlier")
         self._empty = Static(markup=False, classes="transcript--empty")
@@ -85,7 +86,7 @@ class Transcript(VerticalScroll, can_focus=False):
 
     async def begin_answer(self) -> AnswerView:
         """Add an answer that is still to come."""
-        view = AnswerView(display=self.reasoning, renders=self.renders)
+        view = AnswerView(display=self.reasoning, renders=self.renders, draw_share=self.draw_share)
         await self._add(view)
         return view
 

@@ -10,6 +10,7 @@ from textual import on, work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.reactive import var
+from textual.screen import SystemModalScreen
 
 from localllm.tui.appearance import Appearance
 from localllm.tui.desk import Desk
@@ -100,7 +101,12 @@ class LocalLLMApp(App[int]):
     COMMANDS = {_commands}  # noqa: RUF012  (not a ClassVar in Textual)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "f1", "help", "Help", tooltip="What this place is for, and its keys", id="app.help"
+            "f1",
+            "help",
+            "Help",
+            tooltip="What this place is for, and its keys",
+            id="app.help",
+            priority=True,  # in dialogs, too
         ),
         Binding("question_mark", "help", "Help", show=False, id="app.help2"),
         Binding(
@@ -210,13 +216,19 @@ class LocalLLMApp(App[int]):
         self.activities = others if event.text is None else {**others, event.place: event.text}
 
     def action_help(self) -> None:
-        """Show what the place is for, the keys that work now, and the words."""
+        """Show what the place is for, the keys that work now, and the words; or hide that."""
         from localllm.tui.help.keys import key_groups
         from localllm.tui.help.screen import HelpScreen
         from localllm.tui.help.texts import PLACE_TEXTS
 
+        if isinstance(self.screen, HelpScreen):
+            self.screen.dismiss()
+            return
+        if isinstance(self.screen, SystemModalScreen | TooSmall):  # the palette says it itself
+            return
         place = cast("Place", self.current_mode)
-        text = getattr(self.screen, "HELP_TEXT", "") or PLACE_TEXTS[place]
+        said = "" if self.screen.is_modal else PLACE_TEXTS[place]  # a dialog has its own words
+        text = getattr(self.screen, "HELP_TEXT", "") or said
         groups = key_groups(self.screen.active_bindings.values(), shown_as=self.get_key_display)
         self.push_screen(HelpScreen(PLACES[place][1], text, groups))
 

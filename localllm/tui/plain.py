@@ -40,6 +40,7 @@ _CONSOLE: Mapping[str, str] = {
     **dict.fromkeys("✎", "~"),
     **dict.fromkeys("⇣↧", "↓"),
     **dict.fromkeys("…", "."),
+    **dict.fromkeys("⏎", "<"),
     **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "·"),  # Braille: dots of a curve
     chr(0x2800): " ",
 }

@@ -22,7 +22,7 @@ class HelpScreen(ModalScreen[None]):
 
     CSS_PATH = "screen.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,f1,question_mark", "close", "Close", id="help.close"),
+        Binding("escape,q,question_mark", "close", "Close", id="help.close"),
         Binding("down,j", "scroll('down')", "Down", show=False, id="help.down"),
         Binding("up,k", "scroll('up')", "Up", show=False, id="help.up"),
         Binding("pagedown,space", "scroll('page_down')", "Page", show=False, id="help.page_down"),
@@ -41,7 +41,8 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll(id="help", can_focus=False) as box:
             box.border_title = f"Help · {self._title}"
             box.border_subtitle = "escape closes, ↑↓ scroll"
-            yield Markdown(self._text, id="help-text")
+            if self._text:
+                yield Markdown(self._text, id="help-text")
             for group in self._groups:
                 yield Static(Content(group.title), classes="help--heading")
                 yield Labelled([_key_row(key.keys, key.name, key.text) for key in group.keys])

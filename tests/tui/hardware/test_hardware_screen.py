@@ -12,6 +12,7 @@ from localllm.core.hardware_document import hardware_from_document
 from localllm.tui.app import LocalLLMApp
 from localllm.tui.hardware.checks import Fix
 from localllm.tui.hardware.screen import HardwareScreen
+from localllm.tui.help.screen import HelpScreen
 from localllm.tui.plan.machine_dialog import MachineDialog
 from localllm.tui.subject import Subject
 from tests.support.fake_nvml import FakeDriver, Scenario, rtx_4090
@@ -139,6 +140,10 @@ def test_keys_copy_measure_detect_and_swap() -> None:
 
             await pilot.press("s")
             await until(pilot, lambda: isinstance(app.screen, MachineDialog))
+            await pilot.press("f1")  # a dialog has keys of its own
+            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+            assert "First:" not in screen_text(app)
+            await pilot.press("f1")
             app.screen.dismiss(("a100-sxm4-80gb",))
             await until(pilot, lambda: app.subject.machines)
             await until(pilot, lambda: screen.hardware and screen.hardware is not WORKSTATION)

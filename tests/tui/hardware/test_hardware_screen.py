@@ -15,6 +15,7 @@ from localllm.tui.hardware.screen import HardwareScreen
 from localllm.tui.help.screen import HelpScreen
 from localllm.tui.plan.machine_dialog import MachineDialog
 from localllm.tui.subject import Subject
+from localllm.tui.threads import called
 from tests.support.fake_nvml import FakeDriver, Scenario, rtx_4090
 from tests.tui.hardware.desk import FACTS, RAPL_FIX, WORKSTATION, FixedDesk
 from tests.tui.support.driving import drive, running, until
@@ -56,7 +57,7 @@ def test_every_look() -> None:
             await until(pilot, lambda: screen.facts.look == "ready" and screen.hardware)
             await pilot.pause()
             await check_both(pilot, "hardware-simulated")
-            assert desk.opened[-1].has_stopped.wait(10)
+            assert await called(lambda: desk.opened[-1].has_stopped.wait(10))
 
             app.subject = Subject(machines=("rtx-4099",))
             await until(pilot, lambda: screen.facts.look == "failed")
@@ -105,27 +106,17 @@ def test_a_sleeping_gpu_is_not_woken_by_a_look() -> None:
     drive(test)
 
 
-def test_gauges_rest_while_nobody_looks() -> None:
-    async def test() -> None:
-        desk = FixedDesk()
-        async with running(place="hardware", desk=desk) as (app, pilot):
-            await ready(app, pilot)
-            await pilot.press("f1")
-            assert desk.opened[0].has_stopped.wait(10)
-            await pilot.press("escape")
-            await until(pilot, lambda: len(desk.opened) == 2)
-            await pilot.press("f5")
-            assert desk.opened[1].has_stopped.wait(10)
-            assert len(desk.opened) == 2
-
-    drive(test)
-
-
-def test_keys_copy_measure_detect_and_swap() -> None:
+def test_gauges_rest_while_nobody_looks_and_keys_copy_measure_detect_and_swap() -> None:
     async def test() -> None:
         desk = FixedDesk()
         async with running(place="hardware", desk=desk) as (app, pilot):
             screen = await ready(app, pilot)
+            app.action_go("plan")
+            assert await called(lambda: desk.opened[0].has_stopped.wait(10))
+            assert len(desk.opened) == 1
+            app.action_go("hardware")
+            await until(pilot, lambda: len(desk.opened) == 2)
+
             await pilot.press("y")
             await until(pilot, lambda: app.clipboard)
             document = json.loads(app.clipboard)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 from textual.app import App
 from textual.binding import ActiveBinding, Binding
 from textual.screen import Screen
 from textual.widgets import Input, OptionList
 
-from localllm.tui.app import LocalLLMApp
 from localllm.tui.help.glossary import GLOSSARY
 from localllm.tui.help.keys import key_groups
 from localllm.tui.help.screen import HelpScreen
@@ -18,8 +15,8 @@ from localllm.tui.help.texts import PLACE_TEXTS
 from localllm.tui.masthead import PLACES
 from localllm.tui.messages import Place
 from tests.tui.hardware.desk import FixedDesk
-from tests.tui.support.driving import drive, running, until
-from tests.tui.support.snapshots import check_both, screen_text
+from tests.tui.support.driving import NARROW, drive, running, until
+from tests.tui.support.snapshots import check, check_both, screen_text
 
 
 def binding(key: str, name: str, *, action: str = "", tooltip: str = "", id: str = "") -> Binding:
@@ -57,32 +54,14 @@ def test_every_word_is_explained_in_a_sentence_of_two_lines_at_most(
     assert not meaning.endswith(".")
 
 
-def is_in(app: LocalLLMApp, place: Place) -> bool:
-    return app.current_mode == place
+@pytest.mark.parametrize("place", PLACES)
+def test_every_place_says_what_it_is_for_and_what_to_do_first(place: Place) -> None:
+    purpose, _, first = PLACE_TEXTS[place].partition("\n\n")
+    assert 60 < len(purpose) < 300
+    assert first.startswith("**First:** ") and len(first) < 200
 
 
-def test_every_place_has_help_that_escape_closes() -> None:
-    async def test() -> None:
-        async with running(place="hardware", desk=FixedDesk(), size=(100, 70)) as (app, pilot):
-            places: list[Place] = ["hardware", *(p for p in PLACES if p != "hardware")]
-            for place in places:
-                app.action_go(place)
-                await until(pilot, partial(is_in, app, place))
-                await pilot.press("f1")
-                await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-                await pilot.pause()
-                text = screen_text(app)
-                assert f"Help · {PLACES[place][1]}" in text
-                first = getattr(app.screen_stack[0], "HELP_TEXT", "") or PLACE_TEXTS[place]
-                assert " ".join(first.split()[:4]) in text
-                assert "First:" in text and "Everywhere" in text
-                await pilot.press("escape")
-                assert app.screen is app.screen_stack[0]
-
-    drive(test)
-
-
-def test_help_reads_well_and_scrolls_on_a_small_terminal() -> None:
+def test_help_is_the_places_own_reads_well_on_a_small_terminal_and_closes() -> None:
     async def test() -> None:
         async with running(place="hardware", desk=FixedDesk()) as (app, pilot):
             await until(pilot, lambda: app.screen.focused is not None)
@@ -90,10 +69,18 @@ def test_help_reads_well_and_scrolls_on_a_small_terminal() -> None:
             await until(pilot, lambda: isinstance(app.screen, HelpScreen))
             await pilot.pause()
             await check_both(pilot, "help-hardware")
+            await pilot.resize_terminal(*NARROW)
+            await pilot.pause()
             await pilot.press("end")
             await pilot.pause()
-            await check_both(pilot, "help-words")
+            check(app, "help-words-80x24")
+            await pilot.press("escape")
+            app.action_go("plan")
+            await until(pilot, lambda: app.current_mode == "plan")
             await pilot.press("f1")
-            assert not isinstance(app.screen, HelpScreen)
+            await until(pilot, lambda: "Help · Plan" in screen_text(app))
+            assert "First:" in screen_text(app)
+            await pilot.press("f1")
+            assert app.screen is app.screen_stack[0]
 
     drive(test)

@@ -98,16 +98,20 @@ class Planner:
         *,
         calibration: Calibration | None = None,
         to_run: bool = False,
+        with_counterfactuals: bool = True,
     ) -> Plan:
         """Plan a model on a machine; the model's notes end the plan's reasons.
 
         ``calibration``: what was measured there before. ``to_run``: the plan is about to be loaded,
         so that the allocator need not be asked where ``certain_to_fit`` says so; the basis then is
-        the formulas'. Raises UsageError for wishes that contradict each other, EngineError (exit 6)
-        where the exact basis was insisted on and llama.cpp cannot be asked.
+        the formulas'. ``with_counterfactuals``: see ``make_plan``. Raises UsageError for wishes
+        that contradict each other, EngineError (exit 6) where the exact basis was insisted on and
+        llama.cpp cannot be asked.
         """
         check_quant(model.spec, policy)
-        make = functools.partial(make_plan, calibration=calibration)
+        make = functools.partial(
+            make_plan, calibration=calibration, with_counterfactuals=with_counterfactuals
+        )
         made = self._certain(model, hardware, policy, make) if to_run else None
         made = made or self._plan(model, hardware, policy, make)
         return replace(made, reasons=(*made.reasons, *model.notes))

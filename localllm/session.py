@@ -6,6 +6,7 @@ and decides nothing itself: placement is decided in ``core/planner.py``.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from types import TracebackType
@@ -152,17 +153,29 @@ class Session(Serving):
         self._planner.start()
         return self
 
-    def make_plan(self, model: Plannable, policy: Policy, *, to_run: bool = False) -> Plan:
+    def make_plan(
+        self,
+        model: Plannable,
+        policy: Policy,
+        *,
+        to_run: bool = False,
+        with_counterfactuals: bool = True,
+    ) -> Plan:
         """Plan ``model`` on this session's machine, whether it fits or not (``Plan.verdict``).
 
-        ``to_run``: it is about to be loaded, see ``Planner.plan``.
+        ``to_run``: it is about to be loaded, see ``Planner.plan``, also for the last.
 
         Raises UsageError for wishes that contradict each other, EngineError where an exact plan
         was insisted on and cannot be made.
         """
         policy, reasons = self.measuring.learnt(model.spec, self.hardware, policy)
         made = self._planner.plan(
-            model, self.hardware, policy, calibration=self.calibration, to_run=to_run
+            model,
+            self.hardware,
+            policy,
+            calibration=self.calibration,
+            to_run=to_run,
+            with_counterfactuals=with_counterfactuals,
         )
         return replace(made, reasons=(*reasons, *made.reasons)) if reasons else made
 
@@ -245,15 +258,16 @@ class Session(Serving):
 
         return fetch(wanted, stop=stop)
 
-    def plan_decided(self, decided: Decided) -> Plan:
+    def plan_decided(self, decided: Decided, *, with_counterfactuals: bool = True) -> Plan:
         """Plan what was decided, with the reason for the choice before the others.
 
         Where llama.cpp refuses the cache that was chosen, the plan is made with an f16 one.
         """
-        made = self.make_plan(decided.model, decided.policy)
+        plan = functools.partial(self.make_plan, with_counterfactuals=with_counterfactuals)
+        made = plan(decided.model, decided.policy)
         plainer = decided.with_plain_cache() if made.refusal is not None else None
         if plainer is not None:
-            other = self.make_plan(plainer.model, plainer.policy)
+            other = plan(plainer.model, plainer.policy)
             if other.refusal is None:
                 return plainer.explained(other)
         return decided.explained(made)

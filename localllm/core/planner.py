@@ -27,7 +27,7 @@ from localllm.core.placing import (
     place,
     with_breakdown,
 )
-from localllm.core.plan import Basis, Plan, SpeedEstimate
+from localllm.core.plan import Basis, Counterfactual, Plan, SpeedEstimate
 from localllm.core.policy import KV_CHOICES, Policy
 from localllm.core.ranking import cpu_is_faster
 from localllm.core.search import largest
@@ -49,13 +49,15 @@ def make_plan(
     basis: Basis = "formula",
     basis_reason: str | None = None,
     calibration: Calibration | None = None,
+    with_counterfactuals: bool = True,
 ) -> Plan:
     """Return the plan for a model on a machine, whether it fits or not (``Plan.verdict``).
 
     With ``engine``, llama.cpp's own allocator, the formulas' answer is where the search starts, and
     the engine's figures decide. ``basis`` is what the plan is called without it, ``basis_reason``
-    why. ``calibration`` moves the speed by what was measured on this machine. Raises UsageError for
-    wishes that contradict the model, the machine or each other.
+    why. ``calibration`` moves the speed by what was measured on this machine. Without
+    counterfactuals, each a plan of its own, what no GPU holds whole is planned several times
+    quicker. Raises UsageError for wishes that contradict the model, the machine or each other.
     """
     formulas = MemoryModel(model, (), hardware.host)
     problem = Problem(memory=formulas, hardware=hardware, policy=policy)
@@ -78,17 +80,20 @@ def make_plan(
         )
         return estimator.estimate(other).speed
 
-    others = counterfactuals(
-        problem, solution=guess, guess=guess, solve=_solve_by_formulas, speed=speed
-    )
+    def gains(over: Solution) -> tuple[Counterfactual, ...]:
+        if not with_counterfactuals:
+            return ()
+        return counterfactuals(
+            problem, solution=over, guess=guess, solve=_solve_by_formulas, speed=speed
+        )
+
+    others = gains(guess)
     if engine is not None:
         problem = replace(problem, memory=engine)
         solution = _proven_with_batch(engine, problem, near=guess)
         basis = "exact" if basis == "formula" else basis
         if solution.score != guess.score:
-            others = counterfactuals(
-                problem, solution=solution, guess=guess, solve=_solve_by_formulas, speed=speed
-            )
+            others = gains(solution)
     estimator = Estimator(model, hardware, policy, calibration=calibration, traffic=traffic)
     return assembled(
         problem,

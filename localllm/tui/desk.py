@@ -158,15 +158,23 @@ class Desk:
             heard = letting_go(watch or Watch(), turn.close)
             return session.find_for_plan(subject.name, subject.wishes, watch=heard)
 
-    def plan(self, subject: Subject, *, decided: Decided | None = None) -> Planned:
+    def plan(
+        self,
+        subject: Subject,
+        *,
+        decided: Decided | None = None,
+        with_counterfactuals: bool = True,
+    ) -> Planned:
         """Plan a subject by the formulas.
 
-        ``decided``: what was found for the same wishes, so that nothing is looked up again. Raises
-        what ``find`` does, and UsageError for wishes that contradict each other.
+        ``decided``: what was found for the same wishes, so that nothing is looked up again. Without
+        counterfactuals it is many times quicker where no GPU holds the model whole. Raises what
+        ``find`` does, and UsageError for wishes that contradict each other.
         """
         found = decided or self.find(subject)
         with self._formula_lane:
-            made = self._session(subject.machines).plan_decided(found)
+            session = self._session(subject.machines)
+            made = session.plan_decided(found, with_counterfactuals=with_counterfactuals)
             return Planned(subject=subject, decided=found, plan=made)
 
     def prove(self, planned: Planned, *, wanted: Callable[[], bool]) -> Plan | None:

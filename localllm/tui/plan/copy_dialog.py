@@ -35,7 +35,7 @@ class CopyDialog(ModalScreen[None]):
                 tooltip="Copy what is shown"),
     ]  # fmt: skip
 
-    form: var[Form] = var[Form]("localllm")
+    form: var[Form] = var[Form]("localllm", init=False)
 
     shown = query_one("#copy-text", TextArea)
     note = query_one("#copy-note", Static)
@@ -58,8 +58,6 @@ class CopyDialog(ModalScreen[None]):
 
     def watch_form(self, form: Form) -> None:
         """Show the text of a form."""
-        if not self.is_mounted:
-            return
         made = copied(form, self._planned)
         self.shown.load_text(made.text or made.why_not)
         for each in FORMS:

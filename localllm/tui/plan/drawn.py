@@ -22,7 +22,7 @@ class Drawn(Widget):
     Drawn { height: auto; width: 1fr; }
     """
 
-    plan: reactive[Plan | None] = reactive(None, layout=True)
+    plan: reactive[Plan | None] = reactive(None)
 
     def __init__(
         self, plan: Plan | None = None, *, id: str | None = None, classes: str | None = None
@@ -30,6 +30,18 @@ class Drawn(Widget):
         """Take the plan to draw; another may be assigned at any time."""
         super().__init__(id=id, classes=classes)
         self.set_reactive(Drawn.plan, plan)
+
+    def watch_plan(self) -> None:
+        """Draw the new plan."""
+        self.fit()
+
+    def fit(self) -> None:
+        """Draw anew; the screen is laid out anew only where that takes another number of rows.
+
+        A layout takes some 20 ms: a plan that follows a finger cannot afford one for each widget.
+        """
+        width, height = self.content_size
+        self.refresh(layout=width < 1 or len(self._drawn(width)) != height)
 
     @property
     def shades(self) -> bool:

@@ -1,7 +1,8 @@
 """What has to be planned when the wishes change, quickly first: no widget, no loop.
 
 A change that leaves model and machine alone is planned at once with what was chosen before. Where
-the name leaves a choice open, that choice is then made anew.
+the name leaves a choice open, that choice is then made anew; what would help is worked out last,
+since each such change is a plan of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 from localllm.choosing import Decided, on_offer
 from localllm.core.change import Change
 from localllm.core.hardware import THIS_MACHINE
+from localllm.core.plan import Plan
 from localllm.core.policy import Policy
 from localllm.errors import LocalLLMError
 from localllm.finding import Watch
@@ -39,7 +41,9 @@ def quickly(desk: Desk, subject: Subject, before: Planned | None, wanted: Wanted
         return None
     decided = carried_over(before.decided, subject.wishes)
     with desk.planning():
-        return desk.plan(subject, decided=decided) if wanted() else None
+        if not wanted():
+            return None
+        return desk.plan(subject, decided=decided, with_counterfactuals=False)
 
 
 def wholly(desk: Desk, subject: Subject, wanted: Wanted, *, say: Say, note: Say) -> Planned | None:
@@ -57,7 +61,21 @@ def wholly(desk: Desk, subject: Subject, wanted: Wanted, *, say: Say, note: Say)
     if decided is None:
         return None
     with desk.planning():
-        return desk.plan(subject, decided=decided) if wanted() else None
+        if not wanted():
+            return None
+        return desk.plan(subject, decided=decided, with_counterfactuals=False)
+
+
+def with_help(desk: Desk, planned: Planned, wanted: Wanted) -> Plan | None:
+    """Return a plan with what would help it, counted by llama.cpp where it can be asked.
+
+    None where nobody waits for it. Where llama.cpp is not to be asked, by the formulas.
+    """
+    proven = desk.prove(planned, wanted=wanted)
+    if proven is not None or not wanted():
+        return proven
+    with desk.planning():
+        return desk.plan(planned.subject, decided=planned.decided).plan if wanted() else None
 
 
 def leaves_a_choice(decided: Decided) -> bool:

@@ -16,9 +16,10 @@ from textual.widgets.option_list import Option
 from localllm.core.plan import Counterfactual, Plan
 from localllm.core.text import printable
 from localllm.tui.looks import Panel
+from localllm.tui.plan.verdict import Proof
 from localllm.units import format_rate
 
-_NOTHING = "Nothing: no single change puts more on a GPU."
+_COMING = "being worked out"
 
 
 class _Rows(OptionList):
@@ -47,29 +48,49 @@ class Helps(Panel):
             self.chosen = chosen
 
     plan: var[Plan | None] = var(None)
+    proof: var[Proof] = var[Proof]("none")
 
     def __init__(self, *, id: str | None = None) -> None:
         """Begin empty."""
         super().__init__(title="Would help", empty="What would help comes with a plan.", id=id)
+        self._shown: tuple[Counterfactual, ...] | str | None = None
+        """What the rows are of, or why there are none; None before anything was known."""
 
     def compose_body(self) -> ComposeResult:
         """Yield the rows."""
         yield _Rows()
 
-    def watch_plan(self, before: Plan | None, plan: Plan | None) -> None:
-        """Follow another plan; what is highlighted stays so where it is still offered."""
-        if plan is None or not self.is_attached:
+    def watch_plan(self) -> None:
+        """Follow another plan."""
+        self._follow()
+
+    def watch_proof(self) -> None:
+        """Follow how far the plan is."""
+        self._follow()
+
+    def _follow(self) -> None:
+        if self.plan is None or not self.is_attached:
             return
-        offered = plan.counterfactuals
-        if before is not None and before.counterfactuals == offered and self.look == "ready":
+        if self.proof != "done":
+            # What the plan before was told stays, so that nothing jumps while somebody turns.
+            if self._shown is None:
+                self.show_loading(_COMING)
+            else:
+                self.border_subtitle = _COMING
             return
-        rows = self.query_one(_Rows)
-        rows.clear_options()
-        rows.add_options([Option(_row(other)) for other in offered])
-        if offered:
-            self.show_ready()
+        self.border_subtitle = ""
+        offered = self.plan.counterfactuals
+        shown = offered or _nothing(self.plan)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        if isinstance(shown, str):
+            self.show_empty(shown)
         else:
-            self.show_empty(_NOTHING)
+            rows = self.query_one(_Rows)
+            rows.clear_options()
+            rows.add_options([Option(_row(other)) for other in offered])
+            self.show_ready()
 
     def focus_rows(self) -> None:
         """Give the rows the focus, the first of them marked."""
@@ -81,8 +102,19 @@ class Helps(Panel):
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()
-        if self.plan is not None and event.option_index < len(self.plan.counterfactuals):
+        if self.plan is not None and self.proof == "done":
             self.post_message(self.Chosen(self.plan.counterfactuals[event.option_index]))
+
+
+def _nothing(plan: Plan) -> str:
+    """Say why nothing is offered."""
+    if plan.verdict != "fits":
+        return "No single change makes it fit: it takes a smaller model, or another machine (m)."
+    if not plan.hardware.usable_devices:
+        return "Nothing: it fits, and there is no GPU to put layers on."
+    if plan.n_gpu_layers == plan.n_layer_total:
+        return "Nothing: every layer lies on a GPU."
+    return "Nothing: no single change puts more on a GPU."
 
 
 def _row(other: Counterfactual) -> Content:

@@ -15,14 +15,16 @@ from localllm.core.text import printable
 from localllm.errors import LocalLLMError
 from localllm.tui.messages import PlanMade, SubjectChanged
 from localllm.tui.place import PlaceScreen
-from localllm.tui.plan.following import leaves_a_choice, offered, quickly, wholly
+from localllm.tui.plan.following import Wanted, leaves_a_choice, offered, quickly, wholly, with_help
 from localllm.tui.plan.knob import Offered, Scene
 from localllm.tui.plan.verdict import Proof
 from localllm.tui.subject import Planned, Subject
 from localllm.tui.threads import called
 
+CHOICE_S = 0.1
+"""So long without a change, and what the name leaves open is chosen anew."""
 SETTLED_S = 0.3
-"""So long without a change, and llama.cpp is asked to count what the formulas did."""
+"""So long without one, and llama.cpp is asked to count what the formulas did."""
 
 
 class PlanningPlace(PlaceScreen):
@@ -57,6 +59,8 @@ class PlanningPlace(PlaceScreen):
         """What ``undo`` goes back to, and by what it was left."""
         self._refused: Subject | None = None
         self._is_following = False
+        self._is_carried_over = False
+        """Whether what is shown was planned with what was chosen for other wishes."""
         self._offered: dict[str | None, tuple[Offered, ...]] = {}
 
     # -- what a subclass shows -------------------------------------------------------------------
@@ -126,30 +130,33 @@ class PlanningPlace(PlaceScreen):
     def _catch_up(self) -> None:
         if self.latest.name is None:
             self.show_nothing()
-        elif self.made is not None and self.made.subject == self.latest and self._refused:
-            self._show(self.made)  # turned back to what could be planned
-            self._prove(self.made)
-        elif self.is_current and not self._is_following and not self._is_up_to_date:
+        elif self.made is not None and self.made.subject == self.latest:
+            if self._refused is not None:  # turned back to what could be planned
+                self._show(self.made)
+                self._finish(self.made)
+        elif self.is_current and not self._is_following and self.latest != self._refused:
             self._is_following = True
-            self.workers.cancel_group(self, "plan-proof")
+            self.workers.cancel_group(self, "plan-finish")
             self._follow()
 
     @property
-    def _is_up_to_date(self) -> bool:
+    def _is_behind(self) -> bool:
         made = None if self.made is None else self.made.subject
-        return self.latest in (made, self._refused)
+        return self.latest.name is not None and self.latest not in (made, self._refused)
 
     @work(group="plan")
     async def _follow(self) -> None:
+        """Plan until there is nothing newer to plan."""
         try:
-            while self.is_current and self.latest.name and not self._is_up_to_date:
+            while self.is_current and self._is_behind:
                 await self._plan_latest()
         finally:
             self._is_following = False
         if self.made is not None and self.made.subject == self.latest:
-            self._prove(self.made)
+            self._finish(self.made)
 
     async def _plan_latest(self) -> None:
+        """Plan with what was chosen before where that is possible, else from the beginning."""
         subject, before, desk = self.latest, self.made, self.desk
 
         def wanted() -> bool:
@@ -159,37 +166,80 @@ class PlanningPlace(PlaceScreen):
             self.show_waiting("looking the model up")
         try:
             made = await called(lambda: quickly(desk, subject, before, wanted))
-            if made is not None:
-                self._show(made)
-                if not leaves_a_choice(made.decided) or not wanted():
-                    return
-            made = await called(
-                lambda: wholly(
-                    desk,
-                    subject,
-                    wanted,
-                    say=lambda text: self._hear(text, lasting=False),
-                    note=lambda text: self._hear(text, lasting=True),
-                )
-            )
+            self._is_carried_over = made is not None
+            if made is None and wanted():
+                made = await self._found(subject, wanted)
         except LocalLLMError as error:
             if wanted():
                 self._refuse(subject, error)
-            return
-        if made is not None:
-            self._show(made)
-            await self._look_at_offers(made)
+        else:
+            if made is not None:
+                self._show(made)
 
-    def _show(self, planned: Planned) -> None:
+    async def _found(self, subject: Subject, wanted: Wanted) -> Planned | None:
+        desk = self.desk
+
+        def find() -> Planned | None:
+            return wholly(
+                desk,
+                subject,
+                wanted,
+                say=lambda text: self._hear(text, lasting=False),
+                note=lambda text: self._hear(text, lasting=True),
+            )
+
+        return await called(find)
+
+    @work(group="plan-finish", exclusive=True)
+    async def _finish(self, planned: Planned) -> None:
+        """Once nobody turns: choose anew what was left open, then work out what would help."""
+        await asyncio.sleep(CHOICE_S)
+        if self._is_carried_over and leaves_a_choice(planned.decided):
+            subject = planned.subject
+            try:
+                made = await self._found(subject, lambda: self.latest == subject)
+            except LocalLLMError as error:
+                self._refuse(subject, error)
+                return
+            if made is None:
+                return
+            self._is_carried_over = False
+            self._show(made)
+            planned = made
+        await self._look_at_offers(planned)
+        await asyncio.sleep(SETTLED_S - CHOICE_S)
+        self.proof = "checking"
+        desk = self.desk
+        try:
+            plan = await called(lambda: with_help(desk, planned, lambda: self.made is planned))
+        except LocalLLMError as error:
+            self._refuse(planned.subject, error)
+            return
+        if plan is not None and self.made is planned:
+            self._show(replace(planned, plan=plan), proof="done")
+
+    def _show(self, planned: Planned, *, proof: Proof = "none") -> None:
         """Show a plan; the subject may be another by now, and then another plan follows."""
+        if self._is_ending:
+            return
         self.made, self._refused = planned, None
-        self.plan, self.proof = planned.plan, "none"
+        if proof == "done":  # whoever follows both sees this plan's proof, never another's
+            self.plan, self.proof = planned.plan, proof
+        else:
+            self.proof, self.plan = proof, planned.plan
         self._set_the_scene()
         self.show_plan()
         self.post_message(PlanMade(planned))
 
+    @property
+    def _is_ending(self) -> bool:
+        """Whether the place is being taken down: a thread may have its answer only then."""
+        return not self.display
+
     def _refuse(self, subject: Subject, error: LocalLLMError) -> None:
         """Say why there is no plan. The knobs stay, to be turned back."""
+        if self._is_ending:
+            return
         self._refused = subject
         self.show_refusal(error)
         self.post_message(PlanMade(None))
@@ -220,21 +270,3 @@ class PlanningPlace(PlaceScreen):
             self.notify(event.text, markup=False)
         elif self.made is None:
             self.show_waiting(event.text)
-
-    @work(group="plan-proof", exclusive=True)
-    async def _prove(self, planned: Planned) -> None:
-        """Let llama.cpp count, once nobody has turned anything for a moment."""
-        await asyncio.sleep(SETTLED_S)
-        self.proof = "checking"
-        desk = self.desk
-        try:
-            proven = await called(lambda: desk.prove(planned, wanted=lambda: self.made is planned))
-        except LocalLLMError as error:
-            proven = replace(planned.plan, basis_reason=error.message.rstrip("."))
-        if self.made is not planned:
-            return
-        if proven is None:
-            self.proof = "none"
-            return
-        self._show(replace(planned, plan=proven))
-        self.proof = "done"

@@ -23,6 +23,8 @@ _RIGHT = LABEL + 2 + VALUE
 _STATE = _RIGHT + 3
 _BAR = _STATE + STATE
 _LEAST_BAR = 8
+_WRITING = 20
+"""Columns of the line that a value is written in."""
 _MANY = 8
 """Steps of a turn with Shift."""
 
@@ -90,8 +92,12 @@ class KnobRow(Widget, can_focus=True):
     def render(self) -> RenderResult:
         """Return the line."""
         shown = self.reading
+        label = f"{self.knob.label:<{LABEL}}"
         if shown is None:
-            return Content(self.knob.label)
+            return Content(label)
+        if self.has_class("-editing"):
+            keys = f"{'':<{_WRITING + 3}}enter sets it, escape leaves it"
+            return Content.assemble(label, (keys, "$text-muted"))
         value = Content(shown.text).truncate(VALUE, ellipsis=True)
         free = VALUE - value.cell_length
         value = value.stylize("$text-muted italic" if shown.is_auto else "bold")
@@ -99,7 +105,7 @@ class KnobRow(Widget, can_focus=True):
         state = ("○ auto ", "$text-muted") if shown.is_auto else ("● set  ", "$text-accent")
         arrow = "$text-primary" if self.has_focus else "$text-muted"
         return Content.assemble(
-            f"{self.knob.label:<{LABEL}}",
+            label,
             ("◂ ", arrow),
             value,
             (" ▸ ", arrow),
@@ -134,13 +140,11 @@ class KnobRow(Widget, can_focus=True):
         if self.has_class("-editing"):
             return
         shown = self.reading
-        entry = Input(placeholder=f"{self.knob.label}: a value, or auto", compact=True)
+        entry = Input(placeholder="" if shown is None else shown.text, compact=True)
         entry.styles.offset = (LABEL + 2, 0)
-        entry.styles.width = VALUE + 8
-        if shown is not None:
-            entry.placeholder = shown.text
-        await self.mount(entry)
+        entry.styles.width = _WRITING
         self.add_class("-editing")
+        await self.mount(entry)
         entry.focus()
 
     @on(Input.Submitted)

@@ -26,6 +26,8 @@ Machines = tuple[str, ...]
 
 _ROOMY = 100
 """Columns of the terminal from which there is room for what a machine is."""
+_MOST = 50
+"""Rows at once: who looks for another machine writes a part of its name."""
 _HOW = "2x counts · + adds another · a host beside cards replaces theirs"
 
 
@@ -62,6 +64,8 @@ class MachineDialog(ModalScreen[Machines | None]):
         self._profiles, self._on_profiles = profiles, on_profiles
         self._here: Profile | None = None
         self._shown: tuple[Profile, ...] = ()
+        self._is_entered = False
+        """Whether Enter was pressed before there was anything to choose."""
         self._before = ""
         """What was written until now."""
 
@@ -115,14 +119,20 @@ class MachineDialog(ModalScreen[Machines | None]):
         offered = found(seek, self._profiles)
         if not seek.words and not seek.taken and seek.count == 1:
             offered = (self._here, *offered)
-        self._shown = offered
+        self._shown = offered[:_MOST]
         self.rows.clear_options()
-        self.rows.add_options([Option(self._row(each, seek)) for each in offered])
-        self._say("" if offered else f"No profile is called that. {_HOW}.")
+        self.rows.add_options([Option(self._row(each, seek)) for each in self._shown])
+        more = len(offered) - len(self._shown)
+        if not offered:
+            self._say(f"No profile is called that. {_HOW}.")
+        else:
+            self._say(f"{more} more: write a part of the name." if more else "")
         if offered:
             # The usual next step is one key away: to another machine, and back to this one.
             is_swap = offered[0] is self._here and not self._current
             self.rows.highlighted = 1 if is_swap and len(offered) > 1 else 0
+            if self._is_entered:
+                self._choose()
 
     def _row(self, each: Profile, seek: Sought) -> Content:
         is_current = (each is self._here and not self._current) or (
@@ -152,6 +162,7 @@ class MachineDialog(ModalScreen[Machines | None]):
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
         event.stop()
+        self._is_entered = not self._shown
         self._choose()
 
     @on(OptionList.OptionSelected)

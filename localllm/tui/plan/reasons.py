@@ -23,6 +23,7 @@ class Reasons(Panel):
     def __init__(self, *, id: str | None = None) -> None:
         """Begin empty."""
         super().__init__(title="Why", empty="Reasons come with a plan.", id=id)
+        self._said: tuple[str, ...] = ()
 
     def compose_body(self) -> ComposeResult:
         """Yield the sentences."""
@@ -32,8 +33,11 @@ class Reasons(Panel):
         """Follow another plan."""
         if plan is None or not self.is_attached:
             return
-        lines = [Content.assemble(("· ", "$text-accent"), text) for text in _sentences(plan)]
-        self.query_one(".reasons", Static).update(Content("\n").join(lines))
+        sentences = tuple(_sentences(plan))
+        if sentences != self._said:
+            self._said = sentences
+            lines = [Content.assemble(("· ", "$text-accent"), text) for text in sentences]
+            self.query_one(".reasons", Static).update(Content("\n").join(lines))
         self.show_ready()
 
 

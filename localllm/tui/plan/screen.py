@@ -86,7 +86,7 @@ class PlanScreen(PlanningPlace):
             with Vertical(id="plan-below"):
                 with Vertical(id="plan-turn"):
                     yield KnobPanel(id="plan-knobs").data_bind(PlanScreen.scene, PlanScreen.wishes)
-                    yield Helps(id="plan-helps").data_bind(PlanScreen.plan)
+                    yield Helps(id="plan-helps").data_bind(PlanScreen.plan, PlanScreen.proof)
                 with Vertical(id="plan-figures"):
                     yield CliffGauge().data_bind(PlanScreen.plan)
                     yield SpeedGauges().data_bind(PlanScreen.plan)
@@ -118,7 +118,9 @@ class PlanScreen(PlanningPlace):
         self._show_parts(state=True, page=self.made is not None)
 
     def _show_parts(self, *, state: bool, page: bool) -> None:
-        self.state.display, self.page.display = state, page
+        for widget, is_shown in ((self.state, state), (self.page, page)):
+            if widget.display != is_shown:
+                widget.display = is_shown
 
     # -- what the person does --------------------------------------------------------------------
 
@@ -207,13 +209,12 @@ class PlanScreen(PlanningPlace):
     async def action_fetch(self) -> None:
         """Download the model as it is wished for."""
         from localllm.tui.fetching.dialog import FetchDialog
-        from localllm.tui.plan.fetching import to_fetch
 
         if self.latest.name is None:
             return
         desk, subject = self.desk, replace(self.latest, machines=())
         try:
-            decided = await called(lambda: to_fetch(desk, subject))
+            decided = await called(lambda: desk.seek(subject, to_run=True))
         except LocalLLMError as error:
             self.notify(error.hint or "", title=error.message, severity="error", markup=False)
             return

@@ -26,7 +26,10 @@ from localllm.words.plan import (
 from localllm.words.speeds import decode, no_speed
 
 Proof = Literal["none", "checking", "done"]
-"""How far llama.cpp's own count of a plan is: not asked for, being made, or in the plan."""
+"""How far a plan is: as the formulas have it, being counted by llama.cpp, or as it will stay.
+
+What would help a plan, and why llama.cpp cannot count it, are known when it is done.
+"""
 
 ROOMY = 96
 """Columns from which everything is said."""
@@ -35,7 +38,11 @@ ROOMY = 96
 class Verdict(Drawn):
     """The head of the place. ``proof`` and the plan's basis make the badge at its right."""
 
-    proof: reactive[Proof] = reactive("none", layout=True)
+    proof: reactive[Proof] = reactive("none")
+
+    def watch_proof(self) -> None:
+        """Say how far it is."""
+        self.fit()
 
     def lines(self, plan: Plan, width: int) -> Lines:
         """Return verdict and badge, then what a person must know before the figures."""
@@ -49,15 +56,12 @@ class Verdict(Drawn):
         shown = badge(plan, self.proof)
         if width >= ROOMY:
             yield from _beside(_title(plan), shown, width)
-            if plan.hardware.source != THIS_MACHINE:
-                words = planned_for(plan.hardware)
-                yield Content.assemble(("▐SIMULATED▌", "bold $text-warning"), f" {words}")
-            yield _verdict(plan)
+            yield from _beside(_verdict(plan), _elsewhere(plan), width)
         else:  # the masthead names model and machine, and the gauges may be out of sight
             yield _verdict(plan)
             yield from _beside(_speed(plan), shown, width)
         if plan.verdict != "fits":
-            yield from _error(does_not_fit(plan))
+            yield from _error(does_not_fit(plan), hints=self.proof == "done")
         elif plan.refusal is not None:
             yield from _error(engine_refuses(plan))
         if plan.basis_reason and self.proof == "done":
@@ -87,6 +91,14 @@ def _verdict(plan: Plan) -> Content:
     return Content.assemble((f"{mark} {verdict(plan)}", style), f"  {summary(plan)}")
 
 
+def _elsewhere(plan: Plan) -> Content:
+    """A plan for a machine that is not this one says so; nothing for this one."""
+    if plan.hardware.source == THIS_MACHINE:
+        return Content("")
+    words = planned_for(plan.hardware)
+    return Content.assemble(("▐SIMULATED▌", "bold $text-warning"), f" {words}")
+
+
 def _beside(left: Content, right: Content, width: int) -> Iterator[Content]:
     """Two pieces on one line, the second at its end; on two where there is no room."""
     gap = width - left.cell_length - right.cell_length
@@ -104,7 +116,7 @@ def _speed(plan: Plan) -> Content:
     return Content.assemble((decode(plan.speed).said, "bold"), (" est.", "$text-muted"))
 
 
-def _error(error: LocalLLMError) -> Iterator[Content]:
+def _error(error: LocalLLMError, *, hints: bool = True) -> Iterator[Content]:
     yield Content(printable(error.message))
-    if error.hint:
+    if error.hint and hints:
         yield Content.assemble(("→ ", "$text-accent"), printable(error.hint))

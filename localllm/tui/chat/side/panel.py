@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from textual.content import Content
-from textual.geometry import Size
 from textual.widget import Widget
 
 from localllm.tui.chat.side.beside import BesideRun
@@ -16,6 +15,7 @@ from localllm.tui.chat.side.memory import memory_rows
 from localllm.tui.chat.side.pieces import Detail, Rows, heading
 from localllm.tui.chat.side.power import power_rows
 from localllm.tui.chat.side.speed import speed_rows
+from localllm.tui.widgets.rows import RowsView
 
 RowsOf = Callable[[RunFigures, int, Detail], Rows]
 
@@ -60,8 +60,8 @@ _LESS: tuple[tuple[str, Detail], ...] = (
 """What is told in less detail, one after the other, until all sections have room."""
 
 
-class Section(Widget):
-    """One section. It is drawn anew only when what it says has changed."""
+class Section(RowsView):
+    """One section: a heading and its rows."""
 
     DEFAULT_CSS = """
     Section { width: 1fr; height: auto; }
@@ -72,26 +72,11 @@ class Section(Widget):
         super().__init__()
         self.title = name
         self.tooltip = tooltip
-        self._rows: Rows = []
-        self._apart = False
 
-    def show(self, rows: Rows, *, apart: bool = False) -> None:
-        """Show other rows; nothing happens where they are the same. ``apart``: after a gap."""
-        before, was_apart = self._rows, self._apart
-        same_height = len(before) == len(rows) and apart == was_apart
-        if same_height and all(map(Content.is_same, before, rows)):
-            return
-        self._rows, self._apart = rows, apart
-        self.refresh(layout=not same_height)
-
-    def render(self) -> Content:
-        """Return the heading and the rows."""
-        gap = [Content("")] if self._apart else []
-        return Content("\n").join([*gap, heading(self.title, self.size.width), *self._rows])
-
-    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """Return the rows, the heading's and the gap's."""
-        return len(self._rows) + 1 + self._apart
+    def say(self, rows: Rows, *, width: int, apart: bool = False) -> None:
+        """Show other rows of a width. ``apart``: after a gap."""
+        gap = [Content("")] if apart else []
+        self.show([*gap, heading(self.title, width), *rows])
 
 
 class SidePanel(BesideRun):
@@ -123,10 +108,11 @@ class SidePanel(BesideRun):
         rows = _as_much(figures, width, height)
         n_rows = _height(rows)
         if n_rows > height:
-            rows = _as_much(figures, width - self.scrollbar_size_vertical, height)
+            width -= self.scrollbar_size_vertical
+            rows = _as_much(figures, width, height)
         airy = n_rows + len(rows) - 1 <= height
         for i, (name, section) in enumerate(self._sections.items()):
-            section.show(rows[name], apart=airy and i > 0)
+            section.say(rows[name], width=width, apart=airy and i > 0)
 
 
 def _as_much(figures: RunFigures, width: int, height: int) -> dict[str, Rows]:

@@ -18,35 +18,13 @@ from localllm.tui.chat.side.pieces import Rows, beside, muted
 from localllm.tui.chat.side.power import joules_beside, joules_piece, watts_pieces
 from localllm.tui.chat.side.speed import going_pieces, pace_pieces, speed_picture
 from localllm.tui.widgets.blocks import flowed
+from localllm.tui.widgets.rows import RowsView
 
 if TYPE_CHECKING:
     from localllm.tui.chat.situation import Situation
 
 _SPARK = 10
 _GAP = "  "
-
-
-class StripRows(Widget):
-    """The rows. They are drawn anew only when what they say has changed."""
-
-    DEFAULT_CSS = """
-    StripRows { height: 2; }
-    """
-
-    def __init__(self) -> None:
-        """Show nothing yet."""
-        super().__init__()
-        self._rows: Rows = []
-
-    def show(self, rows: Rows) -> None:
-        """Show other rows; nothing happens where they are the same."""
-        if len(rows) != len(self._rows) or not all(map(Content.is_same, rows, self._rows)):
-            self._rows = rows
-            self.refresh()
-
-    def render(self) -> Content:
-        """Return the rows."""
-        return Content("\n").join(self._rows)
 
 
 def strip_rows(figures: RunFigures, width: int) -> Rows:
@@ -109,7 +87,7 @@ class SideStrip(BesideRun):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         """Begin with the empty look."""
         super().__init__(id=id, classes=classes)
-        self._rows = StripRows()
+        self._rows = RowsView()
 
     def compose_body(self) -> Iterable[Widget]:
         """Yield the rows."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.widgets import Static
 
 from localllm.tui.chat.side.beside import BesideRun
@@ -155,22 +156,25 @@ def test_every_look_at_both_sizes() -> None:
     drive(look)
 
 
-def test_only_what_has_changed_is_drawn_anew() -> None:
-    async def look() -> None:
-        app, drawn = Beside(), list[str]()
+def test_only_sections_that_have_changed_are_drawn_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[str] = []
+    render = Section.render
 
+    def counted(section: Section) -> Content:
+        drawn.append(section.title)
+        return render(section)
+
+    monkeypatch.setattr(Section, "render", counted)
+
+    async def look() -> None:
+        app = Beside()
         async with app.run_test(size=WIDE) as pilot:
             figures = being_answered()
             app.show(figures)
             await pilot.pause()
-            for section in app.query(Section):
-                render = section.render
-
-                def counted(section: Section = section, render=render):  # type: ignore[no-untyped-def]  # Textual's own
-                    drawn.append(section.title)
-                    return render()
-
-                section.render = counted  # type: ignore[method-assign]  # to see who is asked
+            drawn.clear()
             app.show(figures)
             await pilot.pause()
             assert drawn == []

@@ -37,7 +37,7 @@ class AnswerView(MessageView):
         & > .answer--plain { padding: 0 0 0 1; height: auto; }
         & > .answer--figures { padding: 0 0 0 1; height: auto; color: $text-muted; display: none; }
         &.-resting > * { display: none !important; }
-        & MarkdownFence { margin: 0 0 1 0; }
+        & MarkdownFence { margin: 0 0 1 0; border-left: solid $foreground 30%; }
         & MarkdownFence > Label { padding: 0 1; }
     }
     """
@@ -74,12 +74,11 @@ class AnswerView(MessageView):
         if reasoning:
             self._thought.set_whole(reasoning)
             self._thought.display = display != "hide"
-        shown = safe(text.strip("\n"))
         self._body: Markdown | Static
         if renders:
-            self._body = Markdown(shown, parser_factory=screen_parser, open_links=False)
+            self._body = Markdown(parser_factory=screen_parser, open_links=False)
         else:
-            self._body = Static(shown, markup=False, classes="answer--plain")
+            self._body = Static(self._shown, markup=False, classes="answer--plain")
         self._figures = Static(markup=False, classes="answer--figures")
 
     def compose(self) -> ComposeResult:
@@ -88,14 +87,21 @@ class AnswerView(MessageView):
         yield self._body
         yield self._figures
 
-    def on_mount(self) -> None:
-        """Show the figures that are known."""
+    async def on_mount(self) -> None:
+        """Show what is known; whoever waits for the mount knows the height."""
         self.show_figures(self._figures_text)
+        if isinstance(self._body, Markdown) and self._shown:
+            await self._body.update(self._shown)
 
     @property
     def text(self) -> str:
         """What was said so far, without its reasoning."""
         return "".join(self._pieces)
+
+    @property
+    def _shown(self) -> str:
+        """All of it as a terminal may get it."""
+        return safe(self.text.strip("\n"))
 
     @property
     def has_text(self) -> bool:
@@ -129,7 +135,7 @@ class AnswerView(MessageView):
         if isinstance(self._body, Markdown):
             await self._body.append(pending)
         else:
-            self._body.update(safe(self.text.strip("\n")))
+            self._body.update(self._shown)
         if not self.call_after_refresh(self._drawn, began_s, cost_s):
             self._drawing = False
 
@@ -143,10 +149,8 @@ class AnswerView(MessageView):
         """End it: the whole text drawn once more, since pieces may have left a block half open."""
         await self.draw(now=True)
         self._thought.fold(keep_open=self._display == "show")
-        if isinstance(self._body, Markdown):
-            whole = safe(self.text.strip("\n"))
-            if whole:
-                await self._body.update(whole)
+        if isinstance(self._body, Markdown) and self._shown:
+            await self._body.update(self._shown)
         self.show_figures(figures)
         self._is_finished = True
 

@@ -45,6 +45,8 @@ class ConversationsDialog(PickDialog[str]):
         super().__init__("Conversations", placeholder="words that were said")
         self._store, self._current = store, current
         self._query = ""
+        self.searches = False
+        """Whether the list is still of other words than are typed."""
         self._waits: Timer | None = None
 
     @property
@@ -54,7 +56,7 @@ class ConversationsDialog(PickDialog[str]):
 
     def narrow(self, query: str) -> None:
         """Look for the words once nothing more is typed for a moment."""
-        self._query = query
+        self._query, self.searches = query, True
         if self._waits is not None:
             self._waits.stop()
         if query:
@@ -75,6 +77,7 @@ class ConversationsDialog(PickDialog[str]):
             else "No conversation has been kept yet: each is, from its first question on."
         )
         self.show([self._choice(row, now_s) for row in rows], said=none)
+        self.searches = False
 
     def _choice(self, row: Summary, now_s: float) -> Choice[str]:
         n = row.n_messages

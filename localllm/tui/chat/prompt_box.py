@@ -64,9 +64,13 @@ class PromptBox(TextArea):
         """Which of the typed texts is shown; None: what is being typed."""
         self._draft = ""
 
-    def remember(self, typed: Sequence[str]) -> None:
-        """Take what was typed before, the oldest first, for the up key."""
-        self._typed = list(dict.fromkeys(reversed([*typed, *self._typed])))[::-1]
+    def remember(self, *, earlier: Sequence[str] = (), now: Sequence[str] = ()) -> None:
+        """Take what was typed, the oldest first, for the up key; each text counts once.
+
+        ``earlier``: before all that is known; ``now``: after it.
+        """
+        texts = [*earlier, *self._typed, *now]
+        self._typed = list(dict.fromkeys(reversed(texts)))[::-1]
         self._at = None
 
     def put(self, text: str) -> None:

@@ -220,7 +220,7 @@ class ChatScreen(ChatAsking):
             self.tell(why, title="Not sent")
             return
         self._prompt.load_text("")
-        self._prompt.remember([text])
+        self._prompt.remember(now=[text])
         self._keep(text)
         if self.phase == "loading":
             self.owe(text)
@@ -242,7 +242,7 @@ class ChatScreen(ChatAsking):
             path = input_history_path()
             return () if path is None else read_typed(path)
 
-        self._prompt.remember(await called(read))
+        self._prompt.remember(earlier=await called(read))
 
     @work(group="typed")
     async def _keep(self, text: str) -> None:
@@ -274,6 +274,8 @@ class ChatScreen(ChatAsking):
             return is_idle and chat is not None and chat.can_ask_again() and not self._edits
         if action == "new":
             return is_idle and chat is not None and bool(chat.conversation.entries)
+        if action == "copy":
+            return self.conversation is not None and bool(self.conversation.entries)
         if action in ("system", "stats"):
             return chat is not None
         return super().check_action(action, parameters)

@@ -97,7 +97,7 @@ def span(
     if value is None:
         return Content.styled("".join(cells), style)
     where = 0 if value < low else width - 1 if value > high else at(value)
-    mark = "◀" if value < low else "▶" if value > high else "●"
+    mark = "◂" if value < low else "▸" if value > high else "●"
     return Content.assemble(
         ("".join(cells[:where]), style),
         (mark, "$text-primary bold" if low <= value <= high else "$text-warning bold"),

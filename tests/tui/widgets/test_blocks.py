@@ -64,8 +64,8 @@ def test_what_is_beyond_the_mark_looks_otherwise() -> None:
         (10.0, "├●──┼───────┤"),
         (13.0, "├───●───────┤"),
         (20.0, "├───┼──────●┤"),
-        (9.9, "◀───┼───────┤"),
-        (20.1, "├───┼───────▶"),
+        (9.9, "◂───┼───────┤"),
+        (20.1, "├───┼───────▸"),
     ],
 )
 def test_a_range_shows_where_a_value_lies_in_it_or_that_it_does_not(

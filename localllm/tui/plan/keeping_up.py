@@ -38,6 +38,7 @@ class PlanningPlace(PlaceScreen):
     proof: var[Proof] = var[Proof]("none")
     scene: var[Scene | None] = var(None)
     wishes: var[Policy] = var(Policy)
+    can_undo: var[bool] = var(False, bindings=True)
 
     class Said(Message):
         """The search for a model tells what it is doing, or (``lasting``) what was found."""
@@ -90,6 +91,7 @@ class PlanningPlace(PlaceScreen):
         elif subject != self.latest:
             if subject.name != self.latest.name:
                 self._before.clear()
+                self.can_undo = False
             self._adopt(subject)
 
     def on_screen_resume(self) -> None:
@@ -102,12 +104,14 @@ class PlanningPlace(PlaceScreen):
             return
         if not self._before or self._before[-1][0] != by:
             self._before.append((by, self.latest))
+            self.can_undo = True
         self._send(subject)
 
     def undo(self) -> None:
         """Go back to before the last change."""
         if self._before:
             self._send(self._before.pop()[1])
+            self.can_undo = bool(self._before)
 
     def _send(self, subject: Subject) -> None:
         self._sent.append(subject)

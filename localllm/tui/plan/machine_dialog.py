@@ -142,7 +142,7 @@ class MachineDialog(ModalScreen[Machines | None]):
         return Content.assemble(
             "● " if is_current else "  ",
             (f"{printable(name):<30} ", "bold"),
-            f"{each.memory:>20} ",
+            f"{seek.memory(each):>20} ",
             f"{each.bandwidth:>11}  ",
             (printable(each.what) if self.app.size.width >= _ROOMY else "", "$text-muted"),
         )

@@ -65,6 +65,10 @@ class Sought:
         """Return the parts with a profile's name for the last one."""
         return (*self.taken, name if self.count == 1 else f"{self.count}x {name}")
 
+    def memory(self, profile: Profile) -> str:
+        """Return what so many of a profile have."""
+        return profile.memory if self.count == 1 else f"{self.count}x {profile.memory}"
+
 
 def sought(text: str) -> Sought:
     """Read what was written."""

@@ -10,6 +10,7 @@ from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.getters import query_one
+from textual.reactive import var
 from textual.widget import Widget
 
 from localllm.core.policy import Policy
@@ -37,9 +38,6 @@ from localllm.tui.plan.wishes import slid, stepped, typed
 from localllm.tui.threads import called
 from localllm.words.plan import runs
 
-SETTLED_S = 0.3
-"""So long without a change, and llama.cpp is asked to count what the formulas did."""
-
 _NO_MODEL = "No model yet: F2 lists them, and Enter there plans one."
 
 
@@ -53,7 +51,7 @@ class PlanScreen(PlanningPlace):
         Binding("m", "machine", "Machine", id="plan.machine",
                 tooltip="Plan for another machine, or for this one again"),
         Binding("u", "undo", "Undo", id="plan.undo", tooltip="Take the last change back"),
-        Binding("w", "help", "Would help", show=False, id="plan.help",
+        Binding("w", "look_for_help", "Would help", show=False, id="plan.help",
                 tooltip="Go to what would help; Enter applies it"),
         Binding("r", "reset", "Reset", show=False, id="plan.reset",
                 tooltip="Leave every knob to the planner"),
@@ -66,6 +64,9 @@ class PlanScreen(PlanningPlace):
         Binding("f", "fetch", "Fetch", id="plan.fetch", show=False,
                 tooltip="Download the model in this quantisation"),
     ]  # fmt: skip
+
+    has_plan: var[bool] = var(False, bindings=True)
+    """Whether what is shown is a plan of what is asked."""
 
     state = query_one("#plan-state", Panel)
     page = query_one("#plan-page", VerticalScroll)
@@ -118,9 +119,18 @@ class PlanScreen(PlanningPlace):
         self._show_parts(state=True, page=self.made is not None)
 
     def _show_parts(self, *, state: bool, page: bool) -> None:
+        self.has_plan = page and not state
         for widget, is_shown in ((self.state, state), (self.page, page)):
             if widget.display != is_shown:
                 widget.display = is_shown
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer what can be done now."""
+        if action == "undo":
+            return self.can_undo
+        if action in ("copy", "go_on", "look_for_help"):
+            return self.has_plan
+        return True
 
     # -- what the person does --------------------------------------------------------------------
 
@@ -165,7 +175,7 @@ class PlanScreen(PlanningPlace):
         """Leave everything to the planner."""
         self.change(replace(self.latest, wishes=Policy()), by="reset")
 
-    def action_help(self) -> None:
+    def action_look_for_help(self) -> None:
         """Go to the changes that would gain something."""
         self.query_one(Helps).focus_rows()
 

@@ -66,6 +66,7 @@ _ASCII: Mapping[str, str] = {
     **dict.fromkeys("×", "x"),
     **dict.fromkeys("°", "o"),
     **dict.fromkeys("±", "~"),
+    **dict.fromkeys("≥", ">"),
     **dict.fromkeys("µ", "u"),
     **dict.fromkeys("\u2018\u2019", "'"),
     **dict.fromkeys("\u201c\u201d", '"'),

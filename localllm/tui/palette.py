@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,8 @@ from localllm.tui.messages import ModelChosen, Place, SubjectChanged
 from localllm.tui.threads import called
 
 if TYPE_CHECKING:
+    from textual.dom import DOMNode
+
     from localllm.tui.app import LocalLLMApp
 
 _SLICE = "-mig-"
@@ -77,6 +80,11 @@ def plain(text: str) -> tuple[str, tuple[int, ...]]:
     """Return the letters and digits of a text in lower case, and where each of them stands."""
     kept = [(place, char.lower()) for place, char in enumerate(text) if char.isalnum()]
     return "".join(char[:1] for _, char in kept), tuple(place for place, _ in kept)
+
+
+def _is_ours(binding: Binding) -> bool:
+    """Whether it does something to be listed: Textual's own cursor keys have no id."""
+    return bool(binding.id and binding.tooltip and binding.description) and not binding.system
 
 
 async def fetch(app: LocalLLMApp, name: str) -> None:
@@ -156,19 +164,35 @@ class Commands(Provider):
         yield from self._of_app()
 
     def _actions(self) -> Iterator[Entry]:
-        """What the keys of the place do now."""
-        place = self.screen.title or PLACES.get(cast("Place", self._app.current_mode), ("", ""))[1]
-        seen: set[tuple[int, str]] = set()
+        """What the keys of the place do now, those of what has the focus first.
+
+        What a part of the screen does only with the focus is left out.
+        """
+        seen: set[tuple[str, str]] = set()
+        for node, binding in (*self._active(), *self._unfocused()):
+            area = (binding.id or self._app.current_mode).partition(".")[0].replace("_", " ")
+            if (area, binding.description) not in seen:
+                seen.add((area, binding.description))
+                run = partial(self.app.run_action, binding.action, node)
+                yield Entry(f"{area}: {binding.description}", self._with_key(binding), run)
+
+    def _active(self) -> Iterator[tuple[DOMNode, Binding]]:
         for node, binding, enabled, _ in self.screen.active_bindings.values():
-            known = (id(node), binding.action) in seen
-            if node is self.app or known or binding.system or not enabled:
+            if enabled and node is not self.app and _is_ours(binding):
+                yield node, binding
+
+    def _unfocused(self) -> Iterator[tuple[DOMNode, Binding]]:
+        """What the screen does by keys that a part of it takes: ``screen.remove``."""
+        kinds = Counter(type(widget) for widget in self.screen.query("*"))
+        for widget in self.screen.query("*"):
+            if kinds[type(widget)] > 1 or widget.has_focus or not widget.focusable:
                 continue
-            if not (binding.description and binding.tooltip):  # a widget's cursor keys
-                continue
-            seen.add((id(node), binding.action))
-            area = (binding.id or place).partition(".")[0].replace("_", " ").lower()
-            run = partial(self.app.run_action, binding.action, node)
-            yield Entry(f"{area}: {binding.description}", self._with_key(binding), run)
+            for binding in type(widget).BINDINGS:
+                if not (isinstance(binding, Binding) and _is_ours(binding)):
+                    continue
+                place, _, action = binding.action.partition(".")
+                if place == "screen" and self.screen.check_action(action, ()):
+                    yield widget, binding
 
     def _with_key(self, binding: Binding) -> str:
         return f"{binding.tooltip} ({self.app.get_key_display(binding)})"

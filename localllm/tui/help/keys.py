@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from textual.app import App
@@ -38,11 +38,14 @@ def key_groups(
     for node, binding, enabled, _ in active:
         if binding.action in _SCROLLING or binding.system or not (enabled and binding.description):
             continue
+        if binding.id is None and _is_a(node, _TYPING):  # what every editor does with its keys
+            continue
         by_action = groups.setdefault(_title(node, binding), {})
         by_action.setdefault((id(node), binding.action), []).append(binding)
     everywhere = groups.pop(_EVERYWHERE, {})
-    if everywhere:
-        groups[_EVERYWHERE] = everywhere
+    if everywhere:  # last, and in it what is the same in every app
+        own = {key: same for key, same in everywhere.items() if key[1] not in _PLAINER}
+        groups[_EVERYWHERE] = own | everywhere
     return tuple(
         KeyGroup(title=title, keys=tuple(_lines(by_action.values(), shown_as)))
         for title, by_action in groups.items()
@@ -57,6 +60,12 @@ _SCROLLING = frozenset(
     for where in ("up", "down", "left", "right", "home", "end")
 )
 """What everything that is longer than its box does with the arrow keys: no news."""
+_PLAINER = {
+    "app.focus_next": ("Next", "Go on to the next thing that takes keys"),
+    "app.focus_previous": ("Previous", "Go back to the one before it"),
+    "screen.copy_text": ("Copy", "Copy the text that was marked with the mouse"),
+}
+"""What Textual's own actions are called here."""
 _TYPING = ("Input", "TextArea", "MaskedInput")
 _LISTS = ("OptionList", "ListView", "DataTable", "SelectionList", "Tree")
 
@@ -67,13 +76,18 @@ def _title(node: object, binding: Binding) -> str:
         return _EVERYWHERE  # Textual's own keys have no id
     if isinstance(node, Screen):
         return "Here"
-    kinds = [kind.__name__ for kind in type(node).__mro__]
-    if any(name in kinds for name in _TYPING):
+    if _is_a(node, _TYPING):
         return "While typing"
-    if any(name in kinds for name in _LISTS):
+    if _is_a(node, _LISTS):
         return "In the list"
     title = getattr(node, "BINDING_GROUP_TITLE", None) or getattr(node, "border_title", None)
     return str(title) if title else "What has the focus"
+
+
+def _is_a(node: object, names: Sequence[str]) -> bool:
+    """Whether it is one of these kinds, by their names: none of them is imported for that."""
+    kinds = {kind.__name__ for kind in type(node).__mro__}
+    return not kinds.isdisjoint(names)
 
 
 def _lines(
@@ -83,4 +97,5 @@ def _lines(
         keys = " ".join(dict.fromkeys(shown_as(binding) for binding in same))
         text = next((binding.tooltip for binding in same if binding.tooltip), "")
         name = same[0].description
-        yield KeyHelp(keys=keys, name=name[:1].upper() + name[1:], text=text)
+        name, text = _PLAINER.get(same[0].action, (name[:1].upper() + name[1:], text))
+        yield KeyHelp(keys=keys, name=name, text=text)

@@ -29,9 +29,10 @@ def test_keys_are_grouped_by_whose_they_are_the_apps_last() -> None:
         ActiveBinding(app, binding("f1", "help", tooltip="what for", id="app.help"), True, ""),
         ActiveBinding(screen, binding("r", "Run", tooltip="run it", id="a.run"), True, ""),
         ActiveBinding(screen, binding("x", "Off", id="a.off"), False, ""),
-        ActiveBinding(screen, binding("tab", "Next"), True, ""),
+        ActiveBinding(screen, binding("tab", "Focus", action="app.focus_next"), True, ""),
         ActiveBinding(rows, binding("enter", "Choose"), True, ""),
         ActiveBinding(typed, binding("ctrl+u", "Erase"), True, ""),
+        ActiveBinding(typed, binding("ctrl+j", "New line", id="prompt.line"), True, ""),
         ActiveBinding(app, binding("question_mark", "help", id="app.help2"), True, ""),
         ActiveBinding(app, Binding("ctrl+x", "secret", ""), True, ""),
     ]
@@ -39,7 +40,7 @@ def test_keys_are_grouped_by_whose_they_are_the_apps_last() -> None:
     assert [(g.title, [(k.keys, k.name) for k in g.keys]) for g in groups] == [
         ("Here", [("r", "Run")]),
         ("In the list", [("enter", "Choose")]),
-        ("While typing", [("ctrl+u", "Erase")]),
+        ("While typing", [("ctrl+j", "New line")]),
         ("Everywhere", [("f1 question_mark", "Help"), ("tab", "Next")]),
     ]
     assert groups[0].keys[0].text == "run it"

@@ -35,23 +35,33 @@ class Labelled(Widget):
     Labelled { height: auto; width: 1fr; }
     """
 
-    rows: reactive[tuple[Row, ...]] = reactive[tuple[Row, ...]]((), layout=True)
+    rows: reactive[tuple[Row, ...]] = reactive[tuple[Row, ...]](())
 
     def __init__(self, rows: Sequence[Row] = (), *, id: str | None = None) -> None:
         """Take the first rows; ``rows`` may be set anew."""
         super().__init__(id=id)
         self.set_reactive(Labelled.rows, tuple(rows))
 
+    def watch_rows(self, rows: tuple[Row, ...]) -> None:
+        """Have everything laid out anew where the height changes, and only there."""
+        if _height(rows, self.size.width) != self.size.height:
+            self.refresh(layout=True)
+
     def render(self) -> Content:
         """Return the rows, wrapped to the width."""
-        return Content("\n").join(_laid_out(self.rows, self.size.width))
+        return Content("\n").join(laid_out(self.rows, self.size.width))
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """Return how many lines the rows take."""
-        return sum(1 for _ in _laid_out(self.rows, width))
+        return _height(self.rows, width)
 
 
-def _laid_out(rows: Sequence[Row], width: int) -> Iterator[Content]:
+def _height(rows: Sequence[Row], width: int) -> int:
+    return sum(1 for _ in laid_out(rows, width))
+
+
+def laid_out(rows: Sequence[Row], width: int) -> Iterator[Content]:
+    """Yield the lines of rows, none wider than ``width`` cells."""
     if width <= 0:
         return
     labels = max((row.label.cell_length for row in rows), default=0)

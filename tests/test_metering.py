@@ -57,7 +57,7 @@ def test_an_answer_is_metered_live_and_afterwards_its_phases_apart(
     here.start()
     until(lambda: here.live().watts is not None)
     live = here.live()
-    assert live.scope == "CPU package"
+    assert (live.scope, live.sources) == ("CPU package", ("RAPL",))
     assert live.watts == pytest.approx(WATTS, rel=0.3)
     began_s = time.monotonic()
     time.sleep(0.5)
@@ -124,5 +124,6 @@ def test_without_a_meter_there_is_a_reason_and_no_figure(
     live = here.live()
     assert (live.watts, live.scope) == (None, None)
     assert live.missing is not None and "virtual machine" in live.missing
+    assert (live.sources, live.fix) == ((), None), "nobody can mend that"
     found = here.energy_between(time.monotonic() - 1, time.monotonic())
     assert isinstance(found, Unmeasured) and "virtual machine" in found.reason

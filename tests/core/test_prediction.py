@@ -9,7 +9,13 @@ import pytest
 from localllm.core.plan import Plan
 from localllm.core.planner import make_plan
 from localllm.core.policy import Policy
-from localllm.core.prediction import Prediction, predicted, predicted_test, run_of_plan
+from localllm.core.prediction import (
+    Prediction,
+    Predictor,
+    predicted,
+    predicted_test,
+    run_of_plan,
+)
 from localllm.units import GiB
 from tests.support.specs import gpu, llama_3_8b, machine, mixtral
 
@@ -93,3 +99,12 @@ def test_a_plan_gives_back_the_placement_it_was_made_from() -> None:
     assert plan.speed is not None and plan.speed.decode is not None
     again = known(predicted(plan, "tg", n_tokens=1, depth=0))
     assert again.formula_tok_s == plan.speed.decode.tok_s
+
+
+def test_one_predictor_says_of_many_runs_what_is_said_of_each() -> None:
+    plan = plan_8b(depth=2048)
+    predictor = Predictor(plan)
+    for n_tokens, depth in ((1, 0), (200, 1000), (512, 8000)):
+        run = {"n_tokens": n_tokens, "depth": depth}
+        assert predictor.predicted("tg", **run) == predicted(plan, "tg", **run)
+        assert predictor.predicted("pp", **run) == predicted(plan, "pp", **run)

@@ -17,6 +17,7 @@ from localllm.tui.chat.loading import ChatLoading
 from localllm.tui.chat.reporting import line_under, problems
 from localllm.tui.threads import called, streamed
 from localllm.words.failures import failure
+from localllm.words.figures import rate
 from localllm.words.loads import short_name
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ class ChatAnswering(ChatLoading):
         else:
             await view.remove()
         self._look()
+        self.refresh_bindings()
+        if self.app.screen is not self:
+            self.notify(f"{rate(self.course.mean_tok_s)} tok/s", title="Chat: the answer is there")
         for problem in problems(chat):
             await self.transcript.remark(problem)
 

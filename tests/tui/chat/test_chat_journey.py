@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from textual.pilot import Pilot
@@ -21,12 +18,21 @@ from localllm.tui.chat.ask import AskDialog
 from localllm.tui.chat.conversations import ConversationsDialog
 from localllm.tui.chat.pick import PickDialog
 from localllm.tui.chat.prompt_box import PromptBox
-from localllm.tui.chat.question import QuestionView
-from localllm.tui.chat.screen import ChatScreen
 from localllm.tui.chat.system_dialog import SystemDialog
 from localllm.tui.messages import ModelChosen
 from localllm.tui.subject import Subject
 from tests.support.processes import gone
+from tests.tui.chat.driving import (
+    answered,
+    answers,
+    chat_of,
+    generating,
+    loaded,
+    questions,
+    said,
+    send,
+    until,
+)
 from tests.tui.support.driving import drive, running
 from tests.tui.support.snapshots import screen_text
 
@@ -34,61 +40,10 @@ GREEDY = changed(Settings(), "temp", "0")
 ENDLESS = changed(changed(Settings(), "top_k", "0"), "seed", "1")
 
 
-async def until(pilot: Pilot[int], holds: Callable[[], object]) -> None:
-    """Wait until something holds; unlike a pilot's pause, a look costs next to nothing."""
-    for _ in range(3000):
-        if holds():
-            break
-        await asyncio.sleep(0.01)
-    else:
-        raise AssertionError(f"It never came to that:\n{screen_text(pilot.app)}")
-    await pilot.pause()
-
-
-def chat_of(app: LocalLLMApp) -> ChatScreen:
-    assert isinstance(app.screen, ChatScreen)
-    return app.screen
-
-
-async def loaded(pilot: Pilot[int], screen: ChatScreen, settings: Settings) -> None:
-    await until(pilot, lambda: screen.talks_to and screen.phase == "idle")
-    screen.settings = replace(settings, recommended={})
-
-
-async def send(pilot: Pilot[int], text: str) -> None:
-    """Type over what stands in the prompt, and press enter."""
-    prompt = pilot.app.screen.query_one(PromptBox)
-    prompt.put(text)
-    await pilot.press("enter")
-
-
-async def answered(pilot: Pilot[int], screen: ChatScreen) -> None:
-    """Wait for the end of what has just been begun."""
-    await asyncio.sleep(0.01)
-    await until(pilot, lambda: not any(worker.group == "engine" for worker in pilot.app.workers))
-
-
-async def generating(pilot: Pilot[int], screen: ChatScreen) -> None:
-    await until(pilot, lambda: screen.phase == "answering" and screen.course.n_gen > 3)
-
-
 def pid_of(app: LocalLLMApp) -> int:
     engine = app.desk.run_session()._engine
     assert engine is not None and engine.pid is not None
     return engine.pid
-
-
-def questions(screen: ChatScreen) -> list[str]:
-    return [view.text for view in screen.query(QuestionView)]
-
-
-def answers(screen: ChatScreen) -> list[str]:
-    return [view.text for view in screen.query(AnswerView)]
-
-
-def said(screen: ChatScreen) -> list[str]:
-    assert screen.chat is not None
-    return [message.content for message in screen.chat.messages]
 
 
 def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
@@ -99,7 +54,7 @@ def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
             assert "demo Q8_0 · 2.76 MiB" in screen_text(app)
 
             await send(pilot, "Which command shows the plan?")
-            await answered(pilot, screen)
+            await answered(pilot)
             (first,) = answers(screen)
             assert said(screen) == ["Which command shows the plan?", first] and first
             assert screen.query_one(AnswerView).query_one(Markdown).source == first.strip("\n")
@@ -117,12 +72,12 @@ def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
             assert app.clipboard == "Which command shows the plan?"
 
             await pilot.press("ctrl+r")
-            await answered(pilot, screen)
+            await answered(pilot)
             assert said(screen) == ["Which command shows the plan?", first], "greedy, so the same"
             assert screen.chat is not None and screen.chat.conversation.entries[-1].replaces_last
 
             await pilot.press("ctrl+e", "!", "enter")
-            await answered(pilot, screen)
+            await answered(pilot)
             assert questions(screen) == ["Which command shows the plan?!"]
             assert len(said(screen)) == 2
 
@@ -138,7 +93,7 @@ def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
             await until(pilot, lambda: not questions(screen))
             assert screen.chat.system == "Be brief."
             await send(pilot, "And what is a watt?")
-            await answered(pilot, screen)
+            await answered(pilot)
 
             await pilot.press("ctrl+o")
             await settled_dialog(pilot, ConversationsDialog, n=2)
@@ -189,7 +144,7 @@ def test_an_answer_is_stopped_and_an_engine_that_dies_is_survived(slow_model: Pa
             await send(pilot, "too early")
             assert screen.query_one(PromptBox).text == "too early", "what is not sent stays"
             await pilot.press("escape")
-            await answered(pilot, screen)
+            await answered(pilot)
             (partial,) = answers(screen)
             assert said(screen) == ["Go on", partial] and partial
             assert "— stopped · " in screen_text(app)
@@ -199,7 +154,7 @@ def test_an_answer_is_stopped_and_an_engine_that_dies_is_survived(slow_model: Pa
             await generating(pilot, screen)
             pid = pid_of(app)
             os.kill(pid, signal.SIGKILL)
-            await answered(pilot, screen)
+            await answered(pilot)
             assert gone(pid)
             (partial,) = answers(screen)
             assert said(screen) == ["Go on", partial] and partial
@@ -213,14 +168,14 @@ def test_an_answer_is_stopped_and_an_engine_that_dies_is_survived(slow_model: Pa
             await generating(pilot, screen)
             assert "SIGKILL" not in screen_text(app)
             await pilot.press("escape")
-            await answered(pilot, screen)
+            await answered(pilot)
             assert said(screen) == ["Go on", *answers(screen)]
 
             os.kill(pid_of(app), signal.SIGKILL)
             await send(pilot, "And now?")  # nobody had noticed: it is loaded and answered
             await generating(pilot, screen)
             await pilot.press("escape")
-            await answered(pilot, screen)
+            await answered(pilot)
             assert questions(screen) == ["Go on", "And now?"] and len(said(screen)) == 4
 
             other = str(slow_model.with_name("other.gguf"))
@@ -232,7 +187,7 @@ def test_an_answer_is_stopped_and_an_engine_that_dies_is_survived(slow_model: Pa
             await send(pilot, "Still there?")
             await generating(pilot, screen)
             await pilot.press("escape")
-            await answered(pilot, screen)
+            await answered(pilot)
             assert questions(screen)[-1] == "Still there?", "the loaded model goes on"
 
     drive(test)

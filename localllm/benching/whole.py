@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from localllm.session import LocalModel, Session
 
 WATTS_EVERY_S = 1.0
-TOLD_EVERY_S = 0.25
-"""Progress of one kind; a new kind, rows and notes are told at once."""
+TOLD_EVERY_S = 0.5
+"""Progress of one kind; a new kind, rows and notes are told at once. Each costs some ms of drawing,
+which on a machine with few processors are taken from what is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,16 +44,18 @@ class SpeedPlot(Panel):
         """Yield the chart."""
         yield Chart(x_words="depth")
 
-    def watch_measured(self) -> None:
-        """Draw anew."""
-        self._draw()
+    def watch_measured(self, before: Measured | None, measured: Measured | None) -> None:
+        """Draw anew where there is something new to draw: progress comes more often."""
+        if drawn_of(before) != drawn_of(measured):
+            self._draw()
 
     def watch_preview(self) -> None:
         """Draw anew."""
         self._draw()
 
     def _draw(self) -> None:
-        if self.measured is not None:
+        planned = self.measured is not None and self.measured.plan is not None
+        if self.measured is not None and (planned or self.preview is None):
             curves = curves_of(self._kind, self.measured.estimates, self.measured.rows)
             is_over = self.measured.ended is not None
         elif self.preview is not None:
@@ -86,9 +88,9 @@ class PowerPlot(Panel):
         """Yield the chart."""
         yield Chart(x_words="seconds")
 
-    def watch_measured(self, measured: Measured | None) -> None:
+    def watch_measured(self, before: Measured | None, measured: Measured | None) -> None:
         """Show what was drawn."""
-        if measured is None:
+        if measured is None or drawn_of(before) == drawn_of(measured):
             return
         found = panels(measured.rows, measured.watts)
         figure = next((one for one in found if one.heading == POWER), None)
@@ -106,6 +108,14 @@ class PowerPlot(Panel):
             self.show_loading("no reading yet")
         else:
             self.show_empty("— nothing was measured")
+
+
+def drawn_of(measured: Measured | None) -> tuple[object, ...]:
+    """Return what a drawing depends on; what only grows is told by its length."""
+    if measured is None:
+        return ()
+    return (measured.began, measured.plan is None, len(measured.rows), len(measured.watts),
+            measured.ended)  # fmt: skip
 
 
 def curves_of(

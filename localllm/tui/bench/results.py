@@ -54,8 +54,9 @@ class Results(Panel):
         if not measured.rows:
             self._show_without_rows(measured)
             return
-        self.now.update(_now(measured))
-        self.now.display = measured.progress is not None or measured.ended != "complete"
+        is_over = measured.progress is None
+        self.now.update(_now(measured), layout=is_over or self.look != "ready")
+        self.now.display = not is_over or measured.ended != "complete"
         if before is None or before.rows is not measured.rows:
             self._fill(measured)
         self.show_ready()

@@ -88,6 +88,8 @@ class BenchScreen(PlaceScreen):
         self._run: WholeRun | None = None
         self._edited = False
         """Whether the person has changed the tests that were proposed."""
+        self._starts = False
+        """Whether the run is to start as soon as it is known what it is."""
 
     def compose_place(self) -> Iterable[Widget]:
         """Yield the tests and their results, and the curves."""
@@ -127,6 +129,7 @@ class BenchScreen(PlaceScreen):
     def _ask(self, after_s: float = 0.0) -> None:
         """Work out what a run would be, with the fields as they are, or to be proposed."""
         self.preview = None
+        self._starts = False
         if not self.children:  # nothing is shown yet
             return
         if self.subject.name is None:
@@ -163,6 +166,9 @@ class BenchScreen(PlaceScreen):
         self.preview = found
         if self.focused is None:
             form.query_one("#form-start").focus()
+        if self._starts and not self.running:
+            self._starts = False
+            self._measure(found)
 
     # -- keys ------------------------------------------------------------------------------------
 
@@ -183,10 +189,16 @@ class BenchScreen(PlaceScreen):
         """Measure what is chosen."""
         if self.running:
             return
-        if self.preview is None:
-            self.notify("The tests are not planned yet; see above the button.", severity="warning")
-            return
-        self._measure(self.preview)
+        if self.preview is not None:
+            self._measure(self.preview)
+        elif self._is_asking():
+            self._starts = True
+        else:
+            self.notify("There is nothing to measure yet: see Tests.", severity="warning")
+
+    def _is_asking(self) -> bool:
+        """Whether it is being worked out what would be run."""
+        return any(worker.group == "preview" and worker.is_running for worker in self.workers)
 
     def action_stop(self) -> None:
         """End the run soon; what was measured is kept."""
@@ -271,9 +283,9 @@ class BenchScreen(PlaceScreen):
         self.measured = event.measured
         progress = event.measured.progress
         if progress is not None and progress.where is not None:
-            self.post_message(
-                ActivityChanged(self.PLACE, f"{progress.where.number}/{progress.where.n_tests}")
-            )
+            going_on = f"{progress.where.number}/{progress.where.n_tests}"
+            if self.local_app.activities.get(self.PLACE) != going_on:
+                self.post_message(ActivityChanged(self.PLACE, going_on))
 
     def _tell_end(self, measured: Measured) -> None:
         """Say how it ended to somebody who is elsewhere."""

@@ -68,7 +68,36 @@ def own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOCALLLM_MEASUREMENTS", "on")
 
 
-def test_a_run_is_measured_saved_and_compared(tmp_path: Path) -> None:
+async def stop_and_lose(app: LocalLLMApp, pilot: Pilot[int], screen: BenchScreen) -> None:
+    """A run that is stopped, and one whose engine is killed."""
+    await choose(pilot, screen, prompts="16", gens="800", depths="0")
+    screen.query_one("#form-repetitions", Input).value = "60"  # and it starts at once
+    await run_until(pilot, screen, lambda: in_second_test(screen))
+    assert app.activities["bench"] == "2/2"
+    await pilot.press("escape")
+    await until(pilot, lambda: not screen.running)
+    measured = screen.measured
+    assert measured is not None and measured.ended == "interrupted"
+    kept = [(row["n_prompt"], row["complete"]) for row in measured.rows]
+    assert kept == [(16, True), (0, False)]
+    await pilot.pause()
+    assert "Stopped. What was measured until then is kept below." in seen(app)
+    assert "bench" not in app.activities
+
+    await run_until(pilot, screen, lambda: in_second_test(screen))
+    session = app.desk.running
+    assert session is not None and session._engine is not None
+    assert session._engine.pid is not None
+    os.kill(session._engine.pid, signal.SIGKILL)
+    await until(pilot, lambda: not screen.running)
+    measured = screen.measured
+    assert measured is not None and isinstance(measured.error, EngineError)
+    assert measured.rows[0]["n_prompt"] == 16
+    await pilot.pause()
+    assert "✗ " in seen(app) and "pp16" in seen(app)
+
+
+def test_a_run_is_measured_saved_compared_stopped_and_lost(tmp_path: Path) -> None:
     async def journey() -> None:
         async with running(subject=DEMO, place="bench", size=WIDE) as (app, pilot):
             screen = bench_of(app)
@@ -132,38 +161,6 @@ def test_a_run_is_measured_saved_and_compared(tmp_path: Path) -> None:
             assert "There is no file" in seen(app)
             await pilot.press("escape")
             await until(pilot, lambda: app.screen is screen)
-
-    asyncio.run(journey())
-
-
-def test_a_stop_and_a_death_keep_what_was_measured() -> None:
-    async def journey() -> None:
-        async with running(subject=DEMO, place="bench") as (app, pilot):
-            screen = bench_of(app)
-            await until(pilot, lambda: screen.preview is not None)
-            await choose(pilot, screen, prompts="16", gens="800", depths="0", repetitions="60")
-            await run_until(pilot, screen, lambda: in_second_test(screen))
-            assert app.activities["bench"] == "2/2"
-            await pilot.press("escape")
-            await until(pilot, lambda: not screen.running)
-            measured = screen.measured
-            assert measured is not None and measured.ended == "interrupted"
-            kept = [(row["n_prompt"], row["complete"]) for row in measured.rows]
-            assert kept == [(16, True), (0, False)]
-            await pilot.pause()
-            assert "Stopped. What was measured until then is kept below." in seen(app)
-            assert "bench" not in app.activities
-
-            await run_until(pilot, screen, lambda: in_second_test(screen))
-            session = app.desk.running
-            assert session is not None and session._engine is not None
-            assert session._engine.pid is not None
-            os.kill(session._engine.pid, signal.SIGKILL)
-            await until(pilot, lambda: not screen.running)
-            measured = screen.measured
-            assert measured is not None and isinstance(measured.error, EngineError)
-            assert measured.rows[0]["n_prompt"] == 16
-            await pilot.pause()
-            assert "✗ " in seen(app) and "pp16" in seen(app)
+            await stop_and_lose(app, pilot, screen)
 
     asyncio.run(journey())

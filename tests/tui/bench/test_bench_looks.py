@@ -53,8 +53,8 @@ async def shown(screen: BenchScreen) -> None:
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_every_look(size: tuple[int, int]) -> None:
-    """At one size all of them, at the other again: resizing for each takes most of the time."""
+def test_every_look(size: tuple[int, int], tmp_path: Path) -> None:
+    """All of them at one size, then at the other: resizing for each would take most of the time."""
 
     async def looks() -> None:
         async with running(place="bench", size=size) as (app, pilot):
@@ -62,6 +62,7 @@ def test_every_look(size: tuple[int, int]) -> None:
             assert isinstance(screen, BenchScreen)
 
             async def check_look(name: str) -> None:
+                await settled(app)
                 await pilot.pause()
                 check(app, f"bench-{name}-{size[0]}x{size[1]}")
 
@@ -94,22 +95,7 @@ def test_every_look(size: tuple[int, int]) -> None:
                 await pilot.press("pagedown", "pagedown")
                 await check_look("below")
 
-    asyncio.run(looks())
-
-
-@pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_every_look_of_the_dialogs(size: tuple[int, int], tmp_path: Path) -> None:
-    """With nothing to compare; with a file that was 4 % faster; and where a run is saved to."""
-
-    async def looks() -> None:
-        async with running(place="bench", size=size) as (app, pilot):
-
-            async def check_look(name: str) -> None:
-                await settled(app)
-                await pilot.pause()
-                check(app, f"bench-{name}-{size[0]}x{size[1]}")
-
-            app.push_screen(CompareDialog(None, model=None))
+            await app.push_screen(CompareDialog(None, model=None))
             await check_look("compare-empty")
             app.pop_screen()
 

@@ -15,7 +15,7 @@ from textual.getters import query_one
 from textual.reactive import var
 from textual.widget import Widget
 
-from localllm.core.hardware import Hardware
+from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.hardware_document import hardware_document
 from localllm.doctor import diagnose
 from localllm.errors import LocalLLMError
@@ -26,7 +26,7 @@ from localllm.tui.hardware.facts import FactsPanel, Known
 from localllm.tui.hardware.now import NowPanel
 from localllm.tui.messages import Place, SubjectChanged
 from localllm.tui.place import PlaceScreen
-from localllm.tui.subject import Subject
+from localllm.tui.subject import ONE_MORE, Subject
 from localllm.tui.threads import called, streamed
 
 _NO_SENSORS = "A profile has no sensors. This machine's are one key away: press t."
@@ -154,7 +154,8 @@ class HardwareScreen(PlaceScreen):
     def _known(self, machines: tuple[str, ...], *, anew: bool) -> Known:
         """What there is to show. Blocks."""
         if machines:
-            return Known(hardware=self.desk.hardware(machines), sources=hardware_sources(*machines))
+            profiles = [name for name in machines if name not in (THIS_MACHINE, ONE_MORE)]
+            return Known(hardware=self.desk.hardware(machines), sources=hardware_sources(*profiles))
         hardware = self.desk.detect_again() if anew else self.desk.hardware()
         observations, problem = self.desk.own_measurements(hardware)
         return Known(hardware=hardware, observations=observations, problem=problem)

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from textual.pilot import Pilot
 
+from localllm.core.hardware import THIS_MACHINE
 from localllm.core.hardware_document import hardware_from_document
 from localllm.tui.app import LocalLLMApp
 from localllm.tui.hardware.checks import Fix
 from localllm.tui.hardware.screen import HardwareScreen
 from localllm.tui.help.screen import HelpScreen
 from localllm.tui.plan.machine_dialog import MachineDialog
-from localllm.tui.subject import Subject
+from localllm.tui.subject import ONE_MORE, Subject
 from localllm.tui.threads import called
 from tests.support.fake_nvml import FakeDriver, Scenario, rtx_4090
 from tests.tui.hardware.desk import FACTS, RAPL_FIX, WORKSTATION, FixedDesk
@@ -58,6 +59,9 @@ def test_every_look() -> None:
             await pilot.pause()
             await check_both(pilot, "hardware-simulated")
             assert await called(lambda: desk.opened[-1].has_stopped.wait(10))
+
+            app.subject = Subject(machines=(THIS_MACHINE, ONE_MORE))
+            await until(pilot, lambda: screen.hardware and len(screen.hardware.devices) == 3)
 
             app.subject = Subject(machines=("rtx-4099",))
             await until(pilot, lambda: screen.facts.look == "failed")

@@ -48,6 +48,10 @@ class FetchDialog(ModalScreen[LocalModel | None]):
     """
 
     CSS_PATH = "dialog.tcss"
+    HELP_TEXT = """\
+A download comes into the shared Hugging Face cache, where other programs find it, and every byte \
+is held to the hash that the Hub states. Stop it whenever you like: what came is kept, and the \
+same again goes on there."""
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "enter",
@@ -99,6 +103,8 @@ class FetchDialog(ModalScreen[LocalModel | None]):
 
     def on_mount(self) -> None:
         """Show what there is; a download that goes on already is shown as it goes."""
+        for button in self.query(Button):
+            button.active_effect_duration = 0  # meanwhile it would take no second Enter
         self._fetches.told.subscribe(self, self._hear)
         fetch = self._fetches.of(self._wanted.name)
         if fetch is not None and fetch.is_running:
@@ -221,5 +227,5 @@ class FetchDialog(ModalScreen[LocalModel | None]):
 
 def _outcome(fetch: Fetch) -> Content:
     """Return what became of a download, with a mark that needs no colour."""
-    mark = ("✓ ", "$text-success") if fetch.state == "done" else ("‖ ", "$text-warning")
+    mark = ("✓ ", "$text-success") if fetch.state == "done" else ("! ", "$text-warning")
     return Content.assemble(mark, printable(fetch.said or ""))

@@ -15,7 +15,7 @@ from localllm.tui.home.rows import Row, Sort, Verdict
 from localllm.tui.home.shelf import Entry
 from localllm.units import format_bytes
 
-HERE, TO_FETCH, FETCHING, INCOMPLETE = "●", "○", "↓", "◐"
+HERE, TO_FETCH, FETCHING, INCOMPLETE = "●", "○", "↓", "%"
 """The state of a model's files."""
 FITS, DOES_NOT_FIT, NOT_YET, NO_PLAN = "✓", "✗", "…", "?"
 """What a plan says of it."""

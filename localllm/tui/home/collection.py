@@ -40,10 +40,8 @@ class Collection:
 
     # -- what is put in --------------------------------------------------------------------------
 
-    def put_models(
-        self, inventory: Inventory, known: Iterable[Known], leftovers: Iterable[Leftover]
-    ) -> None:
-        """Take what is here and what is known, instead of what was."""
+    def put_here(self, inventory: Inventory, leftovers: Iterable[Leftover]) -> None:
+        """Take what is here, instead of what was."""
         here = here_rows(inventory)
         for verdicts in self._verdicts.values():  # files may be others than they were
             for key in [key for key in verdicts if verdicts[key].is_here]:
@@ -53,10 +51,13 @@ class Collection:
             self.shelf,
             here=here,
             found=tuple(row for row in self.shelf.found if row.name not in names),
-            known=known_rows(tuple(known)),
             notes=(*inventory.notes, *left_over(tuple(leftovers))),
         )
         self.put_fetches(self._fetches)
+
+    def put_known(self, known: Iterable[Known]) -> None:
+        """Take the models with a recorded shape."""
+        self.shelf = replace(self.shelf, known=known_rows(tuple(known)))
 
     def put_fetches(self, fetches: Iterable[Fetch]) -> None:
         """Take the downloads: those that no row stands for get one of their own."""

@@ -27,9 +27,22 @@ class FilterInput(Input):
     def __init__(self, *, id: str | None = None) -> None:
         """Begin empty."""
         super().__init__(placeholder=PLACEHOLDER, compact=True, id=id, select_on_focus=False)
+        self._taken_to: int | None = None
+        """Where in the text the next character goes that was typed elsewhere."""
 
     def take(self, character: str) -> None:
-        """Take what was typed elsewhere, at the end."""
-        self.value += character
-        self.cursor_position = len(self.value)
-        self.focus()
+        """Take the focus, and what was typed elsewhere.
+
+        It goes before what was typed here meanwhile: keys on their way when the focus moves come
+        by two ways.
+        """
+        at = len(self.value) if self._taken_to is None else self._taken_to
+        self.screen.set_focus(self)
+        self._taken_to = at + len(character)
+        cursor = self.cursor_position
+        self.value = f"{self.value[:at]}{character}{self.value[at:]}"
+        self.cursor_position = self._taken_to if cursor <= at else cursor + len(character)
+
+    def on_blur(self) -> None:
+        """Begin at the end, the next time that something is typed elsewhere."""
+        self._taken_to = None

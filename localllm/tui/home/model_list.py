@@ -84,7 +84,7 @@ class ModelList(ScrollView, can_focus=True):
             "screen.filter",
             "Filter",
             key_display="/",
-            id="models.filter",
+            id="models.filter_list",
             tooltip="Type words of a name, a quantisation, fits, here, or user/repo",
         ),
     ]
@@ -125,6 +125,7 @@ class ModelList(ScrollView, can_focus=True):
         self._cursor: int | None = None
         self._hovered: int | None = None
         self._columns: Columns | None = None
+        self._is_typing = False
 
     # -- what is shown ---------------------------------------------------------------------------
 
@@ -244,12 +245,23 @@ class ModelList(ScrollView, can_focus=True):
     # -- mouse and keyboard ----------------------------------------------------------------------
 
     def on_key(self, event: events.Key) -> None:
-        """Hand what is typed to the filter, unless it is a key that means something here."""
-        if event.is_printable and event.key not in self.screen.active_bindings:
-            assert event.character is not None
+        """Hand what is typed to the filter, unless it is a key that means something here.
+
+        Once something was typed all that follows is typed, too: it may come quicker than the focus
+        can move.
+        """
+        if not event.is_printable or event.character is None:
+            return
+        starts = event.key == "slash" and not self._is_typing
+        if starts or self._is_typing or event.key not in self.screen.active_bindings:
+            self._is_typing = True
             event.stop()
             event.prevent_default()
-            self.post_message(self.Typed(event.character))
+            self.post_message(self.Typed("" if starts else event.character))
+
+    def on_blur(self) -> None:
+        """Know the keys again."""
+        self._is_typing = False
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on an entry; a second click chooses it."""

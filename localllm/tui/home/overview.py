@@ -128,19 +128,21 @@ class Overview(PlaceScreen):
     async def look(self) -> None:
         """Look at what is here and what is known."""
         try:
-            inventory, known, leftovers = await asyncio.gather(
-                called(self.desk.here), called(self.desk.known), called(keeping.leftovers)
+            inventory, leftovers = await asyncio.gather(
+                called(self.desk.here), called(keeping.leftovers)
             )
+            self._is_readable = True
+            self.models.put_here(inventory, leftovers)
+            self.models.put_fetches(self.local_app.fetches)
+            self.show()
+            if self.focused is None:
+                self.list.focus()
+            self.models.put_known(await called(self.desk.known))  # some moments later
         except LocalLLMError as error:
             self._is_readable = False
             self.panel.show_failed(error, error.hint or "r looks again once that is mended.")
             return
-        self._is_readable = True
-        self.models.put_models(inventory, known, leftovers)
-        self.models.put_fetches(self.local_app.fetches)
         self.show()
-        if self.focused is None:
-            self.list.focus()
         self._weigh()
 
     @work(group="home-weigh", exclusive=True)
@@ -186,11 +188,17 @@ class Overview(PlaceScreen):
 
     # -- showing ---------------------------------------------------------------------------------
 
-    def show(self, *, stay: bool = True) -> None:
-        """Show the lines for what was typed."""
+    def show(self, *, stay: bool = True, waits: bool = False) -> None:
+        """Show the lines for what was typed.
+
+        ``stay``: the cursor does; ``waits``: nothing is better than to say that there is nothing,
+        while it is not known yet what could be done with a name.
+        """
         text = self.typed.value.strip()
         entries = self.models.entries(self.subject, text, self.order, offer=self.offer)
         if not self._is_readable:
+            return
+        if not entries and waits:
             return
         if not entries:
             self.panel.show_empty(NOTHING_LIKE_IT)

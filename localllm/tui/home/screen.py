@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
@@ -15,8 +14,18 @@ from localllm.core.kept import KeptModel
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError
 from localllm.tui.fetching.dialog import FetchDialog
+from localllm.tui.help.texts import PLACE_TEXTS
+from localllm.tui.home.cells import (
+    DOES_NOT_FIT,
+    FETCHING,
+    FITS,
+    HERE,
+    INCOMPLETE,
+    NO_PLAN,
+    NOT_YET,
+    TO_FETCH,
+)
 from localllm.tui.home.checking import VerifyDialog
-from localllm.tui.home.commands import HomeCommands
 from localllm.tui.home.model_list import ModelList
 from localllm.tui.home.overview import Overview
 from localllm.tui.home.removing import RemoveDialog
@@ -32,14 +41,30 @@ class HomeScreen(Overview):
     """Where one sees what is here and what this machine could run, and chooses."""
 
     CSS_PATH = "screen.tcss"
+    HELP_TEXT = f"""{PLACE_TEXTS["home"]}
+
+`{HERE}` here, `{TO_FETCH}` to fetch, `{FETCHING}` being fetched, `{INCOMPLETE}` only a part is \
+here. `{FITS}` fits, `{DOES_NOT_FIT}` does not, `{NOT_YET}` is being planned, `{NO_PLAN}` cannot \
+be planned.
+
+Type words of a name in any order; `fits` and `here` are such words, too. A name of the Hub \
+(`user/repo:Q4_K_M`), a path or an address is looked up when you press enter."""
     AUTO_FOCUS = ""
     """The list takes the focus when there is one."""
-    COMMANDS = {HomeCommands}  # noqa: RUF012  (not a ClassVar in Textual)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave_search", "Leave the look-up", show=False, id="models.leave"),
         # also where there is no list that has the focus
         Binding("r", "look_again", "Look again", show=False, id="models.look_again"),
+        Binding("slash", "filter", "Filter", show=False, key_display="/", id="models.filter"),
     ]
+
+    def __init__(self) -> None:
+        """Begin with nothing typed."""
+        super().__init__()
+        self._is_judged = True
+        """Whether it is known what could be done with what is typed."""
+        self._is_submitted = False
+        """Whether Enter was pressed behind it."""
 
     # -- the model under the cursor --------------------------------------------------------------
 
@@ -48,11 +73,6 @@ class HomeScreen(Overview):
         """The model under the cursor."""
         entry = self.list.entry
         return entry.row if entry is not None else None
-
-    @property
-    def rows(self) -> Iterator[Row]:
-        """All models."""
-        return self.models.shelf.rows()
 
     def go_on_with(self, row: Row, place: Place) -> None:
         """Choose a model, and go on with it elsewhere."""
@@ -190,25 +210,36 @@ class HomeScreen(Overview):
 
     @on(Input.Changed, "#filter")
     def _typed(self) -> None:
-        self.offer = None
-        self.show(stay=False)
+        self.offer, self._is_judged, self._is_submitted = None, False, False
+        self.show(stay=False, waits=True)
         self._judge()
 
     @work(group="home-judge", exclusive=True)
     async def _judge(self) -> None:
-        """Offer to look up what was typed, where it reads like a name."""
+        """Offer to look up what was typed, where it reads like a name; then do as Enter said."""
         name = self.typed.value.strip()
-        if not name:
-            return
-        kind = await called(lambda: lookups.name_kind(name))
-        rows = self.models.entries(self.subject, name, self.order)
-        self.offer = offer_words(name, kind, has_matches=bool(rows))
-        if self.offer is not None:
-            self.show()
+        if name:
+            kind = await called(lambda: lookups.name_kind(name))
+            rows = self.models.entries(self.subject, name, self.order)
+            self.offer = offer_words(name, kind, has_matches=bool(rows))
+            self.show(stay=bool(rows))
+        self._is_judged = True
+        if self._is_submitted:
+            self.list.action_choose()
 
     @on(Input.Submitted, "#filter")
     def _submitted(self) -> None:
-        self.list.action_choose()
+        if self._is_judged:
+            self.list.action_choose()
+        self._is_submitted = True
+
+    def on_key(self, event: events.Key) -> None:
+        """Take what is typed while nothing has the focus yet, or any more."""
+        is_free = self.focused is None and event.key not in self.active_bindings
+        if is_free and event.is_printable and event.character is not None:
+            event.stop()
+            event.prevent_default()
+            self.typed.take(event.character)
 
     @on(ModelList.Typed)
     def _type(self, event: ModelList.Typed) -> None:
@@ -216,7 +247,7 @@ class HomeScreen(Overview):
 
     def action_filter(self) -> None:
         """Go to where one types."""
-        self.typed.focus()
+        self.set_focus(self.typed)
 
     def action_to_list(self) -> None:
         """Go to the list."""

@@ -113,7 +113,7 @@ def entry_line(entry: Entry, told: Told, sizes: Columns, *, has_cursor: bool) ->
         mark,
         " ",
         Content(printable(words)).truncate(room, ellipsis=True),
-    )
+    ).truncate(sizes.width)
 
 
 def _plain_line(entry: Entry, told: Told, cursor: str) -> Content:

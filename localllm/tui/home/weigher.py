@@ -117,7 +117,3 @@ def main() -> None:
                 answer = Broken(text=traceback.format_exc())
             pickle.dump(answer, answers)
             answers.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -19,6 +19,9 @@ from localllm.errors import LocalLLMError
 from localllm.tui.home.rows import Verdict
 from localllm.tui.home.weigher import Ask, Broken, Setup
 
+# not -m: what is defined in a __main__ cannot be unpickled elsewhere
+_CHILD = "from localllm.tui.home.weigher import main; main()"
+
 
 class Weighing:
     """One child that plans for one machine and one set of wishes; it is started when it is asked.
@@ -81,7 +84,7 @@ class Weighing:
         """The child, with its setup; None where nobody wants it any more."""
         try:
             child = subprocess.Popen(
-                [sys.executable, "-P", "-m", "localllm.tui.home.weigher"],
+                [sys.executable, "-P", "-c", _CHILD],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

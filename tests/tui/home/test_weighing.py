@@ -1,4 +1,4 @@
-"""Verdicts by a child process: in the order of who looks, until they are stopped; no bug is lost."""
+"""Verdicts by a child process: what is looked at first, until it is stopped; no bug is lost."""
 
 from __future__ import annotations
 

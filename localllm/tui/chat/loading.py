@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from localllm.core.generation import Died, Failed, Loaded
-from localllm.errors import DoesNotFitError, LocalLLMError
+from localllm.errors import DoesNotFitError, LocalLLMError, UsageError
 from localllm.talking.chat import Chat
 from localllm.talking.obtained import Obtained, obtained_of
 from localllm.tui.chat import situation as situations
@@ -88,11 +88,8 @@ class ChatLoading(ChatBase):
             self.stand(situations.looking(short_name(name)))
             try:
                 what = await called(lambda: found(self.desk, subject, self._said))
-            except DoesNotFitError as error:
-                self._stand_unfit(error)
-                return
             except LocalLLMError as error:
-                self.stand(situations.failed(error, title="Not found", step="try again"), again)
+                self._stand_failed(error, "Not found", again)
                 return
         if isinstance(what, Obtained):
             await self._load_model(what, again)
@@ -144,10 +141,7 @@ class ChatLoading(ChatBase):
         except LocalLLMError as error:
             if before is not None:
                 chat.choose(before, is_fresh=False)
-            if isinstance(error, DoesNotFitError):
-                self._stand_unfit(error)
-            else:
-                self.stand(situations.failed(error, title="Not loaded", step="try again"), again)
+            self._stand_failed(error, "Not loaded", again)
             return False
         finally:
             self._load = None
@@ -217,8 +211,18 @@ class ChatLoading(ChatBase):
 
     # -- what is said ----------------------------------------------------------------------------
 
-    def _stand_unfit(self, error: DoesNotFitError) -> None:
-        self.stand(situations.unfit(error), lambda: self.local_app.action_go("plan"))
+    def _stand_failed(self, error: LocalLLMError, title: str, again: Callable[[], object]) -> None:
+        """Say what went wrong: wishes that cannot be met are changed at the plan."""
+
+        def to_plan() -> None:
+            self.local_app.action_go("plan")
+
+        if isinstance(error, DoesNotFitError):
+            self.stand(situations.unfit(error), to_plan)
+        elif isinstance(error, UsageError):
+            self.stand(situations.failed(error, title=title, step="go to the plan"), to_plan)
+        else:
+            self.stand(situations.failed(error, title=title, step="try again"), again)
 
     def _said(self, text: str) -> None:
         """Show what a search tells of itself; called in its thread."""

@@ -19,7 +19,7 @@ class MessageView(Vertical, can_focus=True):
         width: 1fr;
         padding: 0 1 0 0;
         border-left: blank;
-        &:focus { border-left: outer $primary; }
+        &:focus { border-left: thick $primary; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from localllm.core.metered.meters import Missing, SeenMeter, SeenMeters
-from localllm.core.metered.readings import Scope, Source
+from localllm.core.metered.readings import MeterScope, Source
 from localllm.units import GiB
 from localllm.words.machine import memory_parts, power_parts
 from tests.support.specs import gpu, machine
 
 
-def meter(name: str, scope: Scope) -> SeenMeter:
+def meter(name: str, scope: MeterScope) -> SeenMeter:
     return SeenMeter(
         source=Source(name=name, scope=scope, kind="instant", device="0", period_s=1.0)
     )

@@ -428,6 +428,14 @@ def test_a_counterfactual_promises_what_its_plan_then_holds(
         assert (then.verdict, then.n_gpu_layers) == (other.verdict, other.n_gpu_layers), other
 
 
+def test_without_counterfactuals_the_plan_is_the_same() -> None:
+    wishes = Policy(n_ctx=16384)
+    with_them = make_plan(llama_3_70b(), machine(gpu()), wishes)
+    without = make_plan(llama_3_70b(), machine(gpu()), wishes, with_counterfactuals=False)
+    assert with_them.counterfactuals
+    assert without == replace(with_them, counterfactuals=())
+
+
 def test_what_does_not_fit_at_all_is_offered_a_quantisation_that_does() -> None:
     plan = make_plan(llama_3_70b(), machine(gpu(), ram=8 * GiB), Policy())
     assert plan.verdict == "does-not-fit"

@@ -13,7 +13,7 @@ from textual.reactive import var
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static, TextArea
 
-from localllm.tui.plan.copying import FORMS, Form, copied
+from localllm.tui.plan.copying import FORMS, Form, copied, usual_form
 from localllm.tui.subject import Planned
 
 _SENT = "Sent to the terminal's clipboard. Where it does not arrive, select the text here."
@@ -25,8 +25,12 @@ class CopyDialog(ModalScreen[None]):
     CSS_PATH = "copy_dialog.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Leave", id="copy.leave"),
-        Binding("l", "copy('localllm')", "localllm", id="copy.localllm",
-                tooltip="Copy the localllm command"),
+        Binding("p", "copy('plan')", "plan", id="copy.plan",
+                tooltip="Copy the command that makes this plan"),
+        Binding("c", "copy('chat')", "chat", id="copy.chat",
+                tooltip="Copy the command that loads the model like this, to talk"),
+        Binding("b", "copy('bench')", "bench", id="copy.bench",
+                tooltip="Copy the command that measures the model like this"),
         Binding("f", "copy('llama')", "flags", id="copy.llama",
                 tooltip="Copy the command of llama.cpp's own server"),
         Binding("j", "copy('json')", "JSON", id="copy.json",
@@ -35,7 +39,7 @@ class CopyDialog(ModalScreen[None]):
                 tooltip="Copy what is shown"),
     ]  # fmt: skip
 
-    form: var[Form] = var[Form]("localllm", init=False)
+    form: var[Form] = var[Form]("plan", init=False)
 
     shown = query_one("#copy-text", TextArea)
     note = query_one("#copy-note", Static)
@@ -49,10 +53,10 @@ class CopyDialog(ModalScreen[None]):
         """Yield a button for each form, the text, and what became of it."""
         with Vertical(id="copy-dialog") as box:
             box.border_title = "Copy the plan"
-            box.border_subtitle = "l f j copy · enter copies what is shown · esc leaves"
+            box.border_subtitle = "p c b f j copy · enter copies what is shown · esc leaves"
             with Horizontal(id="copy-forms"):
-                for form, name in FORMS.items():
-                    yield Button(f"{_KEYS[form]} {name}", id=f"copy-{form}", compact=True)
+                for form, (key, name) in FORMS.items():
+                    yield Button(f"{key} {name}", id=f"copy-{form}", compact=True)
             yield TextArea(read_only=True, soft_wrap=True, compact=True, id="copy-text")
             yield Static(markup=False, id="copy-note")
 
@@ -66,7 +70,8 @@ class CopyDialog(ModalScreen[None]):
         self.note.update("")
 
     def on_mount(self) -> None:
-        """Show the first form."""
+        """Show the form that a person most likely wants."""
+        self.set_reactive(CopyDialog.form, usual_form(self._planned))
         self.watch_form(self.form)
         self.shown.focus()
 
@@ -89,6 +94,3 @@ class CopyDialog(ModalScreen[None]):
         for form in FORMS:
             if event.button.id == f"copy-{form}":
                 self.action_copy(form)
-
-
-_KEYS: dict[Form, str] = {"localllm": "l", "llama": "f", "json": "j"}

@@ -236,6 +236,9 @@ def test_machines_are_found_counted_combined_and_copied() -> None:
             assert app.clipboard == ""
             await pilot.press("enter")
             assert app.clipboard == line
+            await pilot.press("c")
+            assert app.clipboard == line  # it cannot be run there
+            assert "localllm chat runs on this machine" in screen_text(app)
             await pilot.press("f")
             assert app.clipboard.startswith("llama-server \\\n  -m ")
             await pilot.press("j")

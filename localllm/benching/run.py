@@ -6,7 +6,6 @@ that it had, if they are two or more.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,16 +19,8 @@ from localllm.benching.loaded import Loader, Running, checked
 from localllm.benching.planned import Planned
 from localllm.benching.rules import Rules
 from localllm.benching.stopping import Stop, Stopped
-from localllm.core.bench.activity import (
-    CoolingDown,
-    OnProgress,
-    Progress,
-    Repeating,
-    Step,
-    Trying,
-    WarmingUp,
-    Where,
-)
+from localllm.benching.telling import Teller
+from localllm.core.bench.activity import CoolingDown, OnProgress, Trying, WarmingUp
 from localllm.core.bench.conditions import conditions, is_warm
 from localllm.core.bench.cpu_use import cpu_use, more_disturbed
 from localllm.core.bench.energy import windows_of
@@ -43,12 +34,6 @@ from localllm.units import format_duration
 
 ENOUGH = 2
 """Repetitions of an interrupted test from which something can be said."""
-
-RECENT = 20
-"""Repetitions that the speed meanwhile is the mean of."""
-
-TOLD_EVERY_S = 0.05
-"""Short repetitions are told of no more often."""
 
 OnRow = Callable[[dict[str, Any], Running, Planned], None]
 
@@ -70,11 +55,10 @@ class Run:
     ) -> None:
         """Take what is to be measured, and who hears of rows, and of what has none."""
         self._rules, self._loader = rules, loader
-        self._on_row, self._on_note, self._on_progress = on_row, on_note, on_progress
+        self._on_row, self._on_note = on_row, on_note
         self._clock = clock
         self._stop = Stop()
         self._stopped = False
-        self._next_told_s = 0.0
         self._gathered = [
             [Gathered(planned=one, test=test) for test in tests]
             for one in planned
@@ -88,6 +72,12 @@ class Run:
         self._dropped: set[int] = set()
         plans = [tests[0].planned.plan for tests in self._gathered]
         self._countdown = Countdown(pieces_of(plans, tests, rules), clock=clock)
+        self._teller = Teller(
+            on_progress,
+            gathered=[one for tests in self._gathered for one in tests],
+            countdown=self._countdown,
+            clock=clock,
+        )
 
     @property
     def stopped(self) -> bool:
@@ -124,7 +114,7 @@ class Run:
         planned = self._gathered[index][0].planned
         self._countdown.begin()
         try:
-            running = self._loader.load(planned, on_progress=self._tell, stop=self._stop)
+            running = self._loader.load(planned, on_progress=self._teller.tell, stop=self._stop)
         except DoesNotFitError as error:
             self._dropped.add(index)
             self._countdown.drop(index)
@@ -187,10 +177,7 @@ class Run:
     def _take(self, gathered: Gathered, sample: BenchSample, n_samples: int) -> None:
         if sample.repetition > 0:
             gathered.samples.append(sample)
-        now_s = self._clock()
-        if self._on_progress is not None and now_s >= self._next_told_s:
-            self._next_told_s = now_s + TOLD_EVERY_S
-            self._on_progress(self._repeating(gathered, sample, n_samples))
+        self._teller.sample(gathered, sample, n_samples)
 
     def _events(
         self, test: BenchTest, n_samples: int, running: Running
@@ -204,7 +191,7 @@ class Run:
 
     def _repetitions_in_window(self, gathered: Gathered, running: Running) -> int:
         """Try one repetition, and return how many of them fill a window."""
-        self._tell(Progress(step=Trying(), where=self._where(gathered)))
+        self._teller.step(Trying(), gathered, timed=False)
         samples = [
             event
             for event in self._events(gathered.test, 1, running)
@@ -221,7 +208,7 @@ class Run:
         began_s = self._clock()
         while True:
             worked_s = self._clock() - began_s
-            self._tell_time(WarmingUp(worked_s=worked_s))
+            self._teller.step(WarmingUp(worked_s=worked_s))
             for _ in self._events(test, 2, running):
                 pass
             looks = running.health_since(began_s)
@@ -235,7 +222,7 @@ class Run:
     def _cool_down(self, gathered: Gathered) -> None:
         until_s = self._clock() + self._rules.delay_s
         while (left_s := until_s - self._clock()) > 0:
-            self._tell_time(CoolingDown(pause_left_s=left_s), self._where(gathered))
+            self._teller.step(CoolingDown(pause_left_s=left_s), gathered)
             self._stop.pause(min(left_s, 0.2))
             self._stop.check()
 
@@ -243,7 +230,9 @@ class Run:
         started, answers, began_s = _now(), Answers(), self._clock()
         before = cpu_seconds()
         try:
-            measure_answers(answers, running, self._rules, on_progress=self._tell, stop=self._stop)
+            measure_answers(
+                answers, running, self._rules, on_progress=self._teller.tell, stop=self._stop
+            )
         finally:
             if answers.measured:
                 seen = conditions(
@@ -293,35 +282,6 @@ class Run:
             for gathered in tests:
                 if not gathered.kept and len(gathered.samples) >= ENOUGH:
                     self._keep(gathered)
-
-    # -- what is told meanwhile ----------------------------------------------------------------
-
-    def _tell(self, progress: Progress) -> None:
-        if self._on_progress is not None:
-            self._on_progress(progress)
-
-    def _tell_time(self, step: Step, where: Where | None = None) -> None:
-        self._tell(Progress(step=step, where=where, left_s=self._countdown.left_s()))
-
-    def _where(self, gathered: Gathered) -> Where:
-        every = [one for tests in self._gathered for one in tests]
-        return Where(
-            number=next(i for i, one in enumerate(every, 1) if one is gathered),
-            n_tests=len(every),
-            test=gathered.test,
-            settings=gathered.planned.label,
-        )
-
-    def _repeating(self, gathered: Gathered, sample: BenchSample, n_samples: int) -> Progress:
-        test = gathered.test
-        recent = [1e9 * (test.n_prompt + test.n_gen) / one.ns for one in gathered.samples[-RECENT:]]
-        step = Repeating(
-            repetition=sample.repetition,
-            n_repetitions=n_samples,
-            tok_s=statistics.fmean(recent) if recent else None,
-        )
-        left_s = self._countdown.left_s(sample.repetition / n_samples)
-        return Progress(step=step, where=self._where(gathered), left_s=left_s)
 
 
 def _now() -> str:

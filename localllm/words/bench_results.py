@@ -65,10 +65,7 @@ def _meter_lines(rows: Sequence[Row]) -> Iterator[str]:
     for (source, scope, gain), watts in meters.items():
         ends = dict.fromkeys(format_rate(watt) for watt in (min(watts), max(watts)))
         drawn = " to ".join(ends)
-        yield (
-            f"J/token: {source}, {scope}, {drawn} W; the sensor is good to "
-            f"± {100 * gain:.2g} %"
-        )
+        yield (f"J/token: {source}, {scope}, {drawn} W; the sensor is good to ± {100 * gain:.2g} %")
 
 
 def _joules(row: Row) -> str:

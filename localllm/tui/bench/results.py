@@ -14,10 +14,12 @@ from textual.widgets import Static
 
 from localllm.benching.whole import Measured
 from localllm.core.bench.activity import Answering, Progress, Repeating
+from localllm.core.bench.compare import row_label
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError
 from localllm.tui.looks import Panel
 from localllm.tui.widgets.figures_table import FiguresTable
+from localllm.units import format_rate
 from localllm.words.bench_progress import progress_line
 from localllm.words.bench_results import HEAD, result_cells, result_lines
 
@@ -85,6 +87,15 @@ class Results(Panel):
         self.table.rows = tuple(result_cells(row, ranges=self.ranges) for row in measured.rows)
         lines = [*result_lines(measured.rows, measured.memory), *map(printable, measured.notes)]
         self.said.update("\n".join(lines))
+
+
+def in_short(measured: Measured) -> str:
+    """Return what came of a run, for somebody who is elsewhere."""
+    if measured.error is not None:
+        return printable(measured.error.message)
+    rows = [row for row in measured.rows if row["kind"] == "test"]
+    rates = ", ".join(f"{row_label(row)} {format_rate(row['avg_ts'])} t/s" for row in rows[:2])
+    return f"{len(rows)} tests: {printable(rates)}" if rows else "Nothing was measured."
 
 
 def doing(progress: Progress) -> str:

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.getters import query_one
 from textual.message import Message
+from textual.notifications import SeverityLevel
 from textual.reactive import var
 from textual.widget import Widget
 
@@ -22,19 +23,17 @@ from localllm.benching.whole import Measured, WholeRun
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError
 from localllm.session import LocalModel
-from localllm.talking.obtained import Obtained, obtained_of
 from localllm.tui.bench.compare_dialog import CompareDialog
+from localllm.tui.bench.engine import measured_with, to_run
 from localllm.tui.bench.form import TestsForm
 from localllm.tui.bench.plots import Kind, PowerPlot, SpeedPlot
 from localllm.tui.bench.preview import Preview, preview
-from localllm.tui.bench.results import Results
+from localllm.tui.bench.results import Results, in_short
 from localllm.tui.bench.save_dialog import SaveDialog
-from localllm.tui.desk import Desk
 from localllm.tui.messages import ActivityChanged, ModelsChanged, Place
 from localllm.tui.place import PlaceScreen
 from localllm.tui.subject import Subject
 from localllm.tui.threads import called
-from localllm.units import format_rate
 
 _NO_MODEL = "No model is looked at yet: F2 chooses one."
 
@@ -189,7 +188,9 @@ class BenchScreen(PlaceScreen):
         """Measure what is chosen."""
         if self.running:
             return
-        if self.preview is not None:
+        if "chat" in self.local_app.activities:
+            self.notify("Chat is at work: wait for it, or stop it there (F4).", severity="warning")
+        elif self.preview is not None:
             self._measure(self.preview)
         elif self._is_asking():
             self._starts = True
@@ -246,7 +247,7 @@ class BenchScreen(PlaceScreen):
         self.results.scroll_visible(animate=False, top=True)
         self.post_message(ActivityChanged(self.PLACE, "planning"))
         try:
-            self.measured = await called(lambda: _measured(self.desk, run, model, chosen))
+            self.measured = await called(lambda: measured_with(self.desk, run, model, chosen))
         finally:
             self.running = False
             self._run = None
@@ -255,21 +256,18 @@ class BenchScreen(PlaceScreen):
 
     async def _fetched(self, chosen: Preview) -> LocalModel | None:
         """Return the model, fetched where the person wants it."""
-        from localllm.tui.chat.finding import found
         from localllm.tui.fetching.dialog import FetchDialog
 
         self.form.say_waiting()
         try:
-            what = await called(lambda: found(self.desk, chosen.subject, lambda text: None))
+            found = await called(lambda: to_run(self.desk, chosen))
         except LocalLLMError as error:
             self.form.say_wrong(error)
             return None
         self.form.watch_preview(chosen)
-        if isinstance(what, Obtained):
-            return what.model
-        if what.fetch is None:
-            return obtained_of(what, chosen.subject.name or "").model
-        return await self.app.push_screen_wait(FetchDialog(what))
+        if isinstance(found, LocalModel):
+            return found
+        return await self.app.push_screen_wait(FetchDialog(found))
 
     def _tell(self, run: WholeRun, measured: Measured) -> None:
         """Pass on what a run's thread says; there may be nobody to hear it any more."""
@@ -289,16 +287,9 @@ class BenchScreen(PlaceScreen):
 
     def _tell_end(self, measured: Measured) -> None:
         """Say how it ended to somebody who is elsewhere."""
-        if self.app.screen is self:
-            return
-        if measured.error is not None:
-            self.app.notify(
-                printable(measured.error.message), title="Bench", severity="error", markup=False
-            )
-            return
-        rows = [row for row in measured.rows if row["kind"] == "test"]
-        rates = ", ".join(f"{format_rate(row['avg_ts'])} t/s" for row in rows[:2])
-        self.app.notify(f"{len(rows)} tests: {rates}", title="Bench", markup=False)
+        if self.app.screen is not self:
+            severity: SeverityLevel = "information" if measured.error is None else "error"
+            self.app.notify(in_short(measured), title="Bench", severity=severity, markup=False)
 
     # -- afterwards ------------------------------------------------------------------------------
 
@@ -310,14 +301,3 @@ class BenchScreen(PlaceScreen):
         path = await self.app.push_screen_wait(SaveDialog(measured, offered))
         if path is not None:
             self.notify(printable(str(path)), title="Saved", markup=False)
-
-
-def _measured(desk: Desk, run: WholeRun, model: LocalModel, chosen: Preview) -> Measured:
-    """Run in a thread: whatever is loaded lets go of its memory before and after."""
-    desk.release()
-    session = desk.run_session()
-    try:
-        return run.measure(session, model, chosen.policy, chosen.wanted)
-    finally:
-        if desk.running is session:
-            desk.release()

@@ -23,7 +23,7 @@ class Choices(Widget, can_focus=True):
         width: auto;
         height: 1;
         &:focus { background: $boost; text-style: bold; }
-        &:disabled { color: $text-disabled; }
+        &:disabled { color: $text-muted; }
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -163,7 +163,7 @@ def _along(places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _upwards(most: float, *, most_steps: int) -> list[float]:
-    """Return ticks up to ``most``, if possible two; what is above it would take room for nothing."""
+    """Return ticks up to ``most``, two if possible: what is above would take room for nothing."""
     for n_steps in (most_steps, 3, 4, 5):
         ticks = [tick for tick in linear_ticks(most, n_steps) if tick <= most]
         if len(ticks) > 1:

@@ -178,7 +178,9 @@ class Chat:
         )
         return Turn(
             lambda: self.session.chat(request),
-            lambda answer: self._finish(answer, replaces=replaces),
+            lambda answer: self._finish(
+                answer, replaces=replaces, stopped=stop is not None and stop.is_set()
+            ),
             Answer(reason="cancelled"),
             cancel=self.session.cancel,
             stop=stop,
@@ -231,8 +233,10 @@ class Chat:
         error, self._write_error = self._write_error, None
         return error
 
-    def _finish(self, answer: Answer, *, replaces: bool) -> None:
+    def _finish(self, answer: Answer, *, replaces: bool, stopped: bool) -> None:
+        """Keep an answer. ``stopped``: by the person, who may also have left, with the engine."""
         self.last = answer
+        was_cut = stopped and answer.fault is not None
         if isinstance(answer.fault, Died | Failed):
             self.lesson = self.session.after_death(answer.fault)
             if isinstance(answer.fault, Died) or self.lesson is not None:
@@ -248,7 +252,7 @@ class Chat:
                     content=answer.content,
                     reasoning=answer.reasoning,
                     time=now_text(),
-                    finish_reason=answer.finish_reason,
+                    finish_reason="cancelled" if was_cut else answer.finish_reason,
                     stats=stats,
                     model=self.model_name,
                     replaces_last=replaces,

@@ -207,6 +207,23 @@ def test_a_death_keeps_the_partial_answer_and_asks_for_a_load(
     assert len(contents(chat)) == 2 and not chat.needs_load
 
 
+def test_who_stops_an_answer_and_leaves_with_its_engine_has_stopped_it(
+    chat: Chat, engine: EngineClient
+) -> None:
+    chat.settings = ENDLESS
+    chat.say("hello")
+    stop = threading.Event()
+    turn, pid = chat.turn(stop=stop), engine.pid
+    assert pid is not None
+    for event in turn.events():
+        if isinstance(event, TextDelta) and not stop.is_set():
+            os.kill(pid, signal.SIGSTOP)  # it hears no cancellation any more
+            stop.set()
+            os.kill(pid, signal.SIGKILL)
+    assert isinstance(turn.answer.fault, Died) and chat.needs_load
+    assert chat.conversation.entries[-1].finish_reason == "cancelled"
+
+
 def test_the_system_prompt_outlives_the_conversation(chat: Chat) -> None:
     chat.system = "Be brief."
     chat.say("hello")

@@ -127,7 +127,11 @@ class ChatLoading(ChatBase):
         if "bench" in self.local_app.activities:
             self.stand(situations.engine_is_taken(), again)
             return False
-        session = await called(self.desk.run_session)
+        try:
+            session = await called(self.desk.run_session)
+        except LocalLLMError as error:
+            self._stand_failed(error, "Not loaded", again)
+            return False
         before = self.chat.obtained if self.chat is not None else None
         chat = self._chat_with(session, obtained)
         self._look()  # from now on nothing is loaded

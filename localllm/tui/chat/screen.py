@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from datetime import datetime
 from typing import ClassVar
@@ -15,6 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Markdown
 
 from localllm.core.text import printable
+from localllm.errors import LocalLLMError
 from localllm.records.typed import append_typed, read_typed
 from localllm.session import input_history_path
 from localllm.tui.chat import situation as situations
@@ -261,7 +263,8 @@ class ChatScreen(ChatAsking):
     @work(group="prepare")
     async def _prepare(self) -> None:
         """Have the engine's process get ready while the person still reads."""
-        await called(self.desk.prepare_engine)
+        with contextlib.suppress(LocalLLMError):  # the load says so
+            await called(self.desk.prepare_engine)
 
     # -- actions ---------------------------------------------------------------------------------
 
@@ -276,7 +279,11 @@ class ChatScreen(ChatAsking):
             return is_idle and chat is not None and bool(chat.conversation.entries)
         if action == "copy":
             return self.conversation is not None and bool(self.conversation.entries)
-        if action in ("system", "stats"):
+        if action == "conversations":
+            return self.phase in ("idle", "finding")
+        if action == "system":
+            return is_idle and chat is not None
+        if action == "stats":
             return chat is not None
         return super().check_action(action, parameters)
 

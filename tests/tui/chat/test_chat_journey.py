@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import datetime
 from pathlib import Path
 
 from textual.pilot import Pilot
@@ -11,6 +12,7 @@ from textual.widgets import Input, Markdown, TextArea
 
 from localllm.core.policy import Policy
 from localllm.records.conversations import ConversationStore
+from localllm.records.entries import Entry
 from localllm.talking.settings import Settings, changed
 from localllm.tui.app import LocalLLMApp
 from localllm.tui.chat.answer import AnswerView
@@ -40,6 +42,13 @@ GREEDY = changed(Settings(), "temp", "0")
 ENDLESS = changed(changed(Settings(), "top_k", "0"), "seed", "1")
 
 
+def began_before(store: ConversationStore) -> None:
+    """Leave a conversation with the demo behind."""
+    conversation = store.start(model="demo", now=datetime(2026, 11, 21))
+    conversation.append(Entry(role="user", content="Long ago", time="2026-11-21T14:35:02+00:00"))
+    conversation.close()
+
+
 def pid_of(app: LocalLLMApp) -> int:
     engine = app.desk.run_session()._engine
     assert engine is not None and engine.pid is not None
@@ -48,10 +57,17 @@ def pid_of(app: LocalLLMApp) -> int:
 
 def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
     async def test() -> None:
-        async with running(subject=Subject(name="demo"), place="chat") as (app, pilot):
+        async with running(place="chat") as (app, pilot):
             screen = chat_of(app)
+            began_before(screen.store)
+            await pilot.press("ctrl+o")
+            await settled_dialog(pilot, ConversationsDialog, n=1)
+            await pilot.press("enter")  # its model is loaded, as there is none yet
             await loaded(pilot, screen, GREEDY)
+            assert app.subject.name == "demo" and questions(screen) == ["Long ago"]
             assert "demo Q8_0 · 2.76 MiB" in screen_text(app)
+            await pilot.press("ctrl+n")
+            await until(pilot, lambda: not questions(screen))
 
             await send(pilot, "Which command shows the plan?")
             await answered(pilot)
@@ -96,7 +112,7 @@ def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
             await answered(pilot)
 
             await pilot.press("ctrl+o")
-            await settled_dialog(pilot, ConversationsDialog, n=2)
+            await settled_dialog(pilot, ConversationsDialog, n=3)
             app.screen.query_one(Input).value = "PLAN which"
             await settled_dialog(pilot, ConversationsDialog, n=1)
             await pilot.press("enter")
@@ -105,14 +121,14 @@ def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
             assert questions(screen) == ["Which command shows the plan?!"]
 
             await pilot.press("ctrl+o")
-            await settled_dialog(pilot, ConversationsDialog, n=2)
+            await settled_dialog(pilot, ConversationsDialog, n=3)
             app.screen.query_one(Input).value = "watt"
             await settled_dialog(pilot, ConversationsDialog, n=1)
             await pilot.press("ctrl+d")
             await until(pilot, lambda: isinstance(app.screen, AskDialog))
             await pilot.press("y")
             await settled_dialog(pilot, ConversationsDialog, n=0)
-            assert len(ConversationStore(screen.store.root).ids()) == 1
+            assert len(screen.store.ids()) == 2
             await pilot.press("escape")
 
             prompt = screen.query_one(PromptBox)

@@ -41,6 +41,14 @@ from localllm.words.plan import runs
 _NO_MODEL = "No model yet: F2 lists them, and Enter there plans one."
 
 
+class _Top(VerticalScroll):
+    """What stays in sight in a narrow terminal; it takes the focus where it has to be scrolled."""
+
+    def allow_focus(self) -> bool:
+        """Whether there is more than can be seen."""
+        return self.max_scroll_y > 0
+
+
 class PlanScreen(PlanningPlace):
     """Changes the subject by what is turned, and shows what becomes of it."""
 
@@ -51,6 +59,8 @@ class PlanScreen(PlanningPlace):
         Binding("m", "machine", "Machine", id="plan.machine",
                 tooltip="Plan for another machine, or for this one again"),
         Binding("u", "undo", "Undo", id="plan.undo", tooltip="Take the last change back"),
+        Binding("pageup", "page(-1)", "Page up", show=False, id="plan.page-up"),
+        Binding("pagedown", "page(1)", "Page down", show=False, id="plan.page-down"),
         Binding("w", "look_for_help", "Would help", show=False, id="plan.help",
                 tooltip="Go to what would help; Enter applies it"),
         Binding("r", "reset", "Reset", show=False, id="plan.reset",
@@ -80,7 +90,7 @@ class PlanScreen(PlanningPlace):
         """Yield the sentence where there is no plan, then figures and what can be turned."""
         yield Panel(title="Plan", empty=_NO_MODEL, id="plan-state")
         with VerticalScroll(id="plan-page", can_focus=False):
-            with Vertical(id="plan-top"):
+            with _Top(id="plan-top"):
                 yield Verdict().data_bind(PlanScreen.plan, PlanScreen.proof)
                 yield LayerStrip().data_bind(PlanScreen.plan)
                 yield MemoryBars().data_bind(PlanScreen.plan)
@@ -166,6 +176,13 @@ class PlanScreen(PlanningPlace):
         event.stop()
         if self.made is not None and self.made.subject == self.latest:
             self.change(helped(self.made, event.chosen.applied), by=event.chosen.change)
+
+    def action_page(self, direction: int) -> None:
+        """Scroll to what is further up or down."""
+        if direction < 0:
+            self.page.scroll_page_up(animate=False)
+        else:
+            self.page.scroll_page_down(animate=False)
 
     def action_undo(self) -> None:
         """Go back to before the last change."""

@@ -120,6 +120,9 @@ def test_knobs_by_mouse_and_by_what_is_written() -> None:
             await pilot.press("a")
             assert wishes() == FIXED.wishes
             assert screen.focused is context
+            await pilot.press("pagedown", "pagedown", "pagedown")
+            assert "Basis: " in screen_text(app)  # the end of what is said
+            assert screen.focused is context
             await pilot.press("down", "down", "left")  # past the quantisation, to the cache
             assert wishes().type_k == "q8_0"
             await pilot.press("r")

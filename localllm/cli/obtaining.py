@@ -109,9 +109,9 @@ def again(command: str, name: str, decided: Decided) -> str:
 
     ``name``: as the person gave it, where nothing else finds the same file.
     """
-    import shlex
+    from localllm.words.flags import command_line
 
-    return f"localllm {command} {shlex.quote(decided.name or name)}"
+    return command_line(("localllm", command, decided.name or name))
 
 
 def download(session: Session, wanted: ToFetch, *, yes: bool, command: str) -> LocalModel:

@@ -54,6 +54,7 @@ class ChatAnswering(ChatLoading):
             await self.transcript.drop_question()
         await self._put(chat, question, instead=instead)
         await self._answer(chat, again=False)
+        self.consider()  # another model may have been chosen meanwhile
 
     @work(group="question")
     async def owe(self, question: str) -> None:
@@ -67,6 +68,7 @@ class ChatAnswering(ChatLoading):
         """Answer the last question anew."""
         if self.chat is not None:
             await self._answer(self.chat, again=True)
+            self.consider()
 
     # -- one answer ------------------------------------------------------------------------------
 

@@ -74,6 +74,10 @@ class ChatLoading(ChatBase):
     @work(group="engine", exclusive=True)
     async def open_model(self, subject: Subject) -> None:
         """Find a model and load it."""
+        await self._open(subject)
+        self.consider()  # something else may have been chosen meanwhile
+
+    async def _open(self, subject: Subject) -> None:
         assert subject.name is not None
         self._tried, name = subject, subject.name
 
@@ -119,6 +123,7 @@ class ChatLoading(ChatBase):
         """Load the chosen model once more."""
         if self.chat is not None:
             await self._load_model(self.chat.obtained, self.load_again)
+            self.consider()
 
     # -- one load --------------------------------------------------------------------------------
 

@@ -173,11 +173,13 @@ class ChatScreen(ChatAsking):
         if self.is_current:
             self.consider()
 
-    def watch_situation(self, situation: Situation) -> None:
+    def watch_situation(self, before: Situation, situation: Situation) -> None:
         """Show what stands in the way."""
         self._panel.situation = situation
         for view in (self._side, self._strip):
             view.stand(situation)
+        if situation.look != before.look:
+            self.refresh_bindings()
 
     def watch_figures(self, figures: RunFigures | None) -> None:
         """Show the figures."""
@@ -272,7 +274,7 @@ class ChatScreen(ChatAsking):
         """Offer what makes sense now."""
         chat, is_idle = self.chat, self.phase == "idle"
         if action == "stop":
-            return not is_idle or self._edits or self.situation.is_offer
+            return not is_idle or self._edits or self._can_dismiss()
         if action in ("again", "edit"):
             return is_idle and chat is not None and chat.can_ask_again() and not self._edits
         if action == "new":
@@ -288,14 +290,19 @@ class ChatScreen(ChatAsking):
         return super().check_action(action, parameters)
 
     def action_stop(self) -> None:
-        """Stop what goes on; else leave what is edited, or an offer."""
+        """Stop what goes on; else leave what is edited, or take away what is said."""
         if self.phase != "idle":
             self.stop()
         elif self._edits:
             self._leave_editing()
-        elif self.situation.is_offer:
+        elif self._can_dismiss():
             self.stand(situations.CLEAR)
         self.refresh_bindings()
+
+    def _can_dismiss(self) -> bool:
+        """Whether something is said that stands in nobody's way: there is a loaded model."""
+        is_loaded = self.chat is not None and not self.chat.needs_load
+        return is_loaded and self.situation != situations.CLEAR
 
     def action_again(self) -> None:
         """Answer the last question anew."""

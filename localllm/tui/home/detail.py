@@ -9,6 +9,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from localllm.core.text import printable
+from localllm.tui.fetching.fetches import Fetch
 from localllm.tui.home.cells import Told
 from localllm.tui.home.rows import Row, Verdict
 from localllm.tui.home.shelf import Entry
@@ -41,6 +42,7 @@ class Detail(Widget):
 def detail(entry: Entry, told: Told, *, now_s: float) -> Content:
     """Return the name and the facts in a line, then what a plan says, or what went wrong."""
     problem, doing = told.problems.get(entry.key), told.doings.get(entry.key)
+    fetch = told.fetches.get(entry.key)
     if entry.row is None:
         lines = [Content(printable(entry.text))]
         verdict = None
@@ -49,7 +51,7 @@ def detail(entry: Entry, told: Told, *, now_s: float) -> Content:
         lines = [
             Content.assemble(
                 (printable(entry.row.name), "bold"),
-                ("  " + " · ".join(_facts(entry.row, verdict, now_s)), "$text-muted"),
+                ("  " + " · ".join(_facts(entry.row, verdict, fetch, now_s)), "$text-muted"),
             )
         ]
     if doing is not None:
@@ -58,7 +60,6 @@ def detail(entry: Entry, told: Told, *, now_s: float) -> Content:
         hint = f" → {problem.hint}" if problem.hint else ""
         lines.append(Content(printable(f"{problem.message}{hint}")))
     elif entry.row is not None:
-        fetch = told.fetches.get(entry.row.key)
         if fetch is not None and fetch.said and fetch.state == "stopped":
             lines.append(Content(printable(fetch.said)))
         elif fetch is not None and fetch.error is not None:
@@ -72,7 +73,7 @@ def detail(entry: Entry, told: Told, *, now_s: float) -> Content:
     return Content("\n").join(lines)
 
 
-def _facts(row: Row, verdict: Verdict | None, now_s: float) -> Iterator[str]:
+def _facts(row: Row, verdict: Verdict | None, fetch: Fetch | None, now_s: float) -> Iterator[str]:
     quant, n_bytes = row.quant(verdict), row.n_bytes(verdict)
     yield from filter(None, [printable(quant)])
     if n_bytes is not None:
@@ -91,4 +92,4 @@ def _facts(row: Row, verdict: Verdict | None, now_s: float) -> Iterator[str]:
     elif verdict is not None and verdict.is_here:
         yield "here"
     else:
-        yield "to fetch"
+        yield "being fetched" if fetch is not None and fetch.is_running else "to fetch"

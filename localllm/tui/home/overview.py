@@ -86,6 +86,11 @@ class Overview(PlaceScreen):
         self.look_at_machine()
         self.look()
 
+    def on_unmount(self) -> None:
+        """Leave no process behind: an app that ends waits for none of its workers."""
+        if self._weighing is not None:
+            self._weighing.stop()
+
     def on_screen_suspend(self) -> None:
         """Plan nothing while nobody looks: the processors are for what the person does."""
         self.workers.cancel_group(self, "home-weigh")

@@ -52,7 +52,14 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
     AUTO_FOCUS = ""
     """The list takes the focus when there is one."""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave_search", "Leave the look-up", show=False, id="models.leave"),
+        Binding(
+            "escape",
+            "leave_search",
+            "Show all",
+            show=False,
+            id="models.leave",
+            tooltip="Leave a look-up, or show all models again",
+        ),
         # also where there is no list that has the focus
         Binding("r", "look_again", "Look again", show=False, id="models.look_again"),
         Binding("slash", "filter", "Filter", show=False, key_display="/", id="models.filter"),
@@ -61,8 +68,8 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
     def __init__(self) -> None:
         """Begin with nothing typed."""
         super().__init__()
-        self._is_judged = True
-        """Whether it is known what could be done with what is typed."""
+        self._judged = ""
+        """The text of which it is known what could be done with it."""
         self._is_submitted = False
         """Whether Enter was pressed behind it."""
 
@@ -83,7 +90,9 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
     @on(ModelList.Chosen)
     def _chosen(self, event: ModelList.Chosen) -> None:
         row = event.entry.row
-        if event.entry.kind == "offer":
+        if not self._is_judged:  # the entry is of what was typed before
+            self._is_submitted = True
+        elif event.entry.kind == "offer":
             self._look_up(self.typed.value.strip(), event.entry.key)
         elif row is not None and row.kind == "fetch":
             self.action_fetch()
@@ -172,8 +181,9 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
             self._fetch(row)
 
     def action_leave_search(self) -> None:
-        """Wait for the Hub no longer."""
-        self.workers.cancel_group(self, "home-seek")
+        """Wait for the Hub no longer; where nothing is waited for, show all models again."""
+        if not self.workers.cancel_group(self, "home-seek"):
+            self.action_clear_filter()
 
     # -- what is here ----------------------------------------------------------------------------
 
@@ -210,7 +220,7 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
 
     @on(Input.Changed, "#filter")
     def _typed(self) -> None:
-        self.offer, self._is_judged, self._is_submitted = None, False, False
+        self.offer, self._is_submitted = None, False
         self.show(stay=False, waits=True)
         self._judge()
 
@@ -223,7 +233,7 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
             rows = self.models.entries(self.subject, name, self.order)
             self.offer = offer_words(name, kind, has_matches=bool(rows))
             self.show(stay=bool(rows))
-        self._is_judged = True
+        self._judged = name
         if self._is_submitted:
             self.list.action_choose()
 
@@ -232,6 +242,11 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
         if self._is_judged:
             self.list.action_choose()
         self._is_submitted = True
+
+    @property
+    def _is_judged(self) -> bool:
+        """Whether the list is of what is typed: keys may come quicker than that."""
+        return self._judged == self.typed.value.strip()
 
     def on_key(self, event: events.Key) -> None:
         """Take what is typed while nothing has the focus yet, or any more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -193,7 +194,7 @@ def test_another_machine_has_other_verdicts_another_order_and_what_is_chosen_goe
 
 
 def test_every_look_and_what_goes_wrong_is_said_in_its_place(
-    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, toy_model: Path
 ) -> None:
     go_on = threading.Event()
     look = keeping.kept_models
@@ -218,6 +219,11 @@ def test_every_look_and_what_goes_wrong_is_said_in_its_place(
             await until(pilot, lambda: here.models.problems)
             await until(pilot, lambda: "→" in here.detail.content.plain)
             assert "✗ There is no repository maker/Nothing-GGUF" in screen_text(app)
+            hub.add_repo("maker/Gated-GGUF", {"Toy-F16.gguf": toy_model}, gated="manual")
+            here.typed.value = "maker/Gated-GGUF"
+            here.list.action_choose()
+            await until(pilot, lambda: "its licence must be" in here.detail.content.plain)
+            assert "log in and accept the licence" in here.detail.content.plain
             here.typed.value = "no such thing:"
             await until(pilot, lambda: here.panel.look == "empty")
             await check_both(pilot, "home-nothing-like-it")

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import ClassVar
 
 from textual import on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.getters import query_one
@@ -22,6 +22,7 @@ from localllm.session import input_history_path
 from localllm.tui.chat import situation as situations
 from localllm.tui.chat.asking import ChatAsking
 from localllm.tui.chat.base import Phase
+from localllm.tui.chat.keys import CHAT_KEYS
 from localllm.tui.chat.message import MessageView
 from localllm.tui.chat.prompt_box import PromptBox
 from localllm.tui.chat.side.figures import RunFigures
@@ -53,79 +54,7 @@ class ChatScreen(ChatAsking):
 
     PLACE: ClassVar[Place] = "chat"
     CSS_PATH = "screen.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop", id="chat.stop", tooltip="Stop what goes on"),
-        Binding(
-            "ctrl+r", "again", "Again", id="chat.again", tooltip="Answer the last question anew"
-        ),
-        Binding(
-            "ctrl+e",
-            "edit",
-            "Edit",
-            priority=True,  # the prompt's own are the end of the line and redo
-            id="chat.edit",
-            tooltip="Change the last question; its answer is replaced",
-        ),
-        Binding(
-            "ctrl+y",
-            "copy",
-            "Copy",
-            priority=True,
-            id="chat.copy",
-            tooltip="Copy the last answer, a block of code, or the conversation",
-        ),
-        Binding("ctrl+n", "new", "New", id="chat.new", tooltip="Begin a new conversation"),
-        Binding(
-            "ctrl+o",
-            "conversations",
-            "Conversations",
-            id="chat.conversations",
-            tooltip="Go on with an earlier conversation, found by what was said in it",
-        ),
-        Binding(
-            "ctrl+s",
-            "settings",
-            "Settings",
-            show=False,
-            id="chat.settings",
-            tooltip="Change how answers are drawn and shown: temp, seed, max_tokens, think ...",
-        ),
-        Binding(
-            "ctrl+t",
-            "system",
-            "System prompt",
-            show=False,
-            id="chat.system",
-            tooltip="Change what the model is told before all that is said",
-        ),
-        Binding(
-            "ctrl+l",
-            "model",
-            "Model",
-            show=False,
-            id="chat.model",
-            tooltip="Talk to another model of those that are here",
-        ),
-        Binding(
-            "ctrl+g",
-            "figures",
-            "Figures",
-            show=False,
-            id="chat.figures",
-            tooltip="Show the run's figures beside the conversation, or leave it all the room",
-        ),
-        Binding(
-            "f7",
-            "stats",
-            "All figures",
-            show=False,
-            priority=True,
-            id="chat.stats",
-            tooltip="Show all figures of this chat, as /stats has them",
-        ),
-        Binding("pageup", "page(-1)", "Up", show=False, priority=True, id="chat.page_up"),
-        Binding("pagedown", "page(1)", "Down", show=False, priority=True, id="chat.page_down"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = CHAT_KEYS
 
     _transcript = query_one("#chat-transcript", Transcript)
     _panel = query_one("#chat-situation", SituationPanel)

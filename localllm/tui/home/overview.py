@@ -14,7 +14,6 @@ from functools import partial
 from typing import ClassVar
 
 from textual import on, work
-from textual.getters import query_one
 from textual.widget import Widget
 
 from localllm import keeping, lookups
@@ -51,29 +50,31 @@ class Overview(PlaceScreen):
 
     PLACE: ClassVar[Place] = "home"
 
-    machine = query_one("#machine", MachinePanel)
-    typed = query_one("#filter", FilterInput)
-    panel = query_one("#models", Panel)
-    list = query_one("#list", ModelList)
-    detail = query_one("#detail", Detail)
-
     def __init__(self) -> None:
         """Know of nothing yet."""
         super().__init__()
+        # not looked for when they are needed: a look may end while the app does
+        self.machine = MachinePanel(id="machine")
+        self.typed = FilterInput(id="filter")
+        self.list = ModelList(id="list")
+        self.detail = Detail(id="detail")
+        self.panel = Panel(self.list, self.detail, title="Models", id="models")
         self.models = Collection()
         self._hardware: Hardware | None = None
         self._weighing: Weighing | None = None
         self.order: Sort = "name"
         self.offer: str | None = None
         self._has_begun = False
+        self._followed = Subject()
+        """What is shown."""
         self._is_readable = False
         """Whether the last look at what is here found out."""
 
     def compose_place(self) -> Iterable[Widget]:
         """Yield the machine, the filter, and the models."""
-        yield MachinePanel(id="machine")
-        yield FilterInput(id="filter")
-        yield Panel(ModelList(id="list"), Detail(id="detail"), title="Models", id="models")
+        yield self.machine
+        yield self.typed
+        yield self.panel
 
     def on_mount(self) -> None:
         """Look at everything, each in its own time."""
@@ -83,6 +84,7 @@ class Overview(PlaceScreen):
 
     def _begin(self) -> None:
         self._has_begun = True
+        self._followed = self.subject
         self.look_at_machine()
         self.look()
 
@@ -96,17 +98,25 @@ class Overview(PlaceScreen):
         self.workers.cancel_group(self, "home-weigh")
 
     def on_screen_resume(self) -> None:
-        """Go on planning."""
-        self._weigh()
+        """Go on, with what was chosen elsewhere meanwhile."""
+        self._follow()
 
     def watch_subject(self, before: Subject, after: Subject) -> None:
         """Look at another machine, or with other wishes."""
-        if self._has_begun and before.machines != after.machines:
+        if self.is_current:  # else when one comes back: elsewhere wishes change with every key
+            self._follow()
+
+    def _follow(self) -> None:
+        if not self._has_begun:
+            return
+        subject, before = self.subject, self._followed
+        self._followed = subject
+        if subject.machines != before.machines:
             self._hardware = None
             self.look_at_machine()
-        if (before.machines, before.wishes) != (after.machines, after.wishes):
+        if (subject.machines, subject.wishes) != (before.machines, before.wishes):
             self.show()
-            self._weigh()
+        self._weigh()
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -155,7 +165,7 @@ class Overview(PlaceScreen):
         """Get a verdict for every model, those on the screen first, as long as one looks on."""
         await asyncio.sleep(CALM_S)
         subject, hardware = self.subject, self._hardware
-        if hardware is None:
+        if hardware is None or not self.is_current:
             return
         await self._weigh_found(subject)
         while asks := self.models.asks(subject, self.list.seen):
@@ -201,7 +211,7 @@ class Overview(PlaceScreen):
         """
         text = self.typed.value.strip()
         entries = self.models.entries(self.subject, text, self.order, offer=self.offer)
-        if not self._is_readable:
+        if not self._is_readable or not self.is_attached:
             return
         if not entries and waits:
             return
@@ -213,6 +223,8 @@ class Overview(PlaceScreen):
 
     def tell(self, *, reorders: bool = False) -> None:
         """Show what is known now of the lines that are there."""
+        if not self.is_attached:
+            return
         words = self.typed.value.lower().split()
         if reorders and (self.order == "speed" or {"fits", "here"} & set(words)):
             self.show()

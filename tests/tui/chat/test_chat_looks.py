@@ -34,6 +34,7 @@ from localllm.tui.chat.system_dialog import SystemDialog
 from localllm.tui.desk import Desk
 from localllm.units import GiB
 from localllm.words.failures import failure
+from tests.tui.chat.driving import until
 from tests.tui.chat.side.test_panel import answered, being_answered
 from tests.tui.support.driving import NARROW, WIDE, drive, running
 from tests.tui.support.snapshots import check
@@ -133,7 +134,9 @@ def test_every_look_at_both_sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
                 await app.push_screen(opened)
                 if typed:
                     opened.query_one(Input).value = typed
-                    await pilot.pause(0.2)
+                    await pilot.pause()
+                    assert isinstance(opened, ConversationsDialog)
+                    await until(pilot, lambda: not opened.searches)
                 await pilot.pause()
                 check(app, name)
                 app.pop_screen()

@@ -18,6 +18,7 @@ from localllm.tui.chat.message import MessageView
 from localllm.tui.chat.prompt_box import PromptBox
 from localllm.tui.chat.thought import Thought
 from localllm.tui.chat.transcript import FIRST, MORE, Transcript
+from tests.tui.chat.driving import until
 from tests.tui.support.driving import drive
 from tests.tui.support.snapshots import screen_text
 
@@ -90,15 +91,19 @@ def test_of_a_long_conversation_only_what_is_near_is_mounted_and_laid_out() -> N
             assert "answer 199" in screen_text(app)
 
             transcript.scroll_home(animate=False, immediate=True)
-            await pilot.pause(0.1)
-            assert len(app.query(MessageView)) == FIRST + MORE
-            before = screen_text(app)
-            assert f"question {(400 - FIRST) // 2}" in before, "one stays where one was"
+            await until(pilot, lambda: len(app.query(MessageView)) == FIRST + MORE)
+            await until(pilot, lambda: f"question {(400 - FIRST) // 2}" in screen_text(app))
+            await pilot.pause()
+            assert transcript.scroll_y > 2 * transcript.size.height, "one stays where one was"
 
             transcript.scroll_end(animate=False, immediate=True)
-            await pilot.pause(0.1)
-            resting = [view for view in app.query(AnswerView) if view.has_class("-resting")]
-            assert resting and not any(view.region.overlaps(transcript.region) for view in resting)
+
+            def resting_views() -> list[AnswerView]:
+                return [view for view in app.query(AnswerView) if view.has_class("-resting")]
+
+            await until(pilot, resting_views)
+            resting = resting_views()
+            assert not any(view.region.overlaps(transcript.region) for view in resting)
             height = transcript.virtual_size.height
             for view in resting:
                 view.wake()

@@ -1,4 +1,4 @@
-"""An empty machine with four known models, and a Hub with one: Home as on a first day."""
+"""An empty machine with three known models, and a Hub with one: Home as on a first day."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from localllm.session import known_models
 from tests.support.loopback_hub import LoopbackHub
 from tests.tui.support.model_hub import model_hub
 
-KNOWN = ("gpt-oss-120b", "gpt-oss-20b", "llama-3.2-1b", "tinyllama-1.1b")
+KNOWN = ("gpt-oss-120b", "gpt-oss-20b", "llama-3.2-1b")
 
 
 def few_known() -> tuple[Known, ...]:
-    """Four of the known models, which take little to plan: nobody waits for all of them here."""
+    """Three of the known models, which take little to plan: nobody waits for all of them here."""
     found = (each for name in KNOWN for each in known_models((name,)))
     return tuple(each for each in found if each.name in KNOWN)
 

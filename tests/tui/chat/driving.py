@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 
 from textual.pilot import Pilot
@@ -14,18 +12,7 @@ from localllm.tui.chat.answer import AnswerView
 from localllm.tui.chat.prompt_box import PromptBox
 from localllm.tui.chat.question import QuestionView
 from localllm.tui.chat.screen import ChatScreen
-from tests.tui.support.snapshots import screen_text
-
-
-async def until(pilot: Pilot[int], holds: Callable[[], object]) -> None:
-    """Wait until something holds; unlike a pilot's pause, a look costs next to nothing."""
-    for _ in range(3000):
-        if holds():
-            break
-        await asyncio.sleep(0.01)
-    else:
-        raise AssertionError(f"It never came to that:\n{screen_text(pilot.app)}")
-    await pilot.pause()
+from tests.tui.support.driving import until
 
 
 def chat_of(app: LocalLLMApp) -> ChatScreen:
@@ -46,9 +33,25 @@ async def send(pilot: Pilot[int], text: str) -> None:
 
 
 async def answered(pilot: Pilot[int]) -> None:
-    """Wait for the end of what has just been begun."""
-    await asyncio.sleep(0.01)
+    """Wait for the end of what the engine is busy with."""
     await until(pilot, lambda: not any(worker.group == "engine" for worker in pilot.app.workers))
+
+
+async def answer_after(pilot: Pilot[int], *keys: str) -> None:
+    """Press keys that ask for an answer, and wait until it is kept."""
+    chat = chat_of(pilot.app).chat  # type: ignore[arg-type]  # the pilot's app is ours
+    assert chat is not None
+    entries = chat.conversation.entries
+    n_before = len(entries)
+    await pilot.press(*keys)
+    await until(pilot, lambda: [entry.role for entry in entries[n_before:]][-1:] == ["assistant"])
+    await answered(pilot)
+
+
+async def ask(pilot: Pilot[int], text: str) -> None:
+    """Ask, and wait for the answer."""
+    pilot.app.screen.query_one(PromptBox).put(text)
+    await answer_after(pilot, "enter")
 
 
 async def generating(pilot: Pilot[int], screen: ChatScreen) -> None:

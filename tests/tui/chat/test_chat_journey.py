@@ -25,17 +25,18 @@ from localllm.tui.messages import ModelChosen
 from localllm.tui.subject import Subject
 from tests.support.processes import gone
 from tests.tui.chat.driving import (
+    answer_after,
     answered,
     answers,
+    ask,
     chat_of,
     generating,
     loaded,
     questions,
     said,
     send,
-    until,
 )
-from tests.tui.support.driving import drive, running
+from tests.tui.support.driving import drive, running, until
 from tests.tui.support.snapshots import screen_text
 
 GREEDY = changed(Settings(), "temp", "0")
@@ -69,8 +70,7 @@ def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
             await pilot.press("ctrl+n")
             await until(pilot, lambda: not questions(screen))
 
-            await send(pilot, "Which command shows the plan?")
-            await answered(pilot)
+            await ask(pilot, "Which command shows the plan?")
             (first,) = answers(screen)
             assert said(screen) == ["Which command shows the plan?", first] and first
             assert screen.query_one(AnswerView).query_one(Markdown).source == first.strip("\n")
@@ -87,13 +87,11 @@ def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
             await pilot.press("up", "y", "escape")
             assert app.clipboard == "Which command shows the plan?"
 
-            await pilot.press("ctrl+r")
-            await answered(pilot)
+            await answer_after(pilot, "ctrl+r")
             assert said(screen) == ["Which command shows the plan?", first], "greedy, so the same"
             assert screen.chat is not None and screen.chat.conversation.entries[-1].replaces_last
 
-            await pilot.press("ctrl+e", "!", "enter")
-            await answered(pilot)
+            await answer_after(pilot, "ctrl+e", "!", "enter")
             assert questions(screen) == ["Which command shows the plan?!"]
             assert len(said(screen)) == 2
 
@@ -108,8 +106,7 @@ def test_a_person_talks_with_the_demo_and_comes_back_to_it_later() -> None:
             await pilot.press("ctrl+n")
             await until(pilot, lambda: not questions(screen))
             assert screen.chat.system == "Be brief."
-            await send(pilot, "And what is a watt?")
-            await answered(pilot)
+            await ask(pilot, "And what is a watt?")
 
             await pilot.press("ctrl+o")
             await settled_dialog(pilot, ConversationsDialog, n=3)

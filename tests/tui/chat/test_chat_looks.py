@@ -34,9 +34,8 @@ from localllm.tui.chat.system_dialog import SystemDialog
 from localllm.tui.desk import Desk
 from localllm.units import GiB
 from localllm.words.failures import failure
-from tests.tui.chat.driving import until
 from tests.tui.chat.side.test_panel import answered, being_answered
-from tests.tui.support.driving import NARROW, WIDE, drive, running
+from tests.tui.support.driving import NARROW, WIDE, drive, running, until
 from tests.tui.support.snapshots import check
 
 TIME = "2026-11-21T14:35:02+00:00"

@@ -15,8 +15,8 @@ from localllm.tui.fetching.dialog import FetchDialog
 from localllm.tui.messages import ActivityChanged, SubjectChanged
 from localllm.tui.subject import Subject
 from tests.support.loopback_hub import LoopbackHub
-from tests.tui.chat.driving import answered, chat_of, loaded, questions, send, until
-from tests.tui.support.driving import drive, running
+from tests.tui.chat.driving import ask, chat_of, loaded, questions, send
+from tests.tui.support.driving import drive, running, until
 from tests.tui.support.model_hub import NAME, model_hub
 from tests.tui.support.snapshots import screen_text
 
@@ -52,8 +52,7 @@ def test_a_model_is_fetched_and_a_plan_that_does_not_fit_leaves_the_loaded_one(
             await until(pilot, lambda: dialog.phase == "done")
             await pilot.press("enter")
             await loaded(pilot, screen, SHORT)
-            await send(pilot, "Hello")
-            await answered(pilot)
+            await ask(pilot, "Hello")
             assert questions(screen) == ["Hello"]
 
             app.desk.release()  # as a benchmark does, which takes the engine
@@ -64,8 +63,7 @@ def test_a_model_is_fetched_and_a_plan_that_does_not_fit_leaves_the_loaded_one(
             await until(pilot, lambda: screen.situation.title == "A benchmark runs")
             app.post_message(ActivityChanged("bench", None))
             await pilot.pause()
-            await send(pilot, "Back again?")
-            await answered(pilot)
+            await ask(pilot, "Back again?")
             assert questions(screen)[-1] == "Back again?"
             assert screen.chat is not None and screen.chat.last is not None
             assert screen.chat.last.content
@@ -76,8 +74,7 @@ def test_a_model_is_fetched_and_a_plan_that_does_not_fit_leaves_the_loaded_one(
             await send(pilot, "")
             await until(pilot, lambda: screen.situation.title == "It does not fit")
             assert "enter: go to the plan" in screen_text(app)
-            await send(pilot, "Still there?")
-            await answered(pilot)
+            await ask(pilot, "Still there?")
             assert questions(screen)[-1] == "Still there?"
             assert screen.chat is not None
             assert screen.chat.obtained.policy.ram_budget_bytes is None, "as it was loaded"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from textual.app import App, ComposeResult
 from textual.events import Paste
@@ -18,8 +16,7 @@ from localllm.tui.chat.message import MessageView
 from localllm.tui.chat.prompt_box import PromptBox
 from localllm.tui.chat.thought import Thought
 from localllm.tui.chat.transcript import FIRST, MORE, Transcript
-from tests.tui.chat.driving import until
-from tests.tui.support.driving import drive
+from tests.tui.support.driving import drive, until
 from tests.tui.support.snapshots import screen_text
 
 TIME = "2026-11-21T14:35:02+00:00"
@@ -157,6 +154,10 @@ def test_reasoning_is_folded_and_what_a_model_writes_does_no_harm() -> None:
     drive(test)
 
 
+def block_kinds(view: AnswerView) -> list[str]:
+    return [type(block).__name__ for block in view.query_one(Markdown).query(MarkdownBlock)]
+
+
 def test_pieces_come_to_the_same_blocks_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """And code without a language is not tried with every lexer there is, for seconds."""
     import textual.highlight
@@ -179,13 +180,8 @@ def test_pieces_come_to_the_same_blocks_as_the_whole(monkeypatch: pytest.MonkeyP
             view = await written(app, pilot, *pieces)
             whole = AnswerView(text)
             await app.query_one(Transcript).mount(whole)
-            await asyncio.sleep(0.1)
-            await pilot.pause()
-            kinds = [
-                [type(block).__name__ for block in each.query_one(Markdown).query(MarkdownBlock)]
-                for each in (view, whole)
-            ]
-            assert kinds[0] == kinds[1] and len(kinds[0]) > 10
+            assert len(block_kinds(view)) > 10
+            await until(pilot, lambda: block_kinds(whole) == block_kinds(view))
             assert view.query_one(Collapsible).display is False, "nothing was thought"
 
     drive(test)

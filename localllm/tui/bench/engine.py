@@ -8,8 +8,8 @@ from localllm.benching.whole import Measured, WholeRun
 from localllm.session import LocalModel
 from localllm.talking.obtained import Obtained, obtained_of
 from localllm.tui.bench.preview import Preview
-from localllm.tui.chat.finding import found
 from localllm.tui.desk import Desk
+from localllm.tui.fetching.finding import found
 
 if TYPE_CHECKING:
     from localllm.choosing import Decided

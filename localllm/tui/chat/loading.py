@@ -18,10 +18,10 @@ from localllm.talking.obtained import Obtained, obtained_of
 from localllm.tui.chat import situation as situations
 from localllm.tui.chat.answer import DRAW_SHARE, DRAW_SHARE_BESIDE_CPU
 from localllm.tui.chat.base import ChatBase, stopping
-from localllm.tui.chat.finding import found
 from localllm.tui.chat.progress import Load
 from localllm.tui.chat.reporting import lines_of_load
 from localllm.tui.chat.side.course import Course
+from localllm.tui.fetching.finding import found
 from localllm.tui.subject import Subject
 from localllm.tui.threads import called, streamed
 from localllm.words.failures import failure

@@ -35,9 +35,9 @@ def found(desk: Desk, subject: Subject, said: Callable[[str], None]) -> Obtained
     )
     decided = desk.seek(here, to_run=True, watch=watch)
     if decided.fetch is not None:
-        plan = desk.plan(here, decided=decided).plan
+        plan = desk.plan(here, decided=decided, with_counterfactuals=False).plan
         if plan.verdict != "fits":
-            raise does_not_fit(plan)
+            raise does_not_fit(desk.plan(here, decided=decided).plan)  # says what would help
         if plan.refusal is not None:
             raise engine_refuses(plan)
     return decided

@@ -78,7 +78,8 @@ class PromptBox(TextArea):
         self.load_text(text)
         self.move_cursor(self.document.end)
 
-    async def _on_key(self, event: Key) -> None:
+    def on_key(self, event: Key) -> None:
+        """Send on enter, before the text area takes it for a new line."""
         if event.key == "enter":
             event.stop()
             event.prevent_default()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textual import on
 from textual.content import Content
 from textual.widgets import Collapsible, Static
 
@@ -72,9 +73,9 @@ class Thought(Collapsible):
         if not keep_open:
             self.collapsed = True
 
-    def _watch_collapsed(self, collapsed: bool) -> None:
-        super()._watch_collapsed(collapsed)
-        if not collapsed:
+    @on(Collapsible.Toggled)
+    def _toggled(self) -> None:
+        if not self.collapsed:
             self._draw_text()
 
     def _draw_text(self) -> None:

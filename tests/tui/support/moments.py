@@ -29,7 +29,12 @@ class Mishap(Exception):
 
 
 async def load(app: LocalLLMApp) -> None:
-    """The engine reads a model from the disk: a GiB has come, and there is more."""
+    """The engine reads a model from the disk: a part has come, and there is more.
+
+    Beside it are threads that Python would wait for at its end.
+    """
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
     subject = Subject(name=sys.argv[2], wishes=Policy(n_ctx=512, repack=False))
     planned = await called(lambda: app.desk.plan(subject))
     model, plan = planned.decided.model, planned.plan
@@ -43,7 +48,7 @@ async def load(app: LocalLLMApp) -> None:
                 pass
 
     app.run_worker(read())
-    while (await called(session.resident_bytes) or 0) < GiB:
+    while (await called(session.resident_bytes) or 0) < GiB // 4:
         await asyncio.sleep(0.02)
     app.notify(HERE)
 
@@ -60,14 +65,7 @@ async def stuck(app: LocalLLMApp) -> None:
     time.sleep(600)
 
 
-async def threads(app: LocalLLMApp) -> None:
-    """Threads that Python would wait for at its end."""
-    threading.Thread(target=time.sleep, args=(600,)).start()
-    asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
-    app.notify(HERE)
-
-
-MOMENTS = {each.__name__: each for each in (load, handler, stuck, threads)}
+MOMENTS = {each.__name__: each for each in (load, handler, stuck)}
 
 
 def main() -> int:

@@ -146,6 +146,7 @@ class HardwareScreen(PlaceScreen):
             self.now.show_empty("There is no machine to read.")
             return
         self.facts.known = known
+        self.facts.show_ready()  # it may be as it was before
         self.hardware = known.hardware
         if not machines:
             self._read()
@@ -231,10 +232,14 @@ class HardwareScreen(PlaceScreen):
     @work(group="measure", exclusive=True)
     async def action_measure(self) -> None:
         """Measure the RAM; the figure is shown here, and no plan changes by it."""
+        before = self.hardware
+        if before is None:  # it is being looked at, and measures nothing that is shown
+            return
         self.facts.show_loading("measuring the memory bandwidth")
         measured = await called(self.desk.measure_bandwidth)
-        if self.facts.known is not None:
+        if self.hardware is before and self.facts.known is not None:  # else another one is shown
             self.facts.known = replace(self.facts.known, hardware=measured)
+            self.facts.show_ready()  # the figure may be the same as before
 
     @work(group="copy", exclusive=True)
     async def action_copy(self) -> None:

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from localllm.core.metered.meters import SeenMeters
     from localllm.core.recommendation import Known
     from localllm.doctor import Facts
+    from localllm.tui.messages import Place
+
+
+_MACHINES_KEPT = 6
+"""Of those that were planned for; which was not used for longest goes first."""
 
 
 class Desk:
@@ -69,11 +74,13 @@ class Desk:
 
     def detect_again(self) -> Hardware:
         """Look at this machine anew: memory is held and let go of while the UI is open."""
+        self._proofs.end()  # what it holds is not to be seen as taken
         with self._detecting:
-            self._here = Session().hardware
+            here = self._here = Session().hardware
         with self._formula_lane:
-            self._formula.pop((), None)
-        return self._here
+            for machines in [m for m in self._formula if m[:1] in ((), (THIS_MACHINE,))]:
+                self._formula.pop(machines).close()
+        return here
 
     def measure_bandwidth(self) -> Hardware:
         """Return this machine with the bandwidth of its RAM measured, in about a second.
@@ -211,6 +218,22 @@ class Desk:
         return self._engine.session()
 
     @property
+    def engine_holder(self) -> Place | None:
+        """The place that loads, answers or measures at the moment; never blocks."""
+        return self._engine.holder
+
+    def take_engine(self, place: Place) -> bool:
+        """Have the engine, right before it is released or loads; False where another has it.
+
+        Never blocks. ``give_engine`` follows, as often as this returned True.
+        """
+        return self._engine.take(place)
+
+    def give_engine(self, place: Place) -> None:
+        """Let others have the engine; the loaded model stays."""
+        self._engine.give(place)
+
+    @property
     def running(self) -> RunSession | None:
         """The session with the engine, if there is one already; never blocks."""
         return self._engine.running
@@ -230,11 +253,14 @@ class Desk:
 
     def _session(self, machines: tuple[str, ...]) -> Session:
         with self._formula_lane:
-            if machines not in self._formula:
+            session = self._formula.pop(machines, None)
+            if session is None:
                 session = Session(hardware=self.hardware(machines), basis="formula")
                 _ = session.calibration  # read once, here: it is asked for in several threads
-                self._formula[machines] = session
-            return self._formula[machines]
+            self._formula[machines] = session  # the last one used is the last
+            while len(self._formula) > _MACHINES_KEPT:
+                self._formula.pop(next(iter(self._formula))).close()
+            return session
 
 
 def letting_go(watch: Watch, let_go: Callable[[], None]) -> Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -248,13 +249,15 @@ class LocalLLMApp(App[int]):
 
     @on(PlanMade)
     def _plan_made(self, event: PlanMade) -> None:
-        self.planned = event.planned
+        if event.planned is None or event.planned.subject == self.subject:
+            self.planned = event.planned
 
     @on(ModelsChanged)
     def _models_changed(self, event: ModelsChanged) -> None:
         if event.is_passed_on:
             return
         for mode in self.MODES:
-            for screen in self._screen_stacks.get(mode, ()):
-                if screen is not self.screen:
-                    screen.post_message(ModelsChanged(is_passed_on=True))
+            with suppress(KeyError):  # nobody has been there yet
+                for screen in self.get_screen_stack(mode):
+                    if screen is not self.screen:
+                        screen.post_message(ModelsChanged(is_passed_on=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -30,6 +31,9 @@ PLACES: dict[Place, tuple[str, str]] = {
 """Its key, and what a person calls it."""
 
 SIMULATED = "▐SIMULATED▌"
+
+PATIENCE_S = 0.5
+"""With a plan whose wishes were just changed: the line does not flicker while somebody turns."""
 
 
 class PlaceTab(Static):
@@ -98,6 +102,11 @@ class SubjectLine(Widget):
 
     subject: reactive[Subject] = reactive(Subject)
     planned: reactive[Planned | None] = reactive(None)
+    is_patient: reactive[bool] = reactive(False)
+    """Whether a plan of wishes that were just changed is still shown."""
+
+    _patience = 0
+    """How often it began."""
 
     def on_mount(self) -> None:
         """Say what a click does."""
@@ -110,13 +119,34 @@ class SubjectLine(Widget):
         model: Place = "home" if self.subject.name is None else "plan"
         self.post_message(PlaceChosen("hardware" if on_machine else model))
 
+    def watch_subject(self, before: Subject, after: Subject) -> None:
+        """Keep a plan of other wishes for a moment: its successor is mostly there by then."""
+        self.is_patient = before != after and _differs_in_wishes(before, after)
+        if self.is_patient:
+            self._patience += 1
+            self.set_timer(PATIENCE_S, partial(self._lose_patience, self._patience))
+
+    def _lose_patience(self, number: int) -> None:
+        if number == self._patience:
+            self.is_patient = False
+
     def render(self) -> Content:
         """Return the line, the machine's end pushed to the right."""
-        left, right = Content(_model_words(self.subject, self.planned)), self._machine()
+        left, right = Content(self._model()), self._machine()
         room = self.size.width - right.cell_length
         left = left.truncate(max(room - 1, 0), ellipsis=True)
         gap = max(self.size.width - left.cell_length - right.cell_length, 1)
         return Content.assemble(left, Content(" " * gap), right)
+
+    def _model(self) -> str:
+        subject, planned = self.subject, self.planned
+        if subject.name is None:
+            return "no model yet"
+        if planned is not None:
+            is_turned = self.is_patient and _differs_in_wishes(planned.subject, subject)
+            if planned.subject == subject or is_turned:
+                return plan_words(planned.plan)
+        return printable(subject.name)
 
     def _machine(self) -> Content:
         """The machine; a long name is cut so that the badge and half of the line remain."""
@@ -165,12 +195,9 @@ class Masthead(Widget):
         yield SubjectLine().data_bind(Masthead.subject, Masthead.planned)
 
 
-def _model_words(subject: Subject, planned: Planned | None) -> str:
-    if subject.name is None:
-        return "no model yet"
-    if planned is None or planned.subject.name != subject.name:
-        return printable(subject.name)
-    return plan_words(planned.plan)
+def _differs_in_wishes(one: Subject, other: Subject) -> bool:
+    """Whether two subjects differ in nothing else."""
+    return (one.name, one.machines) == (other.name, other.machines)
 
 
 def plan_words(plan: Plan) -> str:

@@ -203,7 +203,7 @@ class PlanningPlace(PlaceScreen):
             try:
                 made = await self._found(subject, lambda: self.latest == subject)
             except LocalLLMError as error:
-                self._refuse(subject, error)
+                self._refuse_made(planned, error)
                 return
             if made is None:
                 return
@@ -217,7 +217,7 @@ class PlanningPlace(PlaceScreen):
         try:
             plan = await called(lambda: with_help(desk, planned, lambda: self.made is planned))
         except LocalLLMError as error:
-            self._refuse(planned.subject, error)
+            self._refuse_made(planned, error)
             return
         if plan is not None and self.made is planned:
             self._show(replace(planned, plan=plan), proof="done")
@@ -247,6 +247,11 @@ class PlanningPlace(PlaceScreen):
         self._refused = subject
         self.show_refusal(error)
         self.post_message(PlanMade(None))
+
+    def _refuse_made(self, planned: Planned, error: LocalLLMError) -> None:
+        """Refuse what was planned quickly, unless something else is looked at by now."""
+        if self.made is planned and self.latest == planned.subject:
+            self._refuse(planned.subject, error)
 
     def _set_the_scene(self) -> None:
         made = self.made

@@ -13,6 +13,7 @@ from textual.reactive import var
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from localllm.core.hardware import Hardware
 from localllm.core.plan import Counterfactual, Plan
 from localllm.core.text import printable
 from localllm.tui.looks import Panel
@@ -55,6 +56,8 @@ class Helps(Panel):
         super().__init__(title="Would help", empty="What would help comes with a plan.", id=id)
         self._shown: tuple[Counterfactual, ...] | str | None = None
         """What the rows are of, or why there are none; None before anything was known."""
+        self._machine: Hardware | None = None
+        """What the plan is for that was followed last."""
 
     def compose_body(self) -> ComposeResult:
         """Yield the rows."""
@@ -69,7 +72,14 @@ class Helps(Panel):
         self._follow()
 
     def _follow(self) -> None:
-        if self.plan is None or not self.is_attached:
+        if not self.is_attached:
+            return
+        machine = None if self.plan is None else self.plan.hardware
+        if self._machine != machine:  # what another one was told says nothing here
+            self._machine, self._shown = machine, None
+            self.border_subtitle = ""
+        if self.plan is None:
+            self.show_loading(_COMING)
             return
         if self.proof != "done":
             # What the plan before was told stays, so that nothing jumps while somebody turns.

@@ -19,6 +19,7 @@ from textual.widget import Widget
 from localllm import keeping, lookups
 from localllm.choosing import Decided
 from localllm.core.hardware import THIS_MACHINE, Hardware
+from localllm.core.text import printable
 from localllm.errors import LocalLLMError
 from localllm.tui.fetching.fetches import Fetch
 from localllm.tui.home.collection import Collection
@@ -178,7 +179,7 @@ class Overview(PlaceScreen):
                         self.models.verdicts(subject).update(batch)
                         self.tell(reorders=True)
             except LocalLLMError as error:
-                self.notify(error.message, severity="warning", markup=False)
+                self.notify(printable(error.message), severity="warning", markup=False)
                 return
             finally:
                 self._weighing = None

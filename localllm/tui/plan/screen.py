@@ -14,16 +14,14 @@ from textual.reactive import var
 from textual.widget import Widget
 
 from localllm.core.policy import Policy
+from localllm.core.text import printable
 from localllm.errors import LocalLLMError
 from localllm.tui.looks import Panel
 from localllm.tui.messages import Place, SubjectChanged
 from localllm.tui.plan.bars import MemoryBars
 from localllm.tui.plan.cliff import CliffGauge
 from localllm.tui.plan.copy_dialog import CopyDialog
-from localllm.tui.plan.following import (
-    helped,
-    with_wishes,
-)
+from localllm.tui.plan.following import helped, with_wishes
 from localllm.tui.plan.helps import Helps
 from localllm.tui.plan.keeping_up import PlanningPlace
 from localllm.tui.plan.knob_panel import KnobPanel
@@ -35,6 +33,7 @@ from localllm.tui.plan.speeds import SpeedGauges
 from localllm.tui.plan.strip import LayerStrip
 from localllm.tui.plan.verdict import Verdict
 from localllm.tui.plan.wishes import slid, stepped, typed
+from localllm.tui.subject import Subject
 from localllm.tui.threads import called
 from localllm.words.plan import runs
 
@@ -167,7 +166,7 @@ class PlanScreen(PlanningPlace):
         try:
             wishes = typed(event.knob, self.latest.wishes, event.text)
         except LocalLLMError as error:
-            self.notify(error.hint or "", title=error.message, severity="error", markup=False)
+            self._tell(error)
         else:
             self._turn(wishes, by=event.knob.name)
 
@@ -234,18 +233,29 @@ class PlanScreen(PlanningPlace):
 
     @work(group="plan-fetch", exclusive=True)
     async def action_fetch(self) -> None:
-        """Download the model as it is wished for."""
+        """Download the model in the quantisation that is shown."""
         from localllm.tui.fetching.dialog import FetchDialog
 
         if self.latest.name is None:
             return
-        desk, subject = self.desk, replace(self.latest, machines=())
+        desk, subject = self.desk, self._to_fetch()
         try:
             decided = await called(lambda: desk.seek(subject, to_run=True))
         except LocalLLMError as error:
-            self.notify(error.hint or "", title=error.message, severity="error", markup=False)
+            self._tell(error)
             return
         if decided.fetch is None:
             self.notify("It is here already.", markup=False)
         else:
             await self.app.push_screen_wait(FetchDialog(decided))
+
+    def _to_fetch(self) -> Subject:
+        """What is looked at; what was chosen for it is not chosen anew."""
+        made, latest = self.made, self.latest
+        if made is None or made.subject != latest or made.decided.choice is None:
+            return latest
+        return with_wishes(latest, replace(latest.wishes, quant=made.decided.policy.quant))
+
+    def _tell(self, error: LocalLLMError) -> None:
+        hint, message = printable(error.hint or ""), printable(error.message)
+        self.notify(hint, title=message, severity="error", markup=False)

@@ -71,11 +71,6 @@ def typed(knob: Knob, wishes: Policy, text: str) -> Policy:
         raise UsageError(f"{knob.label}: {word[:40]!r} {error}.", hint=knob.about) from None
 
 
-def left_open(knob: Knob, wishes: Policy) -> Policy:
-    """Return the wishes with a knob left to the planner."""
-    return knob.write(wishes, None)
-
-
 def applied(change: Change, wishes: Policy, decided: Decided) -> Policy:
     """Return the wishes with what would help a plan.
 

@@ -37,6 +37,7 @@ class ModelList(ScrollView, can_focus=True):
         & > .model-list--hover { background: $boost; }
     }
     """
+    BINDING_GROUP_TITLE = "In the list"
     COMPONENT_CLASSES: ClassVar[set[str]] = {"model-list--cursor", "model-list--hover"}
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move(-1)", "Up", show=False, id="models.up"),

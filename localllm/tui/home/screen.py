@@ -61,7 +61,14 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
             tooltip="Leave a look-up, or show all models again",
         ),
         # also where there is no list that has the focus
-        Binding("r", "look_again", "Look again", show=False, id="models.look_again"),
+        Binding(
+            "r",
+            "look_again",
+            "Look again",
+            show=False,
+            id="models.look_again",
+            tooltip="Look at this machine and at the models that are here anew",
+        ),
         Binding("slash", "filter", "Filter", show=False, key_display="/", id="models.filter"),
     ]
 

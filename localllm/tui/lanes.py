@@ -24,6 +24,7 @@ from localllm.tui.subject import Planned
 if TYPE_CHECKING:
     from localllm.core.generation import Engine
     from localllm.running import RunEvent
+    from localllm.tui.messages import Place
 
 LOOK_S = 0.1
 """How often somebody who waits for a turn looks whether it is still wanted."""
@@ -177,6 +178,30 @@ class EngineLane:
         self._state = threading.Lock()
         self._session: RunSession | None = None
         self._closed = False
+        self._holder: Place | None = None
+        self._n_taken = 0
+
+    @property
+    def holder(self) -> Place | None:
+        """Who loads, answers or measures at the moment."""
+        return self._holder
+
+    def take(self, place: Place) -> bool:
+        """Have the engine for a place, which gives it as often as it took it; False: it is had."""
+        with self._state:
+            if self._holder not in (None, place):
+                return False
+            self._holder = place
+            self._n_taken += 1
+            return True
+
+    def give(self, place: Place) -> None:
+        """Give back what a place has taken."""
+        with self._state:
+            assert self._holder == place, "who gives has taken"
+            self._n_taken -= 1
+            if not self._n_taken:
+                self._holder = None
 
     @property
     def running(self) -> RunSession | None:

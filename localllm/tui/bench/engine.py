@@ -15,15 +15,23 @@ if TYPE_CHECKING:
     from localllm.choosing import Decided
 
 
-def measured_with(desk: Desk, run: WholeRun, model: LocalModel, chosen: Preview) -> Measured:
-    """Measure; whatever is loaded lets go of its memory before, and this model afterwards."""
-    desk.release()
-    session = desk.run_session()
+def measured_with(desk: Desk, run: WholeRun, model: LocalModel, chosen: Preview) -> Measured | None:
+    """Measure; whatever is loaded lets go of its memory before, and this model afterwards.
+
+    None where another place is at work with the engine.
+    """
+    if not desk.take_engine("bench"):
+        return None
     try:
-        return run.measure(session, model, chosen.policy, chosen.wanted)
+        desk.release()
+        session = desk.run_session()
+        try:
+            return run.measure(session, model, chosen.policy, chosen.wanted)
+        finally:
+            if desk.running is session:
+                desk.release()
     finally:
-        if desk.running is session:
-            desk.release()
+        desk.give_engine("bench")
 
 
 def to_run(desk: Desk, chosen: Preview) -> LocalModel | Decided:

@@ -188,14 +188,17 @@ class BenchScreen(PlaceScreen):
         """Measure what is chosen."""
         if self.running:
             return
-        if "chat" in self.local_app.activities:
-            self.notify("Chat is at work: wait for it, or stop it there (F4).", severity="warning")
+        if self.desk.engine_holder not in (None, self.PLACE):
+            self._say_engine_is_taken()
         elif self.preview is not None:
             self._measure(self.preview)
         elif self._is_asking():
             self._starts = True
         else:
             self.notify("There is nothing to measure yet: see Tests.", severity="warning")
+
+    def _say_engine_is_taken(self) -> None:
+        self.notify("Chat is at work: wait for it, or stop it there (F4).", severity="warning")
 
     def _is_asking(self) -> bool:
         """Whether it is being worked out what would be run."""
@@ -247,12 +250,17 @@ class BenchScreen(PlaceScreen):
         self.results.scroll_visible(animate=False, top=True)
         self.post_message(ActivityChanged(self.PLACE, "planning"))
         try:
-            self.measured = await called(lambda: measured_with(self.desk, run, model, chosen))
+            measured = await called(lambda: measured_with(self.desk, run, model, chosen))
+            if measured is not None:
+                self.measured = measured
         finally:
             self.running = False
             self._run = None
             self.post_message(ActivityChanged(self.PLACE, None))
-        self._tell_end(self.measured)
+        if measured is None:
+            self._say_engine_is_taken()
+        else:
+            self._tell_end(measured)
 
     async def _fetched(self, chosen: Preview) -> LocalModel | None:
         """Return the model, fetched where the person wants it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from textual import work
+from textual.worker import Worker
 
 from localllm.core.generation import Died, Event, TextDelta
 from localllm.talking.chat import Chat
@@ -36,39 +38,51 @@ class ChatAnswering(ChatLoading):
         super().__init__()
         self._owed = False
         """Whether a question came while the model was being loaded."""
+        self._putting = asyncio.Lock()
 
     async def when_loaded(self, chat: Chat) -> None:
         """Answer what was asked meanwhile."""
-        if self._owed:
-            self._owed = False
+        if await self._take_owed() and chat.messages and chat.messages[-1].role == "user":
             self._stand_fault(chat, await self._answer_now(chat, again=False))
 
-    # -- workers ---------------------------------------------------------------------------------
+    def forget_owed(self) -> None:
+        """Owe nothing: another conversation is gone on with."""
+        self._owed = False
 
-    @work(group="engine", exclusive=True)
-    async def ask(self, question: str, *, instead: bool = False) -> None:
+    # -- what is begun ---------------------------------------------------------------------------
+
+    def ask(self, question: str, *, instead: bool = False) -> Worker[None]:
         """Put a question, ``instead`` of the last one, and answer it."""
         chat = self.chat
         assert chat is not None
-        if instead:
-            await self.transcript.drop_question()
-        await self._put(chat, question, instead=instead)
-        await self._answer(chat, again=False)
-        self.consider()  # another model may have been chosen meanwhile
+
+        async def do() -> None:
+            if instead:
+                await self.transcript.drop_question()
+            await self._put(chat, question, instead=instead)
+            await self._answer(chat, again=False)
+
+        return self.begin(do, then=self.consider)  # another model may have been chosen meanwhile
 
     @work(group="question")
     async def owe(self, question: str) -> None:
         """Take a question while the model is loaded: it is answered afterwards."""
         assert self.chat is not None
-        self._owed = True
-        await self._put(self.chat, question)
+        async with self._putting:
+            await self._put(self.chat, question)
+            self._owed = True
 
-    @work(group="engine", exclusive=True)
-    async def answer_again(self) -> None:
+    async def _take_owed(self) -> bool:
+        """Return, once, whether an answer is owed; waits for a question that is just taken."""
+        async with self._putting:
+            owed, self._owed = self._owed, False
+            return owed
+
+    def answer_again(self) -> None:
         """Answer the last question anew."""
-        if self.chat is not None:
-            await self._answer(self.chat, again=True)
-            self.consider()
+        chat = self.chat
+        if chat is not None:
+            self.begin(lambda: self._answer(chat, again=True), then=self.consider)
 
     # -- one answer ------------------------------------------------------------------------------
 
@@ -80,14 +94,21 @@ class ChatAnswering(ChatLoading):
 
     async def _answer(self, chat: Chat, *, again: bool) -> None:
         self.stand(situations.CLEAR)
+        with self._engine(self.answer_again) as has_it:
+            if has_it:
+                await self._answer_with_engine(chat, again=again)
+
+    async def _answer_with_engine(self, chat: Chat, *, again: bool) -> None:
         if chat.needs_load and not await self._load_model(chat.obtained, self.answer_again):
             return
+        await self._take_owed()  # this answers what was asked during the load, too
         answer = await self._answer_now(chat, again=again)
         fault = answer.fault
         if isinstance(fault, Died) and fault.phase == "idle" and not answer.content:
             await self.transcript.remark(fault.message)  # nothing was lost but the load
             if not await self._load_model(chat.obtained, self.answer_again):
                 return
+            await self._take_owed()
             answer = await self._answer_now(chat, again=again)
         self._stand_fault(chat, answer)
 

@@ -54,6 +54,11 @@ class ChatAsking(ChatAnswering):
         except LocalLLMError as error:
             self.tell(error.message, title="Not opened", bad=True)
             return
+        if self.phase in ("asking", "answering"):  # a question came first
+            conversation.close()
+            self.tell("An answer is being written: escape stops it.", title="Not opened")
+            return
+        self.forget_owed()
         if self.chat is not None:
             self.chat.continue_with(conversation)
         else:
@@ -80,8 +85,9 @@ class ChatAsking(ChatAnswering):
     async def action_new(self) -> None:
         """Begin a new conversation; the last one is kept."""
         chat = self.chat
-        if chat is None:
+        if chat is None or self.phase != "idle":
             return
+        self.forget_owed()
         chat.start_over()
         self.course.forget()
         self.forget_fault()

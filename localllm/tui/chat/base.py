@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from textual import work
 from textual.reactive import reactive, var
+from textual.worker import Worker
 
 from localllm.session import conversation_store
 from localllm.talking.chat import Chat
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from localllm.tui.chat.answer import AnswerView
     from localllm.tui.chat.transcript import Transcript
 
-Phase = Literal["idle", "finding", "loading", "answering"]
+Phase = Literal["idle", "asking", "finding", "loading", "answering"]
+"""``asking``: something has begun, or goes on between two of the others."""
 
 FIGURES_S = 1 / 3
 RESTING_S = 2.0
@@ -105,17 +108,54 @@ class ChatBase(PlaceScreen):
 
     # -- what goes on ----------------------------------------------------------------------------
 
+    def begin(
+        self, work: Callable[[], Awaitable[None]], *, then: Callable[[], None] | None = None
+    ) -> Worker[None]:
+        """Begin one of what is done one at a time; from now on, not from when it runs.
+
+        ``then`` is called when nothing goes on any more, unless it was given up.
+        """
+        self.phase = "asking"
+        return self._do(work, then)
+
+    @work(group="engine", exclusive=True)
+    async def _do(
+        self, work: Callable[[], Awaitable[None]], then: Callable[[], None] | None
+    ) -> None:
+        try:
+            await work()
+        finally:
+            self.phase = "idle"
+            self.post_message(ActivityChanged(self.PLACE, None))
+        if then is not None:
+            then()
+
     @contextmanager
     def _going(self, phase: Phase, stop: Callable[[], None]) -> Iterator[None]:
         """Within this something goes on, which ``stop`` ends."""
         self.phase, self._stop = phase, stop
         self._ticking.resume()
+        self.post_message(ActivityChanged(self.PLACE, self._activity()))
         try:
             yield
         finally:
-            self.phase, self._stop = "idle", None
+            self.phase, self._stop = "asking", None
             self._ticking.pause()
-            self.post_message(ActivityChanged(self.PLACE, None))
+
+    @contextmanager
+    def _engine(self, again: Callable[[], object]) -> Iterator[bool]:
+        """Have the engine within this; False where a benchmark has it, which is said.
+
+        ``again``: what tries it once more.
+        """
+        has_it = self.desk.take_engine(self.PLACE)
+        if not has_it:
+            self.stand(situations.engine_is_taken(), again)
+        try:
+            yield has_it
+        finally:
+            if has_it:
+                self.desk.give_engine(self.PLACE)
 
     def _show_load(self) -> None:
         if self._load is not None:
@@ -147,7 +187,7 @@ class ChatBase(PlaceScreen):
     def _activity(self) -> str:
         if self._load is not None:
             return f"loading {self._load.fraction:.0%}"
-        if self._view is not None:
+        if self._view is not None and self.course.mean_tok_s is not None:
             return f"{rate(self.course.mean_tok_s)} tok/s"
         return self.phase
 

@@ -9,8 +9,6 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from textual import work
-
 from localllm.core.generation import Died, Failed, Loaded
 from localllm.errors import DoesNotFitError, LocalLLMError, UsageError
 from localllm.talking.chat import Chat
@@ -43,11 +41,13 @@ class ChatLoading(ChatBase):
         super().__init__()
         self._tried: Subject | None = None
         """What was loaded last, or could not be."""
+        self._dismissed: Subject | None = None
+        """What the person does not want to talk to now."""
 
     def consider(self) -> None:
-        """Look at what the app looks at: open it where nothing is loaded, else offer to."""
+        """Look at what the app looks at: open it where nobody was talked to, else offer to."""
         subject, chat = self.subject, self.chat
-        if self.phase != "idle":
+        if self.phase != "idle" or self.situation.is_fault:
             return
         if subject.name is None:
             if chat is None:
@@ -59,23 +59,40 @@ class ChatLoading(ChatBase):
                 self.stand(
                     situations.let_go(self.talks_to or short_name(subject.name)), self.load_again
                 )
-        elif chat is None or chat.needs_load:
+        elif chat is None or self.talks_to is None:
             self.open_model(subject)
-        else:
-            is_same = self._tried is not None and subject.name == self._tried.name
-            offer = situations.other(short_name(subject.name), is_same=is_same)
+        elif self._dismissed is None or not _same(subject, self._dismissed):
+            offer = situations.other(
+                short_name(subject.name),
+                is_same=self._tried is not None and subject.name == self._tried.name,
+                is_loaded=not chat.needs_load,
+            )
             self.stand(offer, lambda: self.open_model(subject))
+
+    def dismiss_situation(self) -> None:
+        """Take away what is said; what was offered is not offered again."""
+        if self.situation.is_offer:
+            self._dismissed = self.subject
+        self.stand(situations.CLEAR)
 
     async def when_loaded(self, chat: Chat) -> None:
         """Do what was waiting for the model."""
 
-    # -- workers ---------------------------------------------------------------------------------
+    # -- what is begun ---------------------------------------------------------------------------
 
-    @work(group="engine", exclusive=True)
-    async def open_model(self, subject: Subject) -> None:
+    def open_model(self, subject: Subject) -> None:
         """Find a model and load it."""
-        await self._open(subject)
-        self.consider()  # something else may have been chosen meanwhile
+        self.begin(lambda: self._open(subject), then=self.consider)  # it may be another by then
+
+    def fetch(self, decided: Decided, name: str) -> None:
+        """Have a model fetched where the person wants it, and load it."""
+        self.begin(lambda: self._fetch(decided, name))
+
+    def load_again(self) -> None:
+        """Load the chosen model once more."""
+        chat = self.chat
+        if chat is not None:
+            self.begin(lambda: self._load_and_go_on(chat.obtained, self.load_again))
 
     async def _open(self, subject: Subject) -> None:
         assert subject.name is not None
@@ -96,16 +113,14 @@ class ChatLoading(ChatBase):
                 self._stand_failed(error, "Not found", again)
                 return
         if isinstance(what, Obtained):
-            await self._load_model(what, again)
+            await self._load_and_go_on(what, again)
         elif what.fetch is None:
-            await self._load_model(obtained_of(what, name), again)
+            await self._load_and_go_on(obtained_of(what, name), again)
         else:
             decided = what
             self.stand(situations.absent(what.fetch), lambda: self.fetch(decided, name))
 
-    @work(group="engine", exclusive=True)
-    async def fetch(self, decided: Decided, name: str) -> None:
-        """Have a model fetched where the person wants it, and load it."""
+    async def _fetch(self, decided: Decided, name: str) -> None:
         from localllm.tui.fetching.dialog import FetchDialog
 
         def again() -> None:
@@ -116,22 +131,22 @@ class ChatLoading(ChatBase):
         if model is None:
             self.stand(situations.absent(decided.fetch), again)
         else:
-            await self._load_model(obtained_of(decided, name, model), again)
-
-    @work(group="engine", exclusive=True)
-    async def load_again(self) -> None:
-        """Load the chosen model once more."""
-        if self.chat is not None:
-            await self._load_model(self.chat.obtained, self.load_again)
-            self.consider()
+            await self._load_and_go_on(obtained_of(decided, name, model), again)
 
     # -- one load --------------------------------------------------------------------------------
 
+    async def _load_and_go_on(self, obtained: Obtained, again: Callable[[], object]) -> None:
+        """Load a model, and do what was waiting for it."""
+        with self._engine(again) as has_it:
+            if has_it and await self._load_model(obtained, again):
+                assert self.chat is not None
+                await self.when_loaded(self.chat)
+
     async def _load_model(self, obtained: Obtained, again: Callable[[], object]) -> bool:
-        """Load a model, and return whether it is there. ``again``: what tries it once more."""
-        if "bench" in self.local_app.activities:
-            self.stand(situations.engine_is_taken(), again)
-            return False
+        """Load a model, and return whether it is there. ``again``: what tries it once more.
+
+        Use it inside ``_engine``.
+        """
         try:
             session = await called(self.desk.run_session)
         except LocalLLMError as error:
@@ -196,7 +211,6 @@ class ChatLoading(ChatBase):
             await self.transcript.remark(line)
         self.stand(situations.CLEAR)
         self._look()
-        await self.when_loaded(chat)
 
     def _chat_with(self, session: RunSession, obtained: Obtained) -> Chat:
         """Return the chat, about to load a model."""

@@ -43,6 +43,7 @@ _EMPTY = (
 )
 _BELOW: dict[Phase, str] = {
     "idle": "enter sends · ctrl+j new line",
+    "asking": "",
     "finding": "escape stops the search",
     "loading": "enter asks once it is loaded",
     "answering": "escape stops the answer",
@@ -99,6 +100,7 @@ class ChatScreen(ChatAsking):
 
     def watch_subject(self, subject: Subject) -> None:
         """Follow another model at once where this is the place that is seen."""
+        self._dismissed = None
         if self.is_current:
             self.consider()
 
@@ -144,12 +146,12 @@ class ChatScreen(ChatAsking):
                 self.take_step()
             return
         chat = self.chat
-        if self.phase in ("answering", "finding") or chat is None:
-            why = (
-                "An answer is being written: escape stops it."
-                if self.phase == "answering"
-                else "There is no model yet to ask; the question stays where it is."
-            )
+        if self.phase in ("asking", "answering", "finding") or chat is None:
+            why = "There is no model yet to ask; the question stays where it is."
+            if self.phase == "answering":
+                why = "An answer is being written: escape stops it."
+            elif chat is not None and self.phase == "asking":
+                why = "One question at a time; this one stays where it is."
             self.tell(why, title="Not sent")
             return
         self._prompt.load_text("")
@@ -203,7 +205,8 @@ class ChatScreen(ChatAsking):
         """Offer what makes sense now."""
         chat, is_idle = self.chat, self.phase == "idle"
         if action == "stop":
-            return not is_idle or self._edits or self._can_dismiss()
+            can_stop = self.phase not in ("idle", "asking")
+            return can_stop or self._edits or self._can_dismiss()
         if action in ("again", "edit"):
             return is_idle and chat is not None and chat.can_ask_again() and not self._edits
         if action == "new":
@@ -225,7 +228,7 @@ class ChatScreen(ChatAsking):
         elif self._edits:
             self._leave_editing()
         elif self._can_dismiss():
-            self.stand(situations.CLEAR)
+            self.dismiss_situation()
         self.refresh_bindings()
 
     def _can_dismiss(self) -> bool:

@@ -128,13 +128,17 @@ def died(
     )
 
 
-def other(name: str, *, is_same: bool) -> Situation:
-    """Return that the place was left for another model, or for another plan of the same one."""
-    text = (
-        f"{name} is planned differently now. You talk to it as it was loaded."
-        if is_same
-        else f"You look at {name} now, and talk to the model that is loaded."
-    )
+def other(name: str, *, is_same: bool, is_loaded: bool = True) -> Situation:
+    """Return that the place was left for another model, or for another plan of the same one.
+
+    ``is_loaded``: the one that is talked to; else a question loads it again.
+    """
+    if is_same:
+        text = f"{name} is planned differently now. You talk to it as it was loaded."
+    elif is_loaded:
+        text = f"You look at {name} now, and talk to the model that is loaded."
+    else:
+        text = f"You look at {name} now. A question here loads the model you talked to again."
     return Situation(
         look="empty",
         title="Another plan" if is_same else "Another model",
@@ -155,11 +159,11 @@ def engine_is_taken() -> Situation:
 
 
 def let_go(name: str) -> Situation:
-    """Return that the loaded model was let go of, for something else."""
+    """Return that the engine holds nothing: a benchmark had it, or it died."""
     return Situation(
         look="empty",
         title="Not loaded any more",
-        text=f"{name} was let go of for a benchmark. The conversation is kept.",
+        text=f"The engine does not hold {name} any more. The conversation is kept.",
         step="load it again",
     )
 

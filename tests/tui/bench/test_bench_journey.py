@@ -120,10 +120,10 @@ def test_a_run_is_measured_saved_compared_stopped_and_lost(tmp_path: Path) -> No
             await pilot.click("#form-mode", offset=(15, 0))
             await choose(pilot, screen)
             assert screen.preview is not None and screen.preview.wanted.mode == "standard"
-            app.activities = {"chat": "21.0 tok/s"}
+            assert app.desk.take_engine("chat")
             await pilot.press("ctrl+r")
             assert not screen.running  # an answer is not taken its engine
-            app.activities = {}
+            app.desk.give_engine("chat")
             await run_until(pilot, screen, lambda: not screen.running)
             measured = screen.measured
             assert measured is not None and measured.error is None

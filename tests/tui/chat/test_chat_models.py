@@ -12,7 +12,7 @@ from localllm.core.policy import Policy
 from localllm.talking.settings import Settings, changed
 from localllm.tui.chat.screen import ChatScreen
 from localllm.tui.fetching.dialog import FetchDialog
-from localllm.tui.messages import ActivityChanged, SubjectChanged
+from localllm.tui.messages import SubjectChanged
 from localllm.tui.subject import Subject
 from tests.support.loopback_hub import LoopbackHub
 from tests.tui.chat.driving import ask, chat_of, loaded, questions, send
@@ -56,13 +56,12 @@ def test_a_model_is_fetched_and_a_plan_that_does_not_fit_leaves_the_loaded_one(
             assert questions(screen) == ["Hello"]
 
             app.desk.release()  # as a benchmark does, which takes the engine
-            app.post_message(ActivityChanged("bench", "1/4"))
+            assert app.desk.take_engine("bench")
             screen.consider()
             await until(pilot, lambda: screen.situation.title == "Not loaded any more")
             await send(pilot, "")
             await until(pilot, lambda: screen.situation.title == "A benchmark runs")
-            app.post_message(ActivityChanged("bench", None))
-            await pilot.pause()
+            app.desk.give_engine("bench")
             await ask(pilot, "Back again?")
             assert questions(screen)[-1] == "Back again?"
             assert screen.chat is not None and screen.chat.last is not None

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from textual.events import MouseScrollUp
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
@@ -15,6 +16,7 @@ from textual.widgets import Input, TextArea
 from localllm.core.policy import Policy
 from localllm.tui.desk import Desk
 from localllm.tui.messages import Place, SubjectChanged
+from localllm.tui.plan import keeping_up
 from localllm.tui.plan.helps import Helps
 from localllm.tui.plan.knob_row import KnobRow
 from localllm.tui.plan.machine_dialog import MachineDialog
@@ -83,10 +85,11 @@ def test_turned_until_it_breaks_mended_undone_and_moved_to_another_machine() -> 
     drive(test)
 
 
-def test_knobs_by_mouse_and_by_what_is_written() -> None:
+def test_knobs_by_mouse_and_by_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         async with running(subject=FIXED, place="plan", machine=with_a_card()) as (app, pilot):
             screen = await finished(pilot)
+            monkeypatch.setattr(keeping_up, "CHOICE_S", 60.0)  # for as long as a person turns on
 
             def wishes() -> Policy:
                 return screen.latest.wishes
@@ -134,6 +137,7 @@ def test_knobs_by_mouse_and_by_what_is_written() -> None:
             await until(pilot, lambda: "leaves no room in a context" in screen_text(app))
             assert "Knobs" in screen_text(app)
             assert app.planned is None
+            monkeypatch.setattr(keeping_up, "CHOICE_S", 0.0)
             screen.query_one("#knob-depth", KnobRow).focus()
             await pilot.press("left")
             screen = await finished(pilot)

@@ -79,6 +79,11 @@ def format_count(n: int) -> str:
     return f"{n:,}"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number of things: ``"1 thread"``, ``"8 threads"``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def format_rate(value: float, *, digits: int = 3) -> str:
     """Return a rate or an energy with so many significant digits: ``"0.452"``, ``"1,120"``.
 

@@ -15,7 +15,7 @@ from localllm.core.hardware import Device, Hardware, Host
 from localllm.core.metered.meters import KIND_WORDS, SeenMeters
 from localllm.core.metered.readings import Source
 from localllm.core.text import printable
-from localllm.units import format_bytes
+from localllm.units import counted, format_bytes
 
 Tone = Literal["plain", "strong", "muted", "good", "warn", "bad"]
 """What a piece of text is meant as; the words say it too."""
@@ -137,7 +137,7 @@ def measured_lines(observations: Sequence[Observation]) -> Iterator[Line]:
     phases: tuple[tuple[Phase, str], ...] = (("tg", "decode"), ("pp", "prompt"))
     ratios = [(word, typical_ratio(observations, phase)) for phase, word in phases]
     parts = [f"{word} {ratio:.2f}x the estimate" for word, ratio in ratios if ratio is not None]
-    yield _line(", ".join((f"{_count(len(observations), 'measurement')} kept", *parts)))
+    yield _line(", ".join((f"{counted(len(observations), 'measurement')} kept", *parts)))
 
 
 def meter_lines(meters: SeenMeters) -> Iterator[Line]:
@@ -234,16 +234,12 @@ def _link(gen: int | None, width: int | None) -> str:
 
 def _core_facts(host: Host) -> Iterator[str]:
     if host.n_cores_physical is not None:
-        yield _count(host.n_cores_physical, "core")
+        yield counted(host.n_cores_physical, "core")
         if host.n_cores_performance not in (None, host.n_cores_physical):
             yield f"{host.n_cores_performance} of them performance cores"
-    yield _count(host.n_threads_logical, "thread")
+    yield counted(host.n_threads_logical, "thread")
     if host.cpu_quota is not None:
         yield f"limited to {host.cpu_quota:g} CPUs"
     if host.n_numa_nodes > 1:
         yield f"{host.n_numa_nodes} NUMA nodes"
     yield f"llama.cpp decodes with {host.n_threads_default}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from localllm.core.text import printable
-from localllm.units import format_bytes, format_duration
+from localllm.units import counted, format_bytes, format_duration
 
 if TYPE_CHECKING:
     from localllm.core.generation import Loaded, PromptProgress
@@ -82,7 +82,7 @@ def placement(plan: Plan) -> str:
     """Return where the layers lie: ``27/37 layers on CUDA0``, or the processor's threads."""
     names = [d.name for d in plan.devices if d.kind == "gpu"]
     if not names or not plan.n_gpu_layers:
-        return f"CPU, {plan.n_threads} thread{'s' * (plan.n_threads != 1)}"
+        return f"CPU, {counted(plan.n_threads, 'thread')}"
     return f"{plan.n_gpu_layers}/{plan.n_layer_total} layers on {' + '.join(names)}"
 
 

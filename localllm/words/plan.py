@@ -7,7 +7,7 @@ from localllm.core.model import ModelSpec
 from localllm.core.plan import Basis, Difference, Plan
 from localllm.core.policy import kv_label
 from localllm.core.text import printable
-from localllm.units import format_bytes, format_count
+from localllm.units import counted, format_bytes, format_count
 
 BASES: dict[Basis, str] = {
     "exact": "llama.cpp's own allocator says so",
@@ -26,7 +26,8 @@ def summary(plan: Plan) -> str:
         ]
         where = f"{layers} on {', '.join(holding)}"
     else:
-        where = f"{plan.n_layer_total} layers on the CPU, {plan.n_threads} threads"
+        threads = counted(plan.n_threads, "thread")
+        where = f"{counted(plan.n_layer_total, 'layer')} on the CPU, {threads}"
     return f"{where}, context {plan.n_ctx:,}, KV {kv_label(plan.type_k, plan.type_v)}"
 
 

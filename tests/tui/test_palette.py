@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from textual.command import CommandList, CommandPalette
 from textual.pilot import Pilot

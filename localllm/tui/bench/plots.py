@@ -16,6 +16,7 @@ from localllm.core.bench.row import Row
 from localllm.core.text import printable
 from localllm.tui.bench.preview import Preview
 from localllm.tui.looks import Panel
+from localllm.tui.subject import Subject
 from localllm.tui.widgets.chart import Chart
 from localllm.tui.widgets.plot import Curve
 
@@ -27,10 +28,49 @@ _MARKS = (("●", "○", "◉"), ("■", "□", "▣"), ("▲", "△", "▲"), (
 _STYLES = ("$text-accent", "$text-success", "$text-warning", "$text-primary")
 
 
-class SpeedPlot(Panel):
-    """One kind of test by depth: what is expected from the beginning on, then what was measured."""
+class _RunPlot(Panel):
+    """A drawing of the last run, which may be of something else than what is looked at by now."""
 
     measured: var[Measured | None] = var[Measured | None](None, init=False)
+    measured_of: var[Subject | None] = var[Subject | None](None, init=False)
+    """What was looked at when the run began."""
+    subject: var[Subject] = var(Subject, init=False)
+
+    @property
+    def other(self) -> str | None:
+        """What the run was of, where that is not what is looked at."""
+        measured, was, now = self.measured, self.measured_of, self.subject
+        if measured is None or was is None or (was.name, was.wishes) == (now.name, now.wishes):
+            return None
+        if measured.plan is None:
+            return printable(measured.name)
+        return printable(f"{measured.plan.model.name} {measured.plan.model.quant}")
+
+    def watch_measured(self, before: Measured | None, measured: Measured | None) -> None:
+        """Draw anew where there is something new to draw: progress comes more often."""
+        if drawn_of(before) != drawn_of(measured):
+            self.draw()
+
+    def watch_measured_of(self) -> None:
+        """Draw anew."""
+        self.draw()
+
+    def watch_subject(self) -> None:
+        """Draw anew."""
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw what there is."""
+        raise NotImplementedError
+
+    def say_below(self, text: str) -> None:
+        """Write a legend on the border, and whose it is where one could not know."""
+        self.border_subtitle = " · ".join(filter(None, (self.other, text)))
+
+
+class SpeedPlot(_RunPlot):
+    """One kind of test by depth: what is expected from the beginning on, then what was measured."""
+
     preview: var[Preview | None] = var[Preview | None](None, init=False)
 
     chart = query_one(Chart)
@@ -44,26 +84,23 @@ class SpeedPlot(Panel):
         """Yield the chart."""
         yield Chart(x_words="depth")
 
-    def watch_measured(self, before: Measured | None, measured: Measured | None) -> None:
-        """Draw anew where there is something new to draw: progress comes more often."""
-        if drawn_of(before) != drawn_of(measured):
-            self._draw()
-
     def watch_preview(self) -> None:
         """Draw anew."""
-        self._draw()
+        self.draw()
 
-    def _draw(self) -> None:
-        planned = self.measured is not None and self.measured.plan is not None
-        if self.measured is not None and (planned or self.preview is None):
-            curves = curves_of(self._kind, self.measured.estimates, self.measured.rows)
-            is_over = self.measured.ended is not None
-        elif self.preview is not None:
-            curves = curves_of(self._kind, self.preview.estimates)
+    def draw(self) -> None:
+        """Draw the run, or what is expected where there is none of what is looked at."""
+        measured, preview = self.measured, self.preview
+        if measured is not None and (preview is None or self._precedes_preview(measured)):
+            curves = curves_of(self._kind, measured.estimates, measured.rows)
+            is_over = measured.ended is not None
+            self.say_below(legend(curves))
+        elif preview is not None:
+            curves = curves_of(self._kind, preview.estimates)
             is_over = True
+            self.border_subtitle = legend(curves)
         else:
             return
-        self.border_subtitle = legend(curves)
         self.chart.curves = curves
         if curves:
             self.show_ready()
@@ -72,11 +109,12 @@ class SpeedPlot(Panel):
         else:
             self.show_loading("no such test is finished yet")
 
+    def _precedes_preview(self, measured: Measured) -> bool:
+        return measured.plan is not None and (self.other is None or measured.ended is None)
 
-class PowerPlot(Panel):
+
+class PowerPlot(_RunPlot):
     """Watts over the time of a run, or why there are none."""
-
-    measured: var[Measured | None] = var[Measured | None](None, init=False)
 
     chart = query_one(Chart)
 
@@ -88,9 +126,10 @@ class PowerPlot(Panel):
         """Yield the chart."""
         yield Chart(x_words="seconds")
 
-    def watch_measured(self, before: Measured | None, measured: Measured | None) -> None:
+    def draw(self) -> None:
         """Show what was drawn."""
-        if measured is None or drawn_of(before) == drawn_of(measured):
+        measured = self.measured
+        if measured is None:
             return
         found = panels(measured.rows, measured.watts)
         figure = next((one for one in found if one.heading == POWER), None)
@@ -98,10 +137,10 @@ class PowerPlot(Panel):
             (series,) = figure.series
             points = tuple((point.x, point.y) for point in series.points)
             self.chart.curves = (Curve(name=series.name, points=points, style=_STYLES[0]),)
-            self.border_subtitle = printable(series.name)
+            self.say_below(printable(series.name))
             self.show_ready()
         elif measured.power_unknown:
-            self.border_subtitle = ""
+            self.say_below("")
             reasons = "; ".join(map(printable, measured.power_unknown))
             self.show_empty(f"— power not measured ({reasons})")
         elif measured.ended is None:

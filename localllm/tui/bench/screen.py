@@ -62,6 +62,8 @@ class BenchScreen(PlaceScreen):
 
     measured: var[Measured | None] = var[Measured | None](None)
     """The last run, as far as it has come."""
+    measured_of: var[Subject | None] = var[Subject | None](None)
+    """What was looked at when it began."""
     preview: var[Preview | None] = var[Preview | None](None)
     """What would be run; None while that is not known."""
     running: var[bool] = var(False, bindings=True)
@@ -85,6 +87,7 @@ class BenchScreen(PlaceScreen):
         """Have measured nothing."""
         super().__init__()
         self._run: WholeRun | None = None
+        self._run_of: Subject | None = None
         self._edited = False
         """Whether the person has changed the tests that were proposed."""
         self._starts = False
@@ -103,10 +106,11 @@ class BenchScreen(PlaceScreen):
                 yield results.data_bind(BenchScreen.measured)
             with VerticalScroll(id="bench-right", can_focus=False):
                 kinds: tuple[Kind, ...] = ("generation", "prompt")
+                run = (BenchScreen.measured, BenchScreen.measured_of, BenchScreen.subject)
                 for kind in kinds:
                     plot = SpeedPlot(kind, id=f"bench-{kind}")
-                    yield plot.data_bind(BenchScreen.measured, BenchScreen.preview)
-                yield PowerPlot(id="bench-power").data_bind(BenchScreen.measured)
+                    yield plot.data_bind(BenchScreen.preview, *run)
+                yield PowerPlot(id="bench-power").data_bind(*run)
 
     # -- what is looked at -----------------------------------------------------------------------
 
@@ -246,13 +250,14 @@ class BenchScreen(PlaceScreen):
             if model is None:
                 return
         run = self._run = WholeRun(on_change=lambda measured: self._tell(run, measured))
+        self._run_of = chosen.subject
         self.running = True
         self.results.scroll_visible(animate=False, top=True)
         self.post_message(ActivityChanged(self.PLACE, "planning"))
         try:
             measured = await called(lambda: measured_with(self.desk, run, model, chosen))
             if measured is not None:
-                self.measured = measured
+                self.measured_of, self.measured = chosen.subject, measured
         finally:
             self.running = False
             self._run = None
@@ -286,7 +291,7 @@ class BenchScreen(PlaceScreen):
     def _heard(self, event: Heard) -> None:
         if event.run is not self._run:
             return
-        self.measured = event.measured
+        self.measured_of, self.measured = self._run_of, event.measured
         progress = event.measured.progress
         if progress is not None and progress.where is not None:
             going_on = f"{progress.where.number}/{progress.where.n_tests}"

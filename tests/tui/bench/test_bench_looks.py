@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
 from localllm.benching.saving import save_bench
 from localllm.core.bench.activity import Loading, Progress
 from localllm.errors import EngineError, UsageError
 from localllm.tui.bench.compare_dialog import CompareDialog
+from localllm.tui.bench.plots import PowerPlot, SpeedPlot
 from localllm.tui.bench.preview import Preview
 from localllm.tui.bench.save_dialog import SaveDialog
 from localllm.tui.bench.screen import BenchScreen
@@ -50,6 +53,19 @@ async def shown(screen: BenchScreen) -> None:
         model=None,
     )
     screen.form.query_one("#form-start").focus()
+
+
+async def another_is_looked_at(pilot: Pilot[int], screen: BenchScreen) -> None:
+    """The curves are of what is looked at, or say whose they are."""
+    speeds = screen.query_one("#bench-generation", SpeedPlot)
+    watts = screen.query_one("#bench-power", PowerPlot)
+    screen.measured_of = Subject(name="llama-3-8b")
+    await pilot.pause()
+    assert speeds.border_subtitle == "○ tg128, est."
+    assert (watts.border_subtitle or "").startswith("llama-3-8b Q4_K_M ")
+    screen.measured = run(n_rows=3)  # a run is looked at as long as it goes on
+    await pilot.pause()
+    assert re.match(r"llama-3-8b Q4_K_M · ● tg128 · ○ tg128, est.", speeds.border_subtitle or "")
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE])
@@ -113,5 +129,7 @@ def test_every_look(size: tuple[int, int], tmp_path: Path) -> None:
             app.pop_screen()
             await app.push_screen(SaveDialog(run(n_rows=6), Path("/home/ada/bench/run.json")))
             await check_look("save")
+            if size == WIDE:
+                await another_is_looked_at(pilot, screen)
 
     asyncio.run(looks())

@@ -51,9 +51,7 @@ def ui(model: str | None, names: tuple[str, ...], policy: Policy) -> None:
     from localllm.tui.subject import Subject
 
     subject = Subject(name=model, wishes=policy, machines=names)
-    code = run(subject, place="home" if model is None else "plan")
-    if code:
-        sys.exit(code)
+    run(subject, place="home" if model is None else "plan")
 
 
 def at_a_terminal() -> bool:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -29,7 +30,6 @@ class Leaving:
         self._insist = insist
         self._leave_s = leave_s
         self._leave: Callable[[int], None] = lambda code: None
-        self._over = threading.Event()
         # A signal handler may come in between anything: it may write to a pipe, and no more.
         self._wishes, self._wish = os.pipe()
         if os.name == "posix":
@@ -52,10 +52,6 @@ class Leaving:
         with contextlib.suppress(BlockingIOError):  # so many wishes that one is heard anyway
             os.write(self._wish, bytes((0, code)))
 
-    def over(self) -> None:
-        """Say that all has ended as it should."""
-        self._over.set()
-
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(BlockingIOError):
             os.write(self._wish, bytes((1, 128 + number)))
@@ -64,5 +60,5 @@ class Leaving:
         is_signal, code = os.read(self._wishes, 2)
         if is_signal:
             self._leave(code)
-        if not self._over.wait(self._leave_s):
-            self._insist(code)
+        time.sleep(self._leave_s)
+        self._insist(code)

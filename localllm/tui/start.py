@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from localllm.tui.app import LocalLLMApp
 from localllm.tui.appearance import appearance_here
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def run(subject: Subject, *, place: Place = "home") -> int:
-    """Open the terminal UI and return the exit code; no process that it started is left.
+def run(subject: Subject, *, place: Place = "home") -> NoReturn:
+    """Open the terminal UI and end the process with its exit code; no process of it is left.
 
     Within a second of the wish to leave: 0, 128 and the number after a signal, 1 after a bug (its
-    traceback is printed). The process may end in here.
+    traceback is printed).
     """
     terminal, desk = Terminal(), Desk()
     is_drawn = threading.Event()
@@ -53,16 +54,8 @@ def run(subject: Subject, *, place: Place = "home") -> int:
         with contextlib.suppress(OSError):  # the terminal has gone
             sys.stdout.flush()
             sys.stderr.flush()
-        if _is_waited_for():
-            os._exit(code)
-        leaving.over()
-    return code
-
-
-def _is_waited_for() -> bool:
-    """Whether there is a thread whose end Python would wait for."""
-    main = threading.main_thread()
-    return any(not thread.daemon and thread is not main for thread in threading.enumerate())
+        # Python's own end would wait for threads, and close the generators that they were in.
+        os._exit(code)
 
 
 class _App(LocalLLMApp):
@@ -73,6 +66,18 @@ class _App(LocalLLMApp):
     ) -> None:
         super().__init__(desk=desk, subject=subject, place=place, appearance=appearance_here())
         self._leaving = leaving
+        self._settled: set[str] = set()
+
+    def on_ready(self) -> None:
+        """Look for garbage less often, and not among what every place is made of."""
+        gc.set_threshold(20_000, 20, 20)
+        self._settle(self.current_mode)
+        self.mode_change_signal.subscribe(self, self._settle)
+
+    def _settle(self, mode: str) -> None:
+        if mode not in self._settled:
+            self._settled.add(mode)
+            self.call_after_refresh(gc.freeze)
 
     def exit(
         self,

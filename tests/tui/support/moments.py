@@ -68,15 +68,15 @@ async def stuck(app: LocalLLMApp) -> None:
 MOMENTS = {each.__name__: each for each in (load, handler, stuck)}
 
 
-def main() -> int:
+def main() -> None:
     """Run the app whose F1 brings the moment."""
 
     def bring_about(app: LocalLLMApp) -> None:
         app.run_worker(MOMENTS[sys.argv[1]](app))
 
     LocalLLMApp.action_help = bring_about  # type: ignore[method-assign, assignment]  # a free key
-    return run(Subject())
+    run(Subject())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

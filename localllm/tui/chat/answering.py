@@ -144,6 +144,9 @@ class ChatAnswering(ChatLoading):
     async def _show_end(self, chat: Chat, view: AnswerView, answer: Answer) -> None:
         if view.has_text:
             await view.finish(line_under(chat, answer))
+            last = chat.conversation.entries[-1]
+            if last.role == "assistant" and last.content == answer.content:
+                view.entry = last
         else:
             await view.remove()
         self._look()

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from localllm.choosing import Decided
 from localllm.core.generation import Died, Failed, Loaded
 from localllm.errors import DoesNotFitError, LocalLLMError, UsageError
 from localllm.talking.chat import Chat
@@ -20,13 +21,13 @@ from localllm.tui.chat.progress import Load
 from localllm.tui.chat.reporting import lines_of_load
 from localllm.tui.chat.side.course import Course
 from localllm.tui.fetching.finding import found
-from localllm.tui.subject import Subject
+from localllm.tui.messages import PlanMade
+from localllm.tui.subject import Planned, Subject
 from localllm.tui.threads import called, streamed
 from localllm.words.failures import failure
 from localllm.words.loads import short_name
 
 if TYPE_CHECKING:
-    from localllm.choosing import Decided
     from localllm.core.plan import Plan
     from localllm.tui.lanes import RunSession
 
@@ -41,6 +42,8 @@ class ChatLoading(ChatBase):
         super().__init__()
         self._tried: Subject | None = None
         """What was loaded last, or could not be."""
+        self._loaded_for: Subject | None = None
+        """What was looked at when the loaded model was chosen."""
         self._dismissed: Subject | None = None
         """What the person does not want to talk to now."""
 
@@ -113,9 +116,9 @@ class ChatLoading(ChatBase):
                 self._stand_failed(error, "Not found", again)
                 return
         if isinstance(what, Obtained):
-            await self._load_and_go_on(what, again)
+            await self._load_and_go_on(what, again, subject)
         elif what.fetch is None:
-            await self._load_and_go_on(obtained_of(what, name), again)
+            await self._load_and_go_on(obtained_of(what, name), again, subject)
         else:
             decided = what
             self.stand(situations.absent(what.fetch), lambda: self.fetch(decided, name))
@@ -131,14 +134,18 @@ class ChatLoading(ChatBase):
         if model is None:
             self.stand(situations.absent(decided.fetch), again)
         else:
-            await self._load_and_go_on(obtained_of(decided, name, model), again)
+            await self._load_and_go_on(obtained_of(decided, name, model), again, self._tried)
 
     # -- one load --------------------------------------------------------------------------------
 
-    async def _load_and_go_on(self, obtained: Obtained, again: Callable[[], object]) -> None:
-        """Load a model, and do what was waiting for it."""
+    async def _load_and_go_on(
+        self, obtained: Obtained, again: Callable[[], object], subject: Subject | None = None
+    ) -> None:
+        """Load a model, and do what was waiting for it. ``subject``: what it was found for."""
         with self._engine(again) as has_it:
             if has_it and await self._load_model(obtained, again):
+                self._loaded_for = subject or self._loaded_for
+                self._tell_plan(obtained)
                 assert self.chat is not None
                 await self.when_loaded(self.chat)
 
@@ -211,6 +218,22 @@ class ChatLoading(ChatBase):
             await self.transcript.remark(line)
         self.stand(situations.CLEAR)
         self._look()
+
+    def _tell_plan(self, obtained: Obtained) -> None:
+        """Tell what was loaded as the plan of what is looked at, where it is about that."""
+        subject, session = self._loaded_for, self.desk.running
+        plan = None if session is None else session.plan
+        if plan is None or subject is None or subject.simulated or subject != self.subject:
+            return
+        decided = Decided(
+            model=obtained.model,
+            policy=obtained.policy,
+            asked=obtained.asked,
+            choice=None,
+            alternatives=None,
+            name=obtained.name,
+        )
+        self.post_message(PlanMade(Planned(subject=subject, decided=decided, plan=plan)))
 
     def _chat_with(self, session: RunSession, obtained: Obtained) -> Chat:
         """Return the chat, about to load a model."""

@@ -8,6 +8,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 
+from localllm.records.entries import Entry
+
 
 class MessageView(Vertical, can_focus=True):
     """One message. Focused, its keys copy it; the arrow keys go on to its neighbours."""
@@ -43,6 +45,9 @@ class MessageView(Vertical, can_focus=True):
             tooltip="Go back to where one types",
         ),
     ]
+
+    entry: Entry | None = None
+    """What it shows, as it is kept; None where it is not, or not yet."""
 
     class CopyWanted(Message):
         """The person wants the text of a message, or a block of code of it."""

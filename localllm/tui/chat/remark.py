@@ -23,3 +23,4 @@ class Remark(Static):
     def __init__(self, text: str) -> None:
         """Take the sentence."""
         super().__init__(Content(printable(text)))
+        self.text = text

@@ -24,6 +24,8 @@ W = TypeVar("W", bound=Widget)
 
 FIRST, MORE = 8, 12
 """Messages that are shown at first, and whenever somebody comes near their beginning."""
+MOST = 40
+"""Messages that stay mounted while somebody asks on and on: each costs memory, and layout."""
 _NEAR = 2
 """Rows from the top."""
 
@@ -48,7 +50,8 @@ class Transcript(VerticalScroll, can_focus=False):
         self.reasoning: ReasoningDisplay = "live"
         self.renders = True
         self.draw_share = DRAW_SHARE
-        self._earlier: list[Entry] = []
+        self._earlier: list[Entry | str] = []
+        """Messages, and remarks between them, that are not mounted."""
         self._above = Static(markup=False, classes="transcript--earlier")
         self._empty = Static(markup=False, classes="transcript--empty")
         self._width = 0
@@ -80,8 +83,12 @@ class Transcript(VerticalScroll, can_focus=False):
         self.anchor()
 
     async def ask(self, text: str) -> None:
-        """Add a question."""
-        await self._add(QuestionView(text))
+        """Add a question, and go to the end."""
+        view = QuestionView(text)
+        view.entry = Entry(role="user", content=text, time="")
+        with self.app.batch_update():
+            await self._let_go(n_to_come=2)  # the answer follows
+            await self._add(view)
         self.anchor()
 
     async def begin_answer(self) -> AnswerView:
@@ -135,6 +142,23 @@ class Transcript(VerticalScroll, can_focus=False):
                 view.wake()
             self._look_soon()
 
+    async def _let_go(self, *, n_to_come: int) -> None:
+        """Unmount the oldest messages, which come back when their place comes into view."""
+        n_over = len(self._all(MessageView)) + n_to_come - MOST
+        gone: list[MessageView | Remark] = []
+        for child in self.children:
+            if isinstance(child, MessageView):
+                if n_over <= 0:
+                    break
+                n_over -= 1
+                gone.append(child)
+            elif isinstance(child, Remark):
+                gone.append(child)
+        if any(isinstance(child, MessageView) for child in gone):
+            self._earlier += [_kept(child) for child in gone]
+            await self.remove_children(gone)
+            self._show_earlier()
+
     async def _bring_earlier(self) -> None:
         """Mount some more above, and stay where one is."""
         more, self._earlier = self._earlier[-MORE:], self._earlier[:-MORE]
@@ -184,9 +208,14 @@ class Transcript(VerticalScroll, can_focus=False):
                 break
             await view.remove()
 
-    def _view(self, entry: Entry) -> MessageView:
-        if entry.role == "user":
-            return QuestionView(entry.content)
+    def _view(self, entry: Entry | str) -> MessageView | Remark:
+        if isinstance(entry, str):
+            return Remark(entry)
+        view = QuestionView(entry.content) if entry.role == "user" else self._answer(entry)
+        view.entry = entry
+        return view
+
+    def _answer(self, entry: Entry) -> AnswerView:
         return AnswerView(
             entry.content,
             reasoning=entry.reasoning,
@@ -196,7 +225,7 @@ class Transcript(VerticalScroll, can_focus=False):
         )
 
     def _show_earlier(self) -> None:
-        n = len(self._earlier)
+        n = sum(isinstance(each, Entry) for each in self._earlier)
         self._above.display = n > 0
         self._above.update(Content(f"↑ {n:,} earlier message{'s' * (n != 1)}: scroll up"))
 
@@ -206,3 +235,10 @@ class Transcript(VerticalScroll, can_focus=False):
     def _all(self, kind: type[W]) -> list[W]:
         """Return the children of a kind, in order."""
         return [child for child in self.children if isinstance(child, kind)]
+
+
+def _kept(view: MessageView | Remark) -> Entry | str:
+    """Return what a view is made of again."""
+    if isinstance(view, Remark):
+        return view.text
+    return view.entry or Entry(role="assistant", content=view.text, time="")

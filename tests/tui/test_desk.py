@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from localllm.core.generation import Died, Failed, Loaded
+from localllm.core.hardware import THIS_MACHINE
 from localllm.core.policy import Policy
 from localllm.errors import EngineError
 from localllm.session import LocalModel
@@ -102,6 +103,21 @@ def test_a_load_takes_the_memory_of_proofs_and_they_wait_for_its_end(
     assert any(isinstance(event, Loaded) for event in events)
     proven = waiting.result(PATIENCE_S)
     assert proven is not None and proven.basis == "exact"
+
+
+def test_sessions_are_kept_for_a_few_machines_and_forgotten_with_what_was_detected(
+    desk: Desk,
+) -> None:
+    here, named = desk.formula_session(), desk.formula_session((THIS_MACHINE,))
+    card = desk.formula_session(("rtx-4090",))
+    desk.detect_again()
+    assert desk.formula_session(("rtx-4090",)) is card
+    assert desk.formula_session() is not here
+    again = desk.formula_session((THIS_MACHINE,))
+    assert again is not named and again.hardware is desk.hardware()
+    for n in range(2, 8):
+        desk.formula_session((f"{n}x rtx-4090",))
+    assert desk.formula_session(("rtx-4090",)) is not card
 
 
 def test_a_desk_that_was_closed_starts_nothing(desk: Desk) -> None:

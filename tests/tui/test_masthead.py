@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from textual.pilot import Pilot
 
+from localllm.core.policy import Policy
 from localllm.tui.app import LocalLLMApp
 from localllm.tui.masthead import Activities, PlaceTab, SubjectLine
-from localllm.tui.messages import ActivityChanged
+from localllm.tui.messages import ActivityChanged, PlanMade
 from localllm.tui.small import TooSmall
 from localllm.tui.subject import Subject
+from localllm.tui.threads import called
 from tests.tui.hardware.desk import FixedDesk
 from tests.tui.support.driving import NARROW, WIDE, drive, running, until
 from tests.tui.support.snapshots import screen_text
@@ -51,6 +55,31 @@ def test_the_masthead_leads_everywhere_and_tells_what_goes_on_elsewhere() -> Non
             await at(app, pilot, "hardware")
             await pilot.click(app.screen.query(PlaceTab)[1])
             await at(app, pilot, "plan")
+
+    drive(test)
+
+
+def test_a_plan_of_something_else_is_not_shown() -> None:
+    async def test() -> None:
+        desk = FixedDesk()
+        subject = Subject(name="llama-3-8b", wishes=Policy(quant="Q4_K_M"))
+        planned = await called(lambda: desk.plan(subject, with_counterfactuals=False))
+        async with running(subject=subject, place="hardware", desk=desk) as (app, pilot):
+
+            async def line(changed: Subject, begins: str) -> None:
+                app.subject = changed
+                await until(pilot, lambda: head(app)[1].startswith(begins))
+
+            await line(subject, " llama-3-8b  ")
+            app.screen.post_message(PlanMade(planned))
+            await line(subject, " Llama 3 8B · Q4_K_M · 33/33 layers on GPU")
+            await line(replace(subject, machines=("rtx-4090",)), " llama-3-8b  ")
+            app.planned = None
+            app.screen.post_message(PlanMade(planned))  # it comes late
+            await pilot.pause()
+            assert app.planned is None
+            app.subject, app.planned = subject, planned
+            await line(replace(subject, wishes=Policy(quant="Q8_0")), " llama-3-8b  ")
 
     drive(test)
 

@@ -130,6 +130,8 @@ class FixedDesk(Desk):
         super().__init__(machine=WORKSTATION, exact=False)
         self.may_answer = threading.Event()
         self.may_answer.set()
+        self.may_measure = threading.Event()
+        self.may_measure.set()
         self.opened: list[FixedGauges] = []
         self.asked: list[str] = []
         self._facts, self._asleep = facts, asleep
@@ -147,6 +149,7 @@ class FixedDesk(Desk):
 
     def measure_bandwidth(self) -> Hardware:
         self.asked.append("measure")
+        self.may_measure.wait(60)
         measured = replace(
             WORKSTATION.host, memory_bandwidth_gb_s=71.5, memory_bandwidth_basis="measured"
         )

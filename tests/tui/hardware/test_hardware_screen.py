@@ -19,7 +19,7 @@ from localllm.tui.subject import ONE_MORE, Subject
 from localllm.tui.threads import called
 from tests.support.fake_nvml import FakeDriver, Scenario, rtx_4090
 from tests.tui.hardware.desk import FACTS, RAPL_FIX, WORKSTATION, FixedDesk
-from tests.tui.support.driving import drive, running, until
+from tests.tui.support.driving import drive, running, settled, until
 from tests.tui.support.snapshots import check_both, screen_text
 
 
@@ -149,6 +149,16 @@ def test_gauges_rest_while_nobody_looks_and_keys_copy_measure_detect_and_swap() 
             await pilot.press("t")
             await ready(app, pilot)
             assert app.subject == Subject()
+
+            desk.may_measure.clear()
+            await pilot.press("m")
+            await until(pilot, lambda: screen.facts.look == "loading")
+            app.subject = Subject(machines=("rtx-4090",))
+            await until(pilot, lambda: screen.hardware and screen.hardware is not WORKSTATION)
+            desk.may_measure.set()  # a figure of this machine, which is not shown any more
+            await settled(app)
+            assert screen.facts.known is not None and screen.facts.look == "ready"
+            assert screen.facts.known.hardware is screen.hardware
 
     drive(test)
 

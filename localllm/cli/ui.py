@@ -29,8 +29,8 @@ from localllm.errors import UsageError
 def ui(model: str | None, names: tuple[str, ...], policy: Policy) -> None:
     """Open the terminal UI, as localllm alone does.
 
-    It begins at MODEL's plan if one is named. See your machine, a model, its plan and its run; change the
-    context and watch the layers move; try other hardware; then talk.
+    It begins at MODEL's plan if one is named. See your machine, a model, its plan and its run;
+    change the context and watch the layers move; try other hardware; then talk.
 
     \\b
     Examples:

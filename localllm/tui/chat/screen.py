@@ -126,6 +126,8 @@ class ChatScreen(ChatAsking):
         self._show_prompt()
 
     def _show_prompt(self) -> None:
+        if not self.query("#chat-prompt"):
+            return  # the place is taken down, which ends what goes on
         prompt = self._prompt
         prompt.set_class(self._edits, "-editing")
         if self._edits:

@@ -77,8 +77,8 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
         super().__init__()
         self._judged = ""
         """The text of which it is known what could be done with it."""
-        self._is_submitted = False
-        """Whether Enter was pressed behind it."""
+        self._entered: str | None = None
+        """The text behind which Enter was pressed, and that is not judged yet."""
 
     # -- the model under the cursor --------------------------------------------------------------
 
@@ -98,7 +98,7 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
     def _chosen(self, event: ModelList.Chosen) -> None:
         row = event.entry.row
         if not self._is_judged:  # the entry is of what was typed before
-            self._is_submitted = True
+            self._entered = self.typed.value.strip()
         elif event.entry.kind == "offer":
             self._look_up(self.typed.value.strip(), event.entry.key)
         elif row is not None and row.kind == "fetch":
@@ -227,7 +227,9 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
 
     @on(Input.Changed, "#filter")
     def _typed(self) -> None:
-        self.offer, self._is_submitted = None, False
+        self.offer = None
+        if self._entered != self.typed.value.strip():  # it may be heard of only after Enter
+            self._entered = None
         self.show(stay=False, waits=True)
         self._judge()
 
@@ -241,14 +243,16 @@ Type words of a name in any order; `fits` and `here` are such words, too. A name
             self.offer = offer_words(name, kind, has_matches=bool(rows))
             self.show(stay=bool(rows))
         self._judged = name
-        if self._is_submitted:
+        if self._entered == name:
+            self._entered = None
             self.list.action_choose()
 
     @on(Input.Submitted, "#filter")
     def _submitted(self) -> None:
         if self._is_judged:
             self.list.action_choose()
-        self._is_submitted = True
+        else:
+            self._entered = self.typed.value.strip()
 
     @property
     def _is_judged(self) -> bool:

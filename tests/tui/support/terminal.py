@@ -147,14 +147,7 @@ class OnTerminal:
 
     def others(self) -> list[int]:
         """Return the processes that it started and that have not ended, of any session."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            pid = int(folder.name)
-            with contextlib.suppress(OSError):
-                is_ours = self._mark.encode() in (folder / "environ").read_bytes().split(b"\0")
-                if is_ours and pid != self.process.pid and _state(folder) not in "ZX":
-                    found.append(pid)
-        return found
+        return [pid for pid in marked(self._mark) if pid != self.process.pid]
 
     def check_nothing_is_left(self) -> None:
         """Hold the terminal to what it was before, and see that no process remains."""
@@ -207,6 +200,17 @@ def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return "gone"
+
+
+def marked(mark: str) -> list[int]:
+    """Return the processes that have ``NAME=value`` in their environment and have not ended."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            is_marked = mark.encode() in (folder / "environ").read_bytes().split(b"\0")
+            if is_marked and _state(folder) not in "ZX":
+                found.append(int(folder.name))
+    return found
 
 
 def localllm(*arguments: str, **options: Any) -> OnTerminal:

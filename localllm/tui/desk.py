@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.plan import Plan
 from localllm.finding import Watch
 from localllm.gauging import Gauges
+from localllm.records.state import measurements_path
 from localllm.session import Session, hardware_named, known_models, own_measurements
 from localllm.tui.lanes import EngineLane, Proofs, RunSession
 from localllm.tui.subject import ONE_MORE, Planned, Subject
@@ -53,6 +54,7 @@ class Desk:
         self._finding = threading.Lock()
         self._formula_lane = threading.RLock()
         self._formula: dict[tuple[str, ...], Session] = {}
+        self._measured = _stamp()
         self._proofs = Proofs(self.hardware)
         self._engine = EngineLane(self.hardware, loads=self._proofs.paused)
 
@@ -119,6 +121,20 @@ class Desk:
         """Return what was measured here, and why it cannot be read if it cannot."""
         return own_measurements(hardware)
 
+    def learnt(self) -> Hashable:
+        """Return what is another value once something was measured, and plan by that from then on.
+
+        A session's estimates are those of its beginning, so sessions that only plan begin anew.
+        """
+        measured = _stamp()
+        with self._formula_lane:
+            if measured != self._measured:
+                self._measured = measured
+                while self._formula:
+                    self._formula.popitem()[1].close()
+                self._proofs.end()
+        return measured
+
     # -- models ----------------------------------------------------------------------------------
 
     def here(self) -> Inventory:
@@ -178,6 +194,7 @@ class Desk:
         counterfactuals it is many times quicker where no GPU holds the model whole. Raises what
         ``find`` does, and UsageError for wishes that contradict each other.
         """
+        self.learnt()
         found = decided or self.find(subject)
         with self._formula_lane:
             session = self._session(subject.machines)
@@ -261,6 +278,15 @@ class Desk:
             while len(self._formula) > _MACHINES_KEPT:
                 self._formula.pop(next(iter(self._formula))).close()
             return session
+
+
+def _stamp() -> tuple[int, int] | None:
+    """When the measurements of this machine were last added to; None where there are none."""
+    try:
+        state = measurements_path().stat()
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size
 
 
 def letting_go(watch: Watch, let_go: Callable[[], None]) -> Watch:

@@ -35,6 +35,8 @@ class Collection:
         """What did not work, by the key of an entry."""
         self._found: dict[str, Decided] = {}
         self._verdicts: dict[tuple[tuple[str, ...], Policy], dict[str, Verdict]] = {}
+        self._outdated: dict[tuple[tuple[str, ...], Policy], set[str]] = {}
+        """Verdicts that are shown until there are newer ones."""
         self._fetch_of: dict[str, str] = {}
         self._fetches: tuple[Fetch, ...] = ()
 
@@ -76,7 +78,7 @@ class Collection:
         others = tuple(each for each in self.shelf.found if each.key != row.key)
         self.shelf = replace(self.shelf, found=(row, *others))
         self._found[row.key] = decided
-        self.verdicts(subject)[row.key] = verdict
+        self.put_verdicts(subject, {row.key: verdict})
         if decided.fetch is not None:
             self.put_decided(row, decided.fetch)
         return row
@@ -88,6 +90,16 @@ class Collection:
     def forget_verdicts(self) -> None:
         """Know no verdict any more: the machine is looked at anew."""
         self._verdicts.clear()
+        self._outdated.clear()
+
+    def weigh_anew(self) -> None:
+        """Want all verdicts once more: more was measured."""
+        self._outdated = {wished: set(verdicts) for wished, verdicts in self._verdicts.items()}
+
+    def put_verdicts(self, subject: Subject, verdicts: Mapping[str, Verdict]) -> None:
+        """Take verdicts on a subject's machine with its wishes, by the key of a row."""
+        self.verdicts(subject).update(verdicts)
+        self._outdated.get((subject.machines, subject.wishes), set()).difference_update(verdicts)
 
     # -- what comes out --------------------------------------------------------------------------
 
@@ -118,24 +130,28 @@ class Collection:
 
     def asks(self, subject: Subject, first: Iterable[Entry]) -> list[Ask]:
         """Return the models that have no verdict yet: those of the entries first, then all."""
-        verdicts = self.verdicts(subject)
+        judged = self._judged(subject)
         rows: Iterator[Row] = (entry.row for entry in first if entry.row is not None)
         every = dict.fromkeys((*rows, *self.shelf.rows()))
         return [
             Ask(key=row.key, name=row.name, kept=row.kept)
             for row in every
-            if row.key not in verdicts and row.kind not in ("fetch", "found")
+            if row.key not in judged and row.kind not in ("fetch", "found")
             if not row.is_incomplete
         ]
 
     def found_without_verdict(self, subject: Subject) -> Mapping[str, Decided]:
         """Return what was looked up for another machine or other wishes, by the key of its row."""
-        verdicts = self.verdicts(subject)
-        return {key: decided for key, decided in self._found.items() if key not in verdicts}
+        judged = self._judged(subject)
+        return {key: decided for key, decided in self._found.items() if key not in judged}
 
     def wishes(self, row: Row, wishes: Policy) -> Policy:
         """Return the wishes for a row: a file is in the quantisation that it is in."""
         return replace(wishes, quant=None) if row.kind in ("kept", "demo", "found") else wishes
+
+    def _judged(self, subject: Subject) -> set[str]:
+        outdated = self._outdated.get((subject.machines, subject.wishes), set())
+        return self.verdicts(subject).keys() - outdated
 
     def _fetches_by_key(self) -> dict[str, Fetch]:
         by_name = {fetch.name: fetch for fetch in self._fetches if fetch.state != "done"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -61,6 +61,8 @@ class Overview(PlaceScreen):
         self.detail = Detail(id="detail")
         self.panel = Panel(self.list, self.detail, title="Models", id="models")
         self.models = Collection()
+        self._learnt: Hashable = None
+        """What the desk had learnt when verdicts were last asked for."""
         self._hardware: Hardware | None = None
         self._weighing: Weighing | None = None
         self.order: Sort = "name"
@@ -168,6 +170,10 @@ class Overview(PlaceScreen):
         subject, hardware = self.subject, self._hardware
         if hardware is None or not self.is_current:
             return
+        learnt = await called(self.desk.learnt)
+        if learnt != self._learnt:  # Plan goes by what was measured meanwhile: so does the list
+            self._learnt = learnt
+            self.models.weigh_anew()
         await self._weigh_found(subject)
         while asks := self.models.asks(subject, self.list.seen):
             self._weighing = Weighing(Setup(hardware=hardware, wishes=subject.wishes))
@@ -176,7 +182,7 @@ class Overview(PlaceScreen):
             try:
                 async with aclosing(verdicts) as batches:
                     async for batch in batches:
-                        self.models.verdicts(subject).update(batch)
+                        self.models.put_verdicts(subject, dict(batch))
                         self.tell(reorders=True)
             except LocalLLMError as error:
                 self.notify(printable(error.message), severity="warning", markup=False)
@@ -188,7 +194,7 @@ class Overview(PlaceScreen):
         """Plan what was looked up for another machine: its header is here already."""
         for key, decided in self.models.found_without_verdict(subject).items():
             verdict = await called(partial(self._verdict, decided, subject))
-            self.models.verdicts(subject)[key] = verdict
+            self.models.put_verdicts(subject, {key: verdict})
             self.tell(reorders=True)
 
     def _verdict(self, found: Decided, subject: Subject) -> Verdict:

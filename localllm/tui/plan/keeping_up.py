@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Hashable
 from dataclasses import replace
 
 from textual import on, work
@@ -55,6 +56,8 @@ class PlanningPlace(PlaceScreen):
         """What is to be planned; messages of what was sent before may still be on their way."""
         self.made: Planned | None = None
         """What is shown; None where nothing is."""
+        self._learnt: Hashable = None
+        """What the desk had learnt when this place was last gone to."""
         self._sent: list[Subject] = []
         self._before: list[tuple[str, Subject]] = []
         """What ``undo`` goes back to, and by what it was left."""
@@ -97,6 +100,19 @@ class PlanningPlace(PlaceScreen):
     def on_screen_resume(self) -> None:
         """Catch up with what was changed elsewhere."""
         self._catch_up()
+        self._learn()
+
+    @work(group="plan-learn", exclusive=True)
+    async def _learn(self) -> None:
+        """Plan what is shown once more where something was measured meanwhile."""
+        desk, made = self.desk, self.made
+        before, self._learnt = self._learnt, await called(desk.learnt)
+        if made is None or self._learnt == before:
+            return
+        plan = await called(lambda: desk.plan(made.subject, decided=made.decided))
+        if self.made is made:
+            self._show(plan)
+            self._finish(plan)
 
     def change(self, subject: Subject, *, by: str) -> None:
         """Look at something else. ``by``: what was turned; turning on is one step of ``undo``."""

@@ -26,7 +26,7 @@ from localllm.tui.messages import (
     PlanMade,
     SubjectChanged,
 )
-from localllm.tui.plain import PlainCharacters
+from localllm.tui.plain import PlainCharacters, plainer_key
 from localllm.tui.small import TooSmall, fits
 from localllm.tui.subject import Planned, Subject
 from localllm.tui.threads import called
@@ -164,6 +164,10 @@ class LocalLLMApp(App[int]):
         # After fg Textual draws what changes from then on, over what the shell has left there.
         self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh(layout=True))
         self.watch(self, "theme", self._theme_chosen, init=False)
+
+    def get_key_display(self, binding: Binding) -> str:
+        """Return a key's name in characters that the terminal has."""
+        return plainer_key(super().get_key_display(binding), self._appearance.charset)
 
     def get_css_variables(self) -> dict[str, str]:
         """Return the theme's variables, with muted text that is muted in every place.

@@ -80,6 +80,14 @@ def charset(*, encoding: str | None, term: str) -> Charset:
     return "console" if term == "linux" else "all"
 
 
+def plainer_key(display: str, charset: Charset) -> str:
+    """Return a key's name as it is drawn: its sign in words where the terminal has none.
+
+    Before anything is laid out, unlike the rest: no plainer sign as wide says "enter".
+    """
+    return display if charset == "all" else display.replace("⏎", "enter")
+
+
 class PlainCharacters(LineFilter):
     """Replaces what a terminal cannot show, each by something as wide."""
 

@@ -12,7 +12,7 @@ from textual.color import Color
 
 from localllm.records.ui_state import remember_theme
 from localllm.tui.appearance import FEW_COLOURS, appearance_here
-from localllm.tui.plain import Charset, PlainCharacters, charset
+from localllm.tui.plain import Charset, PlainCharacters, charset, plainer_key
 from tests.tui.support.snapshots import FOLDER
 
 BLACK = Color(0, 0, 0)
@@ -32,6 +32,11 @@ def test_without_utf_8_nothing_but_ascii_is_left() -> None:
     assert plainer("╭─ now ─╮ █▌░ ✓ 78 °C ↓", "ascii") == "+- now -+ #=. + 78 oC v"
     assert plainer("▁▃▅▇█", "ascii") == "_-=##"
     assert plainer("模 é", "ascii") == "?? ?"
+
+
+def test_the_enter_key_is_a_word_where_its_sign_is_missing() -> None:
+    assert plainer_key("⏎", "console") == plainer_key("⏎", "ascii") == "enter"
+    assert plainer_key("⏎", "all") == "⏎"
 
 
 @pytest.mark.parametrize("kind", ["console", "ascii"])

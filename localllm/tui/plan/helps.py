@@ -36,6 +36,31 @@ class _Rows(OptionList):
         Binding("enter", "select", "Apply", tooltip="Plan with this change", id="plan.apply"),
     ]
 
+    def __init__(self) -> None:
+        """Begin empty."""
+        super().__init__()
+        self._texts: list[Content] = []
+
+    def show(self, texts: list[Content]) -> None:
+        """Take the rows."""
+        self._texts = texts
+        self.clear_options()
+        self.add_options([Option(self._marked(at)) for at in range(len(texts))])
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        """Mark the row that Enter applies, or none any more."""
+        super().watch_has_focus(has_focus)
+        self._mark()
+
+    @on(OptionList.OptionHighlighted)
+    def _mark(self) -> None:
+        for at in range(self.option_count):
+            self.replace_option_prompt_at_index(at, self._marked(at))
+
+    def _marked(self, at: int) -> Content:
+        is_next = self.has_focus and at == self.highlighted
+        return Content.assemble(("▸ " if is_next else "  ", "$text-accent"), self._texts[at])
+
 
 class Helps(Panel):
     """A row for each change that would gain something; Enter or a click applies it."""
@@ -82,8 +107,10 @@ class Helps(Panel):
             self.show_loading(_COMING)
             return
         if self.proof != "done":
-            # What the plan before was told stays, so that nothing jumps while somebody turns.
-            if self._shown is None:
+            # What the plan before was told stays, so that nothing jumps while somebody turns;
+            # a sentence says something of that plan, which need not hold for this one.
+            if self._shown is None or isinstance(self._shown, str):
+                self._shown = None
                 self.show_loading(_COMING)
             else:
                 self.border_subtitle = _COMING
@@ -97,9 +124,7 @@ class Helps(Panel):
         if isinstance(shown, str):
             self.show_empty(shown)
         else:
-            rows = self.query_one(_Rows)
-            rows.clear_options()
-            rows.add_options([Option(_row(other)) for other in offered])
+            self.query_one(_Rows).show([_row(other) for other in offered])
             self.show_ready()
 
     def focus_rows(self) -> None:
@@ -129,4 +154,4 @@ def _nothing(plan: Plan) -> str:
 
 def _row(other: Counterfactual) -> Content:
     rate = "" if other.tg_tok_s is None else f"  {format_rate(other.tg_tok_s)} tok/s est."
-    return Content.assemble(("▸ ", "$text-accent"), printable(other.change), (rate, "$text-muted"))
+    return Content.assemble(printable(other.change), (rate, "$text-muted"))

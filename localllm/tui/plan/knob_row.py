@@ -5,24 +5,31 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual import events, on
-from textual.app import RenderResult
+from textual.app import ComposeResult, RenderResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.getters import query_one
 from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import Input
 
+from localllm.core.policy import Policy
+from localllm.errors import LocalLLMError
 from localllm.tui.plan.knob import Knob
-from localllm.tui.plan.wishes import Reading
+from localllm.tui.plan.knob_entry import Entry
+from localllm.tui.plan.wishes import Reading, typed
 
-LABEL, VALUE, STATE = 16, 17, 7
+LABEL, VALUE, STATE = 18, 17, 7
 """Columns of the name, of the value between its arrows, and of ``auto`` or ``fixed``."""
 _LEFT = LABEL
 _RIGHT = LABEL + 2 + VALUE
 _STATE = _RIGHT + 3
 _BAR = _STATE + STATE
 _LEAST_BAR = 8
+_MARK = 2
+"""Columns before the name: a mark where the focus is, which no colour has to tell."""
+_HINTS = ("enter sets it, escape leaves it", "escape leaves it")
 _WRITING = 20
 """Columns of the line that a value is written in."""
 _MANY = 8
@@ -35,8 +42,7 @@ class KnobRow(Widget, can_focus=True):
     DEFAULT_CSS = """
     KnobRow {
         height: 1;
-        & > Input { display: none; height: 1; border: none; padding: 0; }
-        &.-editing > Input { display: block; }
+        & > Input { height: 1; border: none; padding: 0; }
         &:focus, &.-editing { background: $block-cursor-blurred-background; }
         &:hover { background: $block-hover-background; }
     }
@@ -81,7 +87,17 @@ class KnobRow(Widget, can_focus=True):
             super().__init__()
             self.knob, self.text = knob, text
 
+    class Refused(Message):
+        """Somebody wrote what cannot be read; it still stands in the line."""
+
+        def __init__(self, error: LocalLLMError) -> None:
+            """Take what is wrong with it."""
+            super().__init__()
+            self.error = error
+
     reading: reactive[Reading | None] = reactive(None)
+
+    entry = query_one(Entry)
 
     def __init__(self, knob: Knob) -> None:
         """Take the knob that it stands for."""
@@ -89,15 +105,22 @@ class KnobRow(Widget, can_focus=True):
         self.knob = knob
         self.tooltip = f"{knob.about} Left to the planner: {knob.left_open}."
 
+    def compose(self) -> ComposeResult:
+        """Yield the line to write in: there from the beginning, so that no key waits for it."""
+        yield Entry(left=LABEL + 2, width=_WRITING)
+
     def render(self) -> RenderResult:
         """Return the line."""
         shown = self.reading
-        label = f"{self.knob.label:<{LABEL}}"
+        mark = "▸" if self.has_focus or self.is_editing else ""
+        label = f"{mark:<{_MARK}}{self.knob.label:<{LABEL - _MARK}}"
         if shown is None:
             return Content(label)
-        if self.has_class("-editing"):
-            keys = f"{'':<{_WRITING + 3}}enter sets it, escape leaves it"
-            return Content.assemble(label, (keys, "$text-muted"))
+        if self.is_editing:
+            before = " " * (_WRITING + 3)
+            free = self.size.width - LABEL - len(before)
+            hint = next((hint for hint in _HINTS if len(hint) <= free), "")
+            return Content.assemble(label, (before + hint, "$text-muted"))
         value = Content(shown.text).truncate(VALUE, ellipsis=True)
         free = VALUE - value.cell_length
         value = value.stylize("$text-muted italic" if shown.is_auto else "bold")
@@ -135,42 +158,85 @@ class KnobRow(Widget, can_focus=True):
         """Tell that the planner may decide."""
         self.post_message(self.Typed(self.knob, "auto"))
 
-    async def action_type(self) -> None:
-        """Open a line to write the value in."""
-        if self.has_class("-editing"):
+    # -- a value that is written -----------------------------------------------------------------
+
+    @property
+    def is_editing(self) -> bool:
+        """Whether a value is being written."""
+        return self.has_class("-editing")
+
+    def action_type(self) -> None:
+        """Open the line to write the value in; the next key goes there already."""
+        if self.is_editing:
             return
-        shown = self.reading
-        entry = Input(placeholder="" if shown is None else shown.text, compact=True)
-        entry.styles.offset = (LABEL + 2, 0)
-        entry.styles.width = _WRITING
+        entry, shown = self.entry, self.reading
+        entry.value, entry.placeholder = "", "" if shown is None else shown.text
         self.add_class("-editing")
-        await self.mount(entry)
-        entry.focus()
+        entry.display = True
+        self.screen.set_focus(entry)
+
+    def on_key(self, event: events.Key) -> None:
+        """Write and close in the order of the keys, also of those on their way as it opened.
+
+        A digit opens the line with itself. Bindings would run a few messages later, after the
+        keys that follow.
+        """
+        digit = event.character if event.character and event.character.isdecimal() else None
+        if event.key == "enter":
+            if self.is_editing:
+                self._set()
+            else:
+                self.action_type()
+        elif not self.is_editing:
+            if digit is None:
+                return
+            self.action_type()
+            self.entry.insert_text_at_cursor(digit)
+        elif event.key == "escape":
+            self.leave()
+        elif event.key == "backspace":
+            self.entry.action_delete_left()
+        elif event.character and event.is_printable:
+            self.entry.insert_text_at_cursor(event.character)
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+
+    @on(Entry.Left)
+    def _left(self, event: Entry.Left) -> None:
+        event.stop()
+        self.leave()
 
     @on(Input.Submitted)
-    async def _written(self, event: Input.Submitted) -> None:
+    def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        text = event.value.strip()
-        await self._end_typing()
+        self._set()
+
+    def _set(self) -> None:
+        """Tell of the value; one that cannot be read stays, to be corrected."""
+        text = self.entry.value.strip()
         if text:
+            try:
+                typed(self.knob, Policy(), text)
+            except LocalLLMError as error:
+                self.post_message(self.Refused(error))
+                return
             self.post_message(self.Typed(self.knob, text))
+        self.leave()
 
-    async def on_key(self, event: events.Key) -> None:
-        """Escape leaves the value as it was."""
-        if event.key == "escape" and self.has_class("-editing"):
-            event.stop()
-            await self._end_typing()
-
-    async def on_descendant_blur(self) -> None:
+    def on_descendant_blur(self) -> None:
         """Going elsewhere leaves the value as it was."""
-        if self.has_class("-editing"):
-            await self._end_typing(keeps_focus=False)
+        if self.is_editing and self.screen.focused is not self.entry:
+            self.leave(keeps_focus=False)
 
-    async def _end_typing(self, *, keeps_focus: bool = True) -> None:
-        self.remove_class("-editing")
-        await self.query(Input).remove()
+    def leave(self, *, keeps_focus: bool = True) -> None:
+        """Close the line."""
         if keeps_focus:
-            self.focus()
+            self.screen.set_focus(self)
+        self.remove_class("-editing")
+        self.entry.display = False
+        self.refresh()
 
     # -- the mouse -------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -74,7 +74,12 @@ class MachineDialog(ModalScreen[Machines | None]):
         with Vertical(id="machine-dialog") as box:
             box.border_title = "Plan for which machine?"
             box.border_subtitle = _HOW
-            yield Input(placeholder="a100, 2x rtx-4090, m3 max …", compact=True, id="machine-entry")
+            yield Input(
+                placeholder="a100, 2x rtx-4090, m3 max …",
+                compact=True,
+                select_on_focus=False,  # nor what was written before it had the focus
+                id="machine-entry",
+            )
             yield OptionList(id="machine-rows", compact=True)
             yield Static(markup=False, id="machine-note")
 
@@ -97,6 +102,19 @@ class MachineDialog(ModalScreen[Machines | None]):
             if self._on_profiles is not None:
                 self._on_profiles(self._profiles)
         self._show()
+
+    def on_key(self, event: events.Key) -> None:
+        """Take the keys that come before the line has the focus."""
+        if self.focused is not None:
+            return
+        if event.key == "enter":
+            self._enter()
+        elif event.character and event.is_printable:
+            self.entry.insert_text_at_cursor(event.character)
+        else:
+            return
+        event.stop()
+        event.prevent_default()
 
     # -- what is offered -------------------------------------------------------------------------
 
@@ -162,6 +180,9 @@ class MachineDialog(ModalScreen[Machines | None]):
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
         event.stop()
+        self._enter()
+
+    def _enter(self) -> None:
         self._is_entered = not self._shown
         self._choose()
 

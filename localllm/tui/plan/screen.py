@@ -12,6 +12,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.getters import query_one
 from textual.reactive import var
 from textual.widget import Widget
+from textual.widgets import Static
 
 from localllm.core.policy import Policy
 from localllm.core.text import printable
@@ -26,7 +27,7 @@ from localllm.tui.plan.helps import Helps
 from localllm.tui.plan.keeping_up import PlanningPlace
 from localllm.tui.plan.knob_panel import KnobPanel
 from localllm.tui.plan.knob_row import KnobRow
-from localllm.tui.plan.machine_dialog import MachineDialog
+from localllm.tui.plan.machine_dialog import MachineDialog, Machines
 from localllm.tui.plan.machines import Profile
 from localllm.tui.plan.reasons import Reasons
 from localllm.tui.plan.speeds import SpeedGauges
@@ -37,6 +38,7 @@ from localllm.tui.subject import Subject
 from localllm.tui.threads import called
 from localllm.words.plan import runs
 
+_LAST = "The last plan that could be made:"
 _NO_MODEL = "No model yet: F2 lists them, and Enter there plans one."
 
 
@@ -90,6 +92,7 @@ class PlanScreen(PlanningPlace):
         yield Panel(title="Plan", empty=_NO_MODEL, id="plan-state")
         with VerticalScroll(id="plan-page", can_focus=False):
             with _Top(id="plan-top"):
+                yield Static(_LAST, markup=False, id="plan-last")
                 yield Verdict().data_bind(PlanScreen.plan, PlanScreen.proof)
                 yield LayerStrip().data_bind(PlanScreen.plan)
                 yield MemoryBars().data_bind(PlanScreen.plan)
@@ -122,7 +125,7 @@ class PlanScreen(PlanningPlace):
             rows.first().focus(scroll_visible=False)
 
     def show_refusal(self, error: LocalLLMError) -> None:
-        """Say why there is no plan. The knobs stay, to be turned back."""
+        """Say why there is no plan. What was planned before stays in sight, called that."""
         self.state.show_failed(error)
         self.page.add_class("-refused")
         self._show_parts(state=True, page=self.made is not None)
@@ -170,6 +173,11 @@ class PlanScreen(PlanningPlace):
         else:
             self._turn(wishes, by=event.knob.name)
 
+    @on(KnobRow.Refused)
+    def _refused_as_written(self, event: KnobRow.Refused) -> None:
+        event.stop()
+        self._tell(event.error)
+
     @on(Helps.Chosen)
     def _helped(self, event: Helps.Chosen) -> None:
         event.stop()
@@ -195,9 +203,8 @@ class PlanScreen(PlanningPlace):
         """Go to the changes that would gain something."""
         self.query_one(Helps).focus_rows()
 
-    @work(group="plan-machine", exclusive=True)
-    async def action_machine(self) -> None:
-        """Ask for a machine."""
+    def action_machine(self) -> None:
+        """Ask for a machine. The dialog is there at once: the next key is meant for it."""
         desk = self.desk
         dialog = MachineDialog(
             desk.hardware,
@@ -205,7 +212,9 @@ class PlanScreen(PlanningPlace):
             profiles=self._profiles,
             on_profiles=self._keep_profiles,
         )
-        machines = await self.app.push_screen_wait(dialog)
+        self.app.push_screen(dialog, self._plan_for)
+
+    def _plan_for(self, machines: Machines | None) -> None:
         if machines is not None:
             self.change(replace(self.latest, machines=machines), by="machine")
 
@@ -221,6 +230,7 @@ class PlanScreen(PlanningPlace):
 
     def action_go_on(self, place: Place) -> None:
         """Go on with exactly this plan, where it can be run."""
+        self.app.clear_notifications()
         if self.latest.simulated:
             self.notify(
                 "This plan is for another machine. Press m, then Enter, to come back to this one.",
@@ -258,4 +268,5 @@ class PlanScreen(PlanningPlace):
 
     def _tell(self, error: LocalLLMError) -> None:
         hint, message = printable(error.hint or ""), printable(error.message)
+        self.app.clear_notifications()  # one at a time: the last says what is wrong now
         self.notify(hint, title=message, severity="error", markup=False)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from textual.events import MouseScrollUp
+from textual.events import Key, MouseScrollUp
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
@@ -55,7 +55,10 @@ def test_turned_until_it_breaks_mended_undone_and_moved_to_another_machine() -> 
             assert "✗ does not fit" in text
             assert "short of" in text and "→ This would help: q8_0 KV cache" in text
 
-            await pilot.press("w", "enter")  # the first of what would help
+            await pilot.press("w")
+            await until(pilot, lambda: "│ ▸ q8_0 KV cache" in screen_text(app))
+            assert screen_text(app).count("│ ▸ ") == 1  # what Enter applies, and no other
+            await pilot.press("enter")
             screen = await finished(pilot)
             assert screen.plan is not None and screen.plan.verdict == "fits"
             mended = replace(broken.wishes, type_k="q8_0", type_v="q8_0")
@@ -67,7 +70,10 @@ def test_turned_until_it_breaks_mended_undone_and_moved_to_another_machine() -> 
             await pilot.press("u")
             assert app.subject == begin
 
-            await pilot.press("m", "enter")
+            await pilot.press("m")
+            for key in "a100pcie80gb":  # before the line is there, or the profiles were read
+                app.post_message(Key(key, key))
+            app.post_message(Key("enter", None))
             await until(pilot, lambda: app.screen is screen and screen.latest.simulated)
             assert app.subject.machines == ("a100-pcie-80gb",)
             assert "SIMULATED" in screen_text(app)
@@ -98,7 +104,7 @@ def test_knobs_by_mouse_and_by_what_is_written(monkeypatch: pytest.MonkeyPatch) 
                 screen.query_one(f"#knob-{n}", KnobRow) for n in ("n_ctx", "n_gpu_layers")
             )
 
-            await pilot.click(layers, offset=(16, 0))  # its left arrow
+            await pilot.click(layers, offset=(18, 0))  # its left arrow
             await until(pilot, lambda: wishes().n_gpu_layers == 32)
             await pilot.click(layers, offset=(40, 0))  # the word "set"
             await until(pilot, lambda: wishes().n_gpu_layers is None)
@@ -106,8 +112,8 @@ def test_knobs_by_mouse_and_by_what_is_written(monkeypatch: pytest.MonkeyPatch) 
             await pilot.click(context, offset=(at_the_end, 0))
             await until(pilot, lambda: wishes().n_ctx == 131072)
             await pilot.mouse_down(context, offset=(at_the_end, 0))
-            await pilot.hover(context, offset=(45, 0))
-            await pilot.mouse_up(context, offset=(45, 0))
+            await pilot.hover(context, offset=(47, 0))
+            await pilot.mouse_up(context, offset=(47, 0))
             await until(pilot, lambda: wishes().n_ctx == 512)
             context.post_message(_wheel_up(context))
             await until(pilot, lambda: wishes().n_ctx == 1024)
@@ -118,7 +124,18 @@ def test_knobs_by_mouse_and_by_what_is_written(monkeypatch: pytest.MonkeyPatch) 
                 await pilot.press("enter")
             assert wishes().n_ctx == 32768  # nobody reads "many"
             assert any("is not a context" in note.title for note in app._notifications)
-            await pilot.press("enter", "9", "escape", "H")
+            assert context.entry.value == "many"  # it stays, to be corrected
+            await pilot.press("escape")
+            for keys, n_ctx in ((("enter", *"8192", "enter"), 8192), ((*"4096", "enter"), 4096)):
+                for key in keys:  # all at once, as one who types faster than the line opens
+                    app.post_message(Key(key, key if len(key) == 1 else None))
+                await pilot.pause()
+                assert not context.is_editing and screen.focused is context
+                assert wishes().n_ctx == n_ctx
+            assert "▸ context" in screen_text(app) and "▸ GPU layers" not in screen_text(app)
+            await pilot.press("enter", "9")
+            assert "Set it" in screen_text(app) and "Leave it" in screen_text(app)
+            await pilot.press("escape", "H")
             assert wishes().n_ctx == 512
             await pilot.press("a")
             assert wishes() == FIXED.wishes
@@ -136,6 +153,7 @@ def test_knobs_by_mouse_and_by_what_is_written(monkeypatch: pytest.MonkeyPatch) 
             )
             await until(pilot, lambda: "leaves no room in a context" in screen_text(app))
             assert "Knobs" in screen_text(app)
+            assert "The last plan that could be made" in screen_text(app)
             assert app.planned is None
             monkeypatch.setattr(keeping_up, "CHOICE_S", 0.0)
             screen.query_one("#knob-depth", KnobRow).focus()
@@ -184,6 +202,10 @@ def test_the_latest_wish_wins_and_none_is_queued() -> None:
                 layers.action_turn(-1)
             await until(pilot, lambda: screen.latest.wishes.n_gpu_layers == 13)
             assert screen.plan is not None and screen.plan.n_gpu_layers == 33
+            helps = screen.query_one(Helps)
+            helps.proof = "none"  # as it is between a plan and what would help it
+            await pilot.pause()
+            assert helps.look == "loading"
             desk.gate.set()
             screen = await finished(pilot)
             assert screen.plan is not None and screen.plan.n_gpu_layers == 13

@@ -218,5 +218,7 @@ class OwnRuns:
 
     def _cannot_keep(self, error: OSError) -> None:
         self._keeps = False
-        reason = error.strerror or str(error)
+        from localllm.records.state import state_dir
+
+        reason = f"{error.strerror or error} ({error.filename or state_dir()})"
         self._problem = f"What was measured could not be kept: {reason}."

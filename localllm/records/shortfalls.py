@@ -75,7 +75,7 @@ class OwnShortfalls:
             store = self._store() if self._path.exists() else None
             return () if store is None else store.read(now=self._now())
         except OSError as error:
-            self._note(f"What ran out of memory before cannot be read: {_reason(error)}.")
+            self._note(f"What ran out of memory before cannot be read: {self._reason(error)}.")
             return ()
 
     def _change(self, change: Callable[[ShortfallStore], None]) -> None:
@@ -85,7 +85,7 @@ class OwnShortfalls:
         try:
             change(store)
         except OSError as error:
-            self._note(f"That memory ran out could not be kept: {_reason(error)}.")
+            self._note(f"That memory ran out could not be kept: {self._reason(error)}.")
 
     def _store(self) -> ShortfallStore | None:
         from localllm.records.measurements import measurements_wanted
@@ -96,6 +96,5 @@ class OwnShortfalls:
     def _note(self, problem: str) -> None:
         self._problem = self._problem or problem
 
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+    def _reason(self, error: OSError) -> str:
+        return f"{error.strerror or error} ({error.filename or self._path})"

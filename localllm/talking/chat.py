@@ -271,8 +271,9 @@ class Chat:
         try:
             write()
         except OSError as error:
+            where = error.filename or self.conversation.path
             self.conversation.forget_file()
-            self._write_error = error.strerror or str(error)
+            self._write_error = f"{error.strerror or error} ({where})"
 
 
 def now_text() -> str:

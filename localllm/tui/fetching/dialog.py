@@ -21,6 +21,7 @@ from localllm.session import LocalModel
 from localllm.tui.fetching.facts import before
 from localllm.tui.fetching.fetches import Fetch, Fetches
 from localllm.tui.fetching.progress import FetchProgressView
+from localllm.tui.fetching.ways import in_keys
 from localllm.tui.subject import Subject
 from localllm.tui.threads import called
 
@@ -167,7 +168,7 @@ same again goes on there."""
     def _fail(self, error: LocalLLMError) -> None:
         parts = [Content.styled("✗ ", "$text-error"), Content(printable(error.message))]
         if error.hint:
-            parts += [Content("\n→ "), Content(printable(error.hint))]
+            parts += [Content("\n→ "), Content(printable(in_keys(error.hint)))]
         self.outcome.update(Content.assemble(*parts))
         self.phase = "failed"
 

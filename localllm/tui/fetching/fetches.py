@@ -19,6 +19,7 @@ from localllm.core.text import printable
 from localllm.errors import LocalLLMError
 from localllm.fetching import Fetched, FetchEvent
 from localllm.session import LocalModel, Session
+from localllm.tui.fetching.ways import in_keys
 from localllm.tui.messages import ActivityChanged, ModelsChanged
 from localllm.tui.threads import streamed
 from localllm.words.fetch_account import FetchAccount
@@ -144,7 +145,7 @@ class Fetches:
         if fetch.is_watched:
             return
         if fetch.error is not None:
-            hint = f"\n→ {fetch.error.hint}" if fetch.error.hint else ""
+            hint = f"\n→ {in_keys(fetch.error.hint)}" if fetch.error.hint else ""
             self._tell(f"{fetch.error.message}{hint}", title=f"{fetch.name}: not fetched", bad=True)
         elif fetch.said is not None:
             self._tell(fetch.said, title="Fetched" if fetch.state == "done" else "Stopped")

@@ -22,6 +22,7 @@ from localllm.core.fetching import FetchProgress, FileState, Rate
 from localllm.core.kept import KeptModel, Verdict
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError
+from localllm.tui.fetching.ways import in_keys
 from localllm.tui.threads import called, streamed
 from localllm.words.fetching import bar, figures, percent
 from localllm.words.kept import checked_line, set_aside_line, verdict_lines
@@ -126,7 +127,9 @@ class VerifyDialog(ModalScreen[bool]):
             try:
                 await called(partial(keeping.set_aside, verdict))
             except LocalLLMError as error:
-                said.append(" ".join(filter(None, (f"✗ {error.message}", error.hint))))
+                said.append(
+                    " ".join(filter(None, (f"✗ {error.message}", in_keys(error.hint or ""))))
+                )
             else:
                 self._has_set_aside = True
                 said.append(set_aside_line(self._model))

@@ -11,6 +11,7 @@ from localllm.core.kept import Inventory, Leftover
 from localllm.core.policy import Policy
 from localllm.core.recommendation import Known
 from localllm.errors import LocalLLMError
+from localllm.tui.fetching.ways import in_keys
 from localllm.tui.home.cells import Told
 from localllm.tui.home.rows import Row, Sort, Verdict
 from localllm.tui.home.shelf import Entry, Shelf, here_rows, known_rows
@@ -53,7 +54,7 @@ class Collection:
             self.shelf,
             here=here,
             found=tuple(row for row in self.shelf.found if row.name not in names),
-            notes=(*inventory.notes, *left_over(tuple(leftovers))),
+            notes=(*inventory.notes, *map(in_keys, left_over(tuple(leftovers)))),
         )
         self.put_fetches(self._fetches)
 

@@ -10,6 +10,7 @@ from textual.widget import Widget
 
 from localllm.core.text import printable
 from localllm.tui.fetching.fetches import Fetch
+from localllm.tui.fetching.ways import in_keys
 from localllm.tui.home.cells import Told
 from localllm.tui.home.rows import Row, Verdict
 from localllm.tui.home.shelf import Entry
@@ -57,19 +58,19 @@ def detail(entry: Entry, told: Told, *, now_s: float) -> Content:
     if doing is not None:
         lines.append(Content(f"… {printable(doing)} (escape leaves it)"))
     elif problem is not None:
-        hint = f" → {problem.hint}" if problem.hint else ""
+        hint = f" → {in_keys(problem.hint)}" if problem.hint else ""
         lines.append(Content(printable(f"{problem.message}{hint}")))
     elif entry.row is not None:
         if fetch is not None and fetch.said and fetch.state == "stopped":
             lines.append(Content(printable(fetch.said)))
         elif fetch is not None and fetch.error is not None:
-            hint = f" → {fetch.error.hint}" if fetch.error.hint else ""
+            hint = f" → {in_keys(fetch.error.hint)}" if fetch.error.hint else ""
             lines.append(Content(printable(f"{fetch.error.message}{hint}")))
         elif verdict is not None:
             said = verdict.more if verdict.fits else (f"{verdict.words}:", *verdict.more)
-            lines.append(Content(printable(" ".join(said))))
+            lines.append(Content(printable(in_keys(" ".join(said)))))
         elif entry.row.kept is not None and entry.row.kept.note:
-            lines.append(Content(printable(entry.row.kept.note)))
+            lines.append(Content(printable(in_keys(entry.row.kept.note))))
     return Content("\n").join(lines)
 
 

@@ -22,6 +22,7 @@ from localllm.core.hardware import THIS_MACHINE, Hardware
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError
 from localllm.tui.fetching.fetches import Fetch
+from localllm.tui.fetching.ways import in_keys
 from localllm.tui.home.collection import Collection
 from localllm.tui.home.detail import Detail
 from localllm.tui.home.filter import FilterInput
@@ -158,7 +159,9 @@ class Overview(PlaceScreen):
             self.models.put_known(await called(self.desk.known))  # some moments later
         except LocalLLMError as error:
             self._is_readable = False
-            self.panel.show_failed(error, error.hint or "r looks again once that is mended.")
+            self.panel.show_failed(
+                error, in_keys(error.hint or "") or "r looks again once that is mended."
+            )
             return
         self.show()
         self._weigh()

@@ -17,6 +17,7 @@ from localllm import keeping
 from localllm.core.kept import KeptModel, Removal
 from localllm.core.text import printable
 from localllm.errors import LocalLLMError, UsageError
+from localllm.tui.fetching.ways import in_keys
 from localllm.tui.threads import called
 from localllm.words.kept import removal_lines, removed_line
 
@@ -73,7 +74,7 @@ class RemoveDialog(ModalScreen[bool]):
             self._offer("Delete (d)")
 
     def _refuse(self, error: LocalLLMError) -> None:
-        hint = f"\n→ {error.hint}" if error.hint else ""
+        hint = f"\n→ {in_keys(error.hint)}" if error.hint else ""
         self.text.update(Content(printable(f"✗ {error.message}{hint}")))
 
     def _offer(self, label: str) -> None:

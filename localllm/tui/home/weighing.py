@@ -71,7 +71,7 @@ class Weighing:
             if not self._stopped:
                 raise LocalLLMError(
                     "The process that plans the models of the list has ended.",
-                    hint="r looks again; localllm list plans what is here.",
+                    hint="r looks again.",
                 ) from None
         finally:
             _end(child)

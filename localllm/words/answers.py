@@ -60,4 +60,4 @@ def _estimated(stats: RunStats, plan: Plan | None) -> str:
     if estimate is None:
         return ""
     low, high = (format_rate(end, digits=2) for end in (estimate.low, estimate.high))
-    return f" (estimated {rate(estimate.tok_s)}, range {low} to {high})"
+    return f" (estimated {format_rate(estimate.tok_s)}, range {low} to {high})"

@@ -51,7 +51,8 @@ def _used(place: PlaceFigures) -> str:
         return sign + format_bytes(n_bytes)
     part = format_part(n_bytes, place.total_bytes)
     if n_bytes and not part.partition(" ")[0].strip("0."):  # little, and not nothing
-        part = f"{format_bytes(n_bytes)} of {format_bytes(place.total_bytes)}"
+        who = "engine" if place.is_host else "used"
+        part = f"{who} {format_bytes(n_bytes)} · total {format_bytes(place.total_bytes)}"
     return sign + part
 
 

@@ -100,7 +100,7 @@ def picture(history: History | None, *, width: int, height: int, top: float, sty
 
 
 def _top(high: float) -> str:
-    return "" if high <= 0 else f"{high:,.0f}" if high >= 100 else format_rate(high, digits=2)
+    return "" if high <= 0 else format_rate(high, digits=3 if high >= 100 else 2)
 
 
 def _columns(history: History | None, n: int) -> list[float | None]:

@@ -92,6 +92,7 @@ same again goes on there."""
 
     def compose(self) -> ComposeResult:
         """Yield the facts, the progress, what became of it, and two buttons."""
+        self._wanted = self._fetches.timed(self._wanted)
         with Vertical(id="fetch-dialog") as box:
             box.border_title = printable(f"Fetch {self._wanted.name}")
             with VerticalScroll(id="fetch-scroll", can_focus=False):

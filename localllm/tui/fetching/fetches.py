@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from textual.signal import Signal
@@ -82,6 +83,8 @@ class Fetches:
         """Take the app whose workers they run in."""
         self._app = app
         self._all: dict[str, Fetch] = {}
+        self._bytes_per_s: float | None = None
+        """As told last before a download."""
         self.told: Signal[Fetch] = Signal(app, "fetches")
         """Published whenever a download has something new to tell, four times a second at most."""
 
@@ -92,6 +95,14 @@ class Fetches:
     def of(self, name: str) -> Fetch | None:
         """Return the download of a model by the name that finds it, if there was one."""
         return self._all.get(name)
+
+    def timed(self, wanted: ToFetch) -> ToFetch:
+        """Return what is to be fetched with the rate that was told last, where it has none.
+
+        A header that is here already, read for an earlier look, tells no rate.
+        """
+        self._bytes_per_s = wanted.bytes_per_s or self._bytes_per_s
+        return replace(wanted, bytes_per_s=self._bytes_per_s)
 
     def begin(self, decided: Decided) -> Fetch:
         """Start a download, or go on with it; one that runs is left alone."""

@@ -60,6 +60,9 @@ def test_a_model_is_asked_about_stopped_resumed_verified_and_handed_over(
             dialog = await opened(app, pilot, what, results)
             await app.workers.wait_for_complete()
             await check_both(pilot, "fetch-before")
+            assert what.fetch is not None
+            once_more = replace(what.fetch, bytes_per_s=None)  # its header is here by now
+            assert app.fetches.timed(once_more).bytes_per_s == RATE
             hub.rate = 400_000
             await pilot.press("enter")
             await until(pilot, lambda: came(app))

@@ -43,9 +43,10 @@ def children(of: str) -> set[int]:
     """Return the processes of a module that this process started and that have not ended."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        for pid in map(int, (task / "children").read_text().split()):
-            if of in Path(f"/proc/{pid}/cmdline").read_text() and not gone(pid, within_s=0.01):
-                found.add(pid)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            for pid in map(int, (task / "children").read_text().split()):
+                if of in Path(f"/proc/{pid}/cmdline").read_text() and not gone(pid, within_s=0.01):
+                    found.add(pid)
     return found
 
 

@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+
+AT_ONCE_S = 0.001
+"""An item that takes longer had to be waited for."""
 
 
 async def called(work: Callable[[], T]) -> T:
@@ -40,11 +44,14 @@ async def streamed(
     start: Callable[[], Iterator[T]],
     *,
     pace_s: float = 0.0,
+    gather_s: float = 0.0,
     stop: Callable[[], None] | None = None,
 ) -> AsyncGenerator[list[T]]:
     """Yield the items of a blocking iterator in batches: everything that came since the last one.
 
     ``pace_s``: at least so long from batch to batch, so that a fast stream costs few redraws.
+    ``gather_s``: an item that had to be waited for is followed by a sleep, for a source that
+    goes on unasked: each wake-up of the thread takes a processor from the engine for a moment.
     Leaving early calls ``stop``, from the loop's thread, and closes the iterator in its own
     thread, which nobody waits for. Use it in ``async with aclosing(...)``.
     """
@@ -67,6 +74,7 @@ async def streamed(
                 close = getattr(iterator, "close", None)
                 if close is not None:
                     stack.callback(close)
+                asked_s = time.monotonic()
                 for item in iterator:
                     items.append(item)
                     if left.is_set():
@@ -74,6 +82,9 @@ async def streamed(
                     if not told:
                         told = True
                         _post(loop, news.set)
+                    if gather_s and time.monotonic() - asked_s > AT_ONCE_S:
+                        left.wait(gather_s)
+                    asked_s = time.monotonic()
         except BaseException as error:  # the loop's side raises it: nothing is lost
             failure = error
         finally:

@@ -123,7 +123,9 @@ class ChatAnswering(ChatLoading):
         self.course.asked(time.monotonic())
         try:
             with self._going("answering", end):
-                events = streamed(turn.events, pace_s=TEXT_PACE_S, stop=end)
+                events = streamed(
+                    turn.events, pace_s=TEXT_PACE_S, gather_s=TEXT_PACE_S / 2, stop=end
+                )
                 async with aclosing(events) as batches:
                     async for batch in batches:
                         await self._show_batch(view, batch)

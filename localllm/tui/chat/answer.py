@@ -11,20 +11,23 @@ from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]  #
 from pygments.util import ClassNotFound  # type: ignore[import-untyped]  # as above
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.widgets import Markdown, Static
+from textual.widgets import Static
 
 from localllm.core.generation import TextDelta
 from localllm.core.text import safe
 from localllm.talking.markdown import PreparedParser
 from localllm.talking.settings import ReasoningDisplay
+from localllm.tui.chat.growing import GrowingMarkdown
 from localllm.tui.chat.message import MessageView
 from localllm.tui.chat.thought import Thought
 
 DRAW_S = 1 / 12
 """Between two drawings of new text."""
-DRAW_SHARE, DRAW_SHARE_BESIDE_CPU = 0.1, 0.03
-"""Of the time that drawing may take: a long block of code is drawn less often. Less of it where the
+DRAW_SHARE, DRAW_SHARE_BESIDE_CPU = 0.1, 0.01
+"""Of the time that drawing may take: what costs more is drawn less often. Less of it where the
 processor computes the answer, whose threads would wait for each other."""
+DRAW_TOKEN_S = 0.0003
+"""What drawing may take beyond that for every token: half of what `localllm chat` takes."""
 
 
 class AnswerView(MessageView):
@@ -64,6 +67,7 @@ class AnswerView(MessageView):
         self._display: ReasoningDisplay = display
         self._clock, self._draw_share = clock, draw_share
         self._pending = ""
+        self._tok_s = 0.0
         self._next_draw_s = float("-inf")
         self._drawing = False
         self._started = False
@@ -74,9 +78,9 @@ class AnswerView(MessageView):
         if reasoning:
             self._thought.set_whole(reasoning)
             self._thought.display = display != "hide"
-        self._body: Markdown | Static
+        self._body: GrowingMarkdown | Static
         if renders:
-            self._body = Markdown(parser_factory=screen_parser, open_links=False)
+            self._body = GrowingMarkdown(parser_factory=screen_parser)
         else:
             self._body = Static(self._shown, markup=False, classes="answer--plain")
         self._figures = Static(markup=False, classes="answer--figures")
@@ -90,7 +94,7 @@ class AnswerView(MessageView):
     async def on_mount(self) -> None:
         """Show what is known; whoever waits for the mount knows the height."""
         self.show_figures(self._figures_text)
-        if isinstance(self._body, Markdown) and self._shown:
+        if isinstance(self._body, GrowingMarkdown) and self._shown:
             await self._body.update(self._shown)
 
     @property
@@ -116,6 +120,7 @@ class AnswerView(MessageView):
             self._thought.add(safe(delta.text), n_tokens=delta.n_tokens, now_s=now_s)
             return
         self._pieces.append(delta.text)
+        self._tok_s = delta.n_tokens / delta.tg_s if delta.tg_s > 0 else 0.0
         text = safe(delta.text)
         if not self._started:
             text = text.lstrip("\n")
@@ -132,8 +137,8 @@ class AnswerView(MessageView):
             return
         self._drawing = True
         pending, self._pending = self._pending, ""
-        if isinstance(self._body, Markdown):
-            await self._body.append(pending)
+        if isinstance(self._body, GrowingMarkdown):
+            await self._body.grow(pending)
         else:
             self._body.update(self._shown)
         if not self.call_after_refresh(self._drawn, began_s, cost_s):
@@ -142,15 +147,16 @@ class AnswerView(MessageView):
     def _drawn(self, began_s: float, cost_s: float) -> None:
         """A drawing is on the screen: the more it cost this thread, the later the next one."""
         cost_s = time.thread_time() - cost_s
-        self._next_draw_s = began_s + max(DRAW_S, cost_s / self._draw_share)
+        share = self._draw_share + DRAW_TOKEN_S * self._tok_s
+        self._next_draw_s = began_s + max(DRAW_S, cost_s / share)
         self._drawing = False
 
     async def finish(self, figures: str | None) -> None:
-        """End it: the whole text drawn once more, since pieces may have left a block half open."""
+        """End it: it becomes what an answer is that was given whole."""
         await self.draw(now=True)
         self._thought.fold(keep_open=self._display == "show")
-        if isinstance(self._body, Markdown) and self._shown:
-            await self._body.update(self._shown)
+        if isinstance(self._body, GrowingMarkdown):
+            await self._body.end()
         self.show_figures(figures)
         self._is_finished = True
 

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 Phase = Literal["idle", "asking", "finding", "loading", "answering"]
 """``asking``: something has begun, or goes on between two of the others."""
 
-FIGURES_S = 1 / 3
+FIGURES_S = 1 / 2
 RESTING_S = 2.0
 """Between two looks while nothing goes on: meters open late, and memory moves."""
-_TICKS_OF_ACTIVITY = 3
+_TICKS_OF_ACTIVITY = 2
 
 
 class ChatBase(PlaceScreen):

@@ -9,9 +9,10 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from localllm.records.entries import Entry
+from localllm.tui.chat.one_pass import OnePass
 
 
-class MessageView(Vertical, can_focus=True):
+class MessageView(OnePass, Vertical, can_focus=True):
     """One message. Focused, its keys copy it; the arrow keys go on to its neighbours."""
 
     BINDING_GROUP_TITLE = "A message"

@@ -16,6 +16,7 @@ from localllm.records.entries import Entry
 from localllm.talking.settings import ReasoningDisplay
 from localllm.tui.chat.answer import DRAW_SHARE, AnswerView
 from localllm.tui.chat.message import MessageView
+from localllm.tui.chat.one_pass import OnePass
 from localllm.tui.chat.question import QuestionView
 from localllm.tui.chat.remark import Remark
 from localllm.words.answers import kept_footer
@@ -30,7 +31,7 @@ _NEAR = 2
 """Rows from the top."""
 
 
-class Transcript(VerticalScroll, can_focus=False):
+class Transcript(OnePass, VerticalScroll, can_focus=False):
     """Messages, and remarks between them. It follows its end until somebody scrolls up."""
 
     DEFAULT_CSS = """

@@ -21,18 +21,18 @@ def test_what_helps_one_model_or_machine_is_not_shown_beside_another() -> None:
             helps = app.query_one(Helps)
             helps.plan, helps.proof = in_part(), "done"
             await pilot.pause()
-            assert helps.look == "ready"
+            assert str(helps.look) == "ready"
             helps.proof = "none"  # somebody turns: the rows stay
             await pilot.pause()
-            assert helps.look == "ready"
+            assert str(helps.look) == "ready"
             helps.plan = on_cpu()
             await pilot.pause()
-            assert helps.look == "loading"
+            assert str(helps.look) == "loading"
             helps.plan, helps.proof = in_part(), "done"
             await pilot.pause()
-            assert helps.look == "ready"
+            assert str(helps.look) == "ready"
             helps.plan = None
             await pilot.pause()
-            assert helps.look == "loading"
+            assert str(helps.look) == "loading"
 
     drive(test)
